@@ -1,0 +1,49 @@
+# make quickstart | test | fashion-mnist | docs | clean      (PYTHON=python3.x, MODEL=resnet20)
+PYTHON ?= python3
+MODEL ?= small_resnet
+VENV := .venv
+RUN := $(VENV)/bin/python
+INSTALLED := $(VENV)/.installed
+PIP_QUIET := -q --disable-pip-version-check
+
+.PHONY: quickstart test fashion-mnist docs clean check-python check-compiler
+
+quickstart: $(INSTALLED)
+	$(RUN) -m samples.classification.quickstart --log-dir runs/quickstart
+
+test: check-compiler $(INSTALLED)
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(RUN) -m pytest
+
+fashion-mnist: check-compiler $(INSTALLED)
+	@if [ ! -d /usr/share/dataset-fashion-mnist ] && [ -z "$(DATA)" ]; then \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then apt-get update -qq && apt-get install -y -qq dataset-fashion-mnist; \
+	  else echo "Fashion-MNIST is missing. Install Debian's package: sudo apt-get install dataset-fashion-mnist," \
+	    "or name a folder with its four .gz files: make fashion-mnist DATA=/path"; exit 1; fi; fi
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(RUN) -m samples.classification.fashion_mnist --model $(MODEL) \
+	  --log-dir runs/fashion_mnist_$(MODEL) $(if $(DATA),--data $(DATA))
+
+docs: $(INSTALLED)
+	$(RUN) -m nncf_slb.config_reference docs/config.md
+
+# torch first and by its exact version, which has a CPU build; everything else from the tested set.
+$(INSTALLED): setup.cfg constraints.txt | check-python
+	@echo "Installing into $(VENV) (a few minutes the first time)"
+	$(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install $(PIP_QUIET) $$(grep '^torch==' constraints.txt)
+	$(RUN) -m pip install $(PIP_QUIET) -c constraints.txt -e '.[test]'
+	@touch $@
+
+check-python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || { \
+	  echo "Python 3.10 or newer is needed; '$(PYTHON)' is $$($(PYTHON) -V 2>&1). Use: make PYTHON=python3.11 ..."; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { \
+	  echo "Python's venv module is missing. On Debian: sudo apt-get install python3-venv"; exit 1; }
+
+check-compiler:
+	@command -v $${CXX:-c++} >/dev/null || { \
+	  echo "A C++ compiler is needed: NNCF compiles its quantization extension. On Debian: sudo apt-get install g++"; exit 1; }
+
+clean:
+	rm -rf $(VENV) runs build *.egg-info

@@ -1,0 +1,34 @@
+"""Search for 1- to 4-bit weights as an NNCF algorithm; importing this package registers ``"slb"``.
+
+Where NNCF is not installed, only what a stripped model needs (`nncf_slb.strip`) can be used.
+"""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+__version__ = "0.1.0"
+
+if find_spec("nncf") is not None:
+    from nncf_slb.registration import prepare_environment, register
+
+    prepare_environment()
+    register()
+
+    from nncf_slb.api import export_openvino, logits_parameters, parameter_groups, searched_network
+    from nncf_slb.config import ConfigError, SLBConfig, json_schema
+    from nncf_slb.nncf_network import UnsupportedLayersError
+    from nncf_slb.statistics import LayerStatistics, SLBStatistics
+
+    __all__ = [
+        "ConfigError",
+        "LayerStatistics",
+        "SLBConfig",
+        "SLBStatistics",
+        "UnsupportedLayersError",
+        "export_openvino",
+        "json_schema",
+        "logits_parameters",
+        "parameter_groups",
+        "searched_network",
+    ]

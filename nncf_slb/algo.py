@@ -1,0 +1,286 @@
+"""`SLBBuilder` and `SLBController`: wiring of the search into NNCF's builder/controller hooks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from nncf import NNCFConfig
+from nncf.api.compression import CompressionStage
+from nncf.common.graph.transformations.commands import TargetType
+from nncf.common.initialization.batchnorm_adaptation import BatchnormAdaptationAlgorithm
+from nncf.common.scopes import matches_any
+from nncf.common.statistics import NNCFStatistics
+from nncf.common.utils.backend import copy_model
+from nncf.config.structures import BNAdaptationInitArgs
+from nncf.parameters import StripFormat
+from nncf.torch.compression_method_api import PTCompressionAlgorithmBuilder, PTCompressionAlgorithmController
+from nncf.torch.graph.transformations.commands import PTInsertionCommand, PTTargetPoint, TransformationPriority
+from nncf.torch.graph.transformations.layout import PTTransformationLayout
+from nncf.torch.nncf_network import NNCFNetwork
+from nncf.torch.utils import get_model_device
+from torch import nn
+
+from nncf_slb import statistics
+from nncf_slb.config import SLBConfig, parse_slb_config, validate_nncf_config
+from nncf_slb.discrete import DiscreteBatchNorm
+from nncf_slb.layers import SearchableWeight, WeightKind, transposed_groups
+from nncf_slb.loss import ConfidenceLoss
+from nncf_slb.nncf_network import plan_search, searchable_operands, to_plain_torch
+from nncf_slb.scheduler import SLBScheduler
+from nncf_slb.strip import FixedWeight
+from nncf_slb.temperature import TemperatureCurve, end_value_from_factor
+from nncf_slb.values import make_values
+
+DEFAULT_EPOCHS = 100
+_STALE = "batchnorm_stale"
+
+
+class SLBBuilder(PTCompressionAlgorithmBuilder):  # type: ignore[misc]
+    """Puts a `SearchableWeight` in front of every layer in scope."""
+
+    def __init__(self, config: NNCFConfig, should_init: bool = True) -> None:
+        validate_nncf_config(config)
+        # The base class would extend the global ignored scopes in place, and the next algorithm would see ours.
+        everywhere = config.pop("ignored_scopes", None)
+        super().__init__(config, should_init)
+        if everywhere is not None:
+            config["ignored_scopes"] = everywhere
+        self.ignored_scopes = [*_as_list(everywhere), *_as_list(self.ignored_scopes)] or None
+        self.slb_config: SLBConfig = parse_slb_config(self._algo_config)
+        self._searchable: dict[str, SearchableWeight] = {}
+        self._full_precision: list[str] = []
+
+    def _get_transformation_layout(self, target_model: NNCFNetwork) -> PTTransformationLayout:
+        plan = plan_search(target_model, self._should_consider_scope)
+        self._full_precision = plan.full_precision
+        multiplier = self.config.get_redefinable_global_param_value_for_algo("compression_lr_multiplier", self.name)
+        device = get_model_device(target_model)
+        shared: dict[int, SearchableWeight] = {}
+        layout = PTTransformationLayout()
+        for name, layer in plan.layers.items():
+            searchable = shared.get(id(layer.weight))
+            if searchable is None:
+                searchable = self._make_searchable(name, layer, multiplier).to(device)
+                shared[id(layer.weight)] = searchable
+            self._searchable[name] = searchable
+            point = PTTargetPoint(TargetType.OPERATION_WITH_WEIGHTS, target_node_name=name)
+            layout.register(PTInsertionCommand(point, searchable, TransformationPriority.SPARSIFICATION_PRIORITY))
+        return layout
+
+    def _make_searchable(self, name: str, layer: nn.Module, lr_multiplier: float | None) -> SearchableWeight:
+        chosen = self.slb_config.weights.resolve(lambda scopes: bool(matches_any(name, scopes)))
+        initializer = self.slb_config.initializer
+        weight = layer.weight
+        searchable = SearchableWeight(
+            weight.detach(),
+            make_values(chosen.values, chosen.bits),
+            transposed_groups(layer),
+            per_channel=chosen.scale == "per_channel",
+            sharpness=initializer.sharpness if initializer.logits == "trained" else None,
+        )
+        for parameter in searchable.parameters():
+            if not weight.requires_grad:
+                parameter.requires_grad_(False)
+            elif lr_multiplier is not None:
+                parameter.register_hook(lambda grad: lr_multiplier * grad)
+        return searchable
+
+    def _handle_frozen_layers(self, target_model: NNCFNetwork) -> None:
+        # Runs after the layout is made: from here on the float weights only remember where the search began.
+        super()._handle_frozen_layers(target_model)
+        for name in self._searchable:
+            target_model.nncf.get_containing_module(name).weight.requires_grad_(False)
+
+    def _are_frozen_layers_allowed(self) -> tuple[bool, str]:
+        return True, "Frozen layers keep the discrete weights nearest to their trained ones"
+
+    def initialize(self, model: NNCFNetwork) -> None:
+        """NNCF's batch norm adaptation, which sees the discrete weights."""
+        parameters = self._parse_bn_adapt_params()
+        if parameters is not None:
+            BatchnormAdaptationAlgorithm(**parameters).run(model)
+
+    def _build_controller(self, model: NNCFNetwork) -> SLBController:
+        epochs = int(self.config.get("epochs") or DEFAULT_EPOCHS)
+        return SLBController(model, self.config, self.slb_config, epochs, self._full_precision)
+
+
+def _as_list(scopes: str | list[str] | None) -> list[str]:
+    return [scopes] if isinstance(scopes, str) else list(scopes or [])
+
+
+def make_curve(config: SLBConfig, epochs: int) -> TemperatureCurve:
+    """Temperature curve of a config; `epochs` is what its fractions refer to if it states no number itself."""
+    params = config.params
+    start, end = params.epoch_range(epochs)
+    first = params.inverse_temperature_start
+    if params.inverse_temperature_factor is not None:
+        last = end_value_from_factor(first, params.inverse_temperature_factor, end - start)
+    else:
+        last = params.effective_inverse_temperature_end
+    return TemperatureCurve(params.schedule, first, last, start, end)
+
+
+class SLBController(PTCompressionAlgorithmController):  # type: ignore[misc]
+    """Handle for training: scheduler, loss, statistics, stage, state, strip and export.
+
+    Args:
+        model: NNCF network with `SearchableWeight`s inserted.
+        nncf_config: Whole config, for the registered data loader.
+        slb_config: This algorithm's section.
+        epochs: Number of epochs that fractions of the schedule refer to if the section states none.
+        full_precision: Node names of layers with weights that are not searched.
+    """
+
+    def __init__(
+        self, model: NNCFNetwork, nncf_config: NNCFConfig, slb_config: SLBConfig, epochs: int, full_precision: list[str]
+    ) -> None:
+        super().__init__(model)
+        self.searchable_weights = searchable_operands(model)
+        self._modules = list(dict.fromkeys(self.searchable_weights.values()))
+        self._full_precision = full_precision
+        self._loss = ConfidenceLoss(self._modules, slb_config.params.confidence_loss_weight)
+        params = slb_config.params
+        self.batchnorm = DiscreteBatchNorm(
+            model,
+            self._modules,
+            two_states=params.batchnorm == "state",
+            batches=params.batchnorm_calibration_batches,
+            data_loader=_registered_loader(nncf_config),
+        )
+        self._scheduler = SLBScheduler(
+            make_curve(slb_config, epochs), self._set_temperature, params.update_per_optimizer_step,
+            params.steps_per_epoch,
+        )  # fmt: skip
+
+    def _set_temperature(self, inverse_temperature: float, search_ended: bool) -> None:
+        for searchable in self._modules:
+            searchable.set_temperature(inverse_temperature, search_ended)
+
+    @property
+    def loss(self) -> ConfidenceLoss:
+        """Confidence loss, zero by default."""
+        return self._loss
+
+    @property
+    def scheduler(self) -> SLBScheduler:
+        """Scheduler of the temperature."""
+        return self._scheduler
+
+    def compression_stage(self) -> CompressionStage:
+        """Uncompressed before the temperature falls, partially compressed while it does, then fully compressed."""
+        scheduler = self._scheduler
+        if scheduler.curve.has_ended(scheduler.position):
+            return CompressionStage.FULLY_COMPRESSED
+        if scheduler.current_epoch < 0 or not scheduler.curve.has_started(scheduler.position):
+            return CompressionStage.UNCOMPRESSED
+        return CompressionStage.PARTIALLY_COMPRESSED
+
+    def statistics(self, quickly_collected_only: bool = False) -> NNCFStatistics:
+        """NNCF statistics with an ``slb`` entry of type `SLBStatistics`; empty if only quick ones are asked for."""
+        result = NNCFStatistics()
+        if not quickly_collected_only:
+            by_name = {names[0]: module for module, names in self._names_by_module().items()}
+            inverse_temperature = self._scheduler.inverse_temperature
+            result.register("slb", statistics.collect(by_name, inverse_temperature, self._full_precision))
+        return result
+
+    def _names_by_module(self) -> dict[SearchableWeight, list[str]]:
+        names: dict[SearchableWeight, list[str]] = {}
+        for name, module in self.searchable_weights.items():
+            names.setdefault(module, []).append(name)
+        return names
+
+    @contextmanager
+    def searched_network(self) -> Iterator[NNCFNetwork]:
+        """Within it, eval mode runs the expected (continuous) weights with batch norm statistics of their own."""
+        with self.batchnorm.searched_statistics(), _kind_of_weights(self._modules, WeightKind.EXPECTED):
+            self.batchnorm.calibrate_searched()
+            yield self.model
+
+    def get_state(self) -> dict[str, dict[str, Any]]:
+        """Plain Python values and NNCF's `CompressionStage`."""
+        state: dict[str, dict[str, Any]] = super().get_state()
+        state[self.name][_STALE] = self.batchnorm.stale
+        return state
+
+    def load_state(self, state: dict[str, dict[str, Any]]) -> None:
+        """Continue from `get_state`."""
+        super().load_state(state)
+        if self.name in state:
+            self.batchnorm.stale = state[self.name][_STALE]
+
+    def strip_model(
+        self, model: NNCFNetwork, do_copy: bool = False, strip_format: StripFormat = StripFormat.NATIVE
+    ) -> NNCFNetwork:
+        """Replace the distributions of an NNCF network by codes and scales, leaving other algorithms' parts alone."""
+        with self.batchnorm.discrete_statistics():
+            model = copy_model(model)
+        DiscreteBatchNorm.detach(model)
+        fixed: dict[SearchableWeight, FixedWeight] = {}
+        for operation in _weight_operations(model):
+            operation.op = fixed.setdefault(operation.op, FixedWeight(operation.op))
+        return model
+
+    def strip(self, do_copy: bool = True, strip_format: StripFormat = StripFormat.NATIVE) -> nn.Module:
+        """Plain torch model that holds integer codes and scales and needs no NNCF.
+
+        Args:
+            do_copy: Part of NNCF's interface; the controller's model always stays as it is.
+            strip_format: Only NNCF's native format is meant; the argument is part of NNCF's interface.
+        """
+        with self.batchnorm.discrete_statistics():
+            model = copy_model(self.model)
+        DiscreteBatchNorm.detach(model)
+        return to_plain_torch(model)
+
+    def export_model(
+        self,
+        save_path: str,
+        save_format: str | None = None,
+        input_names: list[str] | None = None,
+        output_names: list[str] | None = None,
+        model_args: tuple[Any, ...] | None = None,
+    ) -> None:
+        """Write OpenVINO IR (``.xml``) or ONNX (``.onnx``); see `nncf_slb.export_openvino`."""
+        from nncf_slb.openvino.export import export_controller  # OpenVINO is loaded only by those who export
+
+        export_controller(self, save_path, save_format, input_names, output_names, model_args)
+
+
+@contextmanager
+def _kind_of_weights(modules: list[SearchableWeight], kind: WeightKind) -> Iterator[None]:
+    before = [module.kind for module in modules]
+    for module in modules:
+        module.kind = kind
+    try:
+        yield
+    finally:
+        for module, old in zip(modules, before, strict=True):
+            module.kind = old
+
+
+def _weight_operations(model: NNCFNetwork) -> list[Any]:
+    return [m for m in model.modules() if isinstance(getattr(m, "op", None), SearchableWeight)]
+
+
+def _registered_loader(config: NNCFConfig) -> Any | None:
+    if not config.has_extra_struct(BNAdaptationInitArgs):
+        return None
+    return config.get_extra_struct(BNAdaptationInitArgs).data_loader
+
+
+def child_controller(ctrl: Any) -> SLBController:
+    """The `slb` controller itself, or the one inside a composite.
+
+    Raises:
+        TypeError: If there is none.
+    """
+    candidates = [ctrl, *getattr(ctrl, "child_ctrls", [])]
+    for candidate in candidates:
+        if isinstance(candidate, SLBController):
+            return candidate
+    raise TypeError(f"received {type(ctrl).__name__}; allowed is a controller of slb or a composite that holds one")
+

@@ -1,0 +1,117 @@
+"""Batch norm statistics of the discrete network (paper, section 3.3, "state batch normalization").
+
+The outputs of expected and of chosen weights have different statistics. `calibrate` recomputes the running statistics
+by averaging over batches, as the authors' later code does; `TwoStates` keeps both kinds during training as in the paper.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+STATISTICS = ("running_mean", "running_var")
+
+
+def batch_norms(model: nn.Module) -> list[_BatchNorm]:
+    """Batch norm layers of a model that keep running statistics."""
+    return [m for m in model.modules() if isinstance(m, _BatchNorm) and m.running_mean is not None]
+
+
+@contextmanager
+def preserved_modes(model: nn.Module) -> Iterator[None]:
+    """Restore every module's training flag and the random states (torch, CPU and the current GPU; Python) on leaving."""
+    modes = {module: module.training for module in model.modules()}
+    python_state = random.getstate()
+    try:
+        with torch.random.fork_rng(devices=[torch.cuda.current_device()] if torch.cuda.is_available() else []):
+            yield
+    finally:
+        random.setstate(python_state)
+        for module, training in modes.items():
+            module.training = training
+
+
+@torch.no_grad()
+def calibrate(model: nn.Module, run_batch: Callable[[object], object], batches: Iterable[object]) -> int:
+    """Replace the running statistics by the mean over batches seen with the model's eval-mode (discrete) weights.
+
+    Args:
+        model: Model to calibrate; every training flag is restored.
+        run_batch: Runs the model on one item of `batches`.
+        batches: Input batches; under `torch.distributed`, each process gives its own and the results are averaged.
+
+    Returns:
+        Number of batches used; with 0, the statistics stay as they were.
+    """
+    layers = batch_norms(model)
+    kept = {layer: (layer.momentum, layer.num_batches_tracked) for layer in layers}
+    before = {layer: [getattr(layer, name).clone() for name in STATISTICS] for layer in layers}
+    count = 0
+    with preserved_modes(model):
+        model.eval()
+        for layer in layers:
+            layer.reset_running_stats()
+            layer.num_batches_tracked = torch.zeros_like(kept[layer][1])
+            layer.momentum = None  # cumulative mean
+            layer.training = True
+        for batch in batches:
+            run_batch(batch)
+            count += 1
+    for layer in layers:
+        layer.momentum, layer.num_batches_tracked = kept[layer]
+        for name, old in zip(STATISTICS, before[layer], strict=True):
+            statistic: Tensor = getattr(layer, name)
+            if not count:
+                statistic.copy_(old)
+            elif dist.is_available() and dist.is_initialized():
+                dist.all_reduce(statistic)
+                statistic.div_(dist.get_world_size())
+    return count
+
+
+class TwoStates:
+    """Running statistics of the searched and of the discrete network, one set active at a time.
+
+    The inactive set lives in buffers ``inactive_running_mean`` and ``inactive_running_var`` of each batch norm layer
+    and a flag ``discrete_active`` says which set is active, so that checkpoints hold both. Affine parameters are shared.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self._layers = batch_norms(model)
+        for layer in self._layers:
+            for name in STATISTICS:
+                layer.register_buffer(f"inactive_{name}", getattr(layer, name).clone())
+            layer.register_buffer("discrete_active", torch.tensor(False))
+
+    @property
+    def discrete_active(self) -> bool:
+        """True while the statistics of the discrete network are the active ones."""
+        return any(bool(layer.discrete_active) for layer in self._layers)
+
+    def activate(self, discrete: bool) -> None:
+        """Make the statistics of the discrete (True) or of the searched (False) network the active ones."""
+        for layer in self._layers:
+            flag: Tensor = layer.discrete_active  # type: ignore[assignment]
+            if bool(flag) != discrete:
+                buffers = layer._buffers
+                for name in STATISTICS:  # exchanged, not copied: a backward pass may still hold these tensors
+                    other = f"inactive_{name}"
+                    buffers[name], buffers[other] = buffers[other], buffers[name]
+                flag.fill_(discrete)
+
+    @staticmethod
+    def remove(model: nn.Module) -> None:
+        """Drop the second set from a model's layers, keeping the statistics of the discrete network."""
+        for layer in batch_norms(model):
+            if "discrete_active" in layer._buffers:
+                if not bool(layer.discrete_active):
+                    for name in STATISTICS:
+                        getattr(layer, name).copy_(getattr(layer, f"inactive_{name}"))
+                for name in (*(f"inactive_{n}" for n in STATISTICS), "discrete_active"):
+                    del layer._buffers[name]

@@ -1,0 +1,190 @@
+"""Keeps a host model's batch norm statistics those of the discrete network whenever it is evaluated.
+
+Forward hooks watch the model: a training pass makes the statistics stale, the next evaluation pass renews them first
+(`calibrate`), or each training pass is followed by one of the discrete weights for their own statistics (`state`).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import islice
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils._pytree import tree_map
+
+from nncf_slb.batchnorm import STATISTICS, TwoStates, batch_norms, calibrate, preserved_modes
+from nncf_slb.layers import SearchableWeight, WeightKind
+
+logger = logging.getLogger("nncf_slb")
+
+
+class _Hook:
+    """Forward hook that a copied or pickled model does not carry along (it would bring the data loader with it)."""
+
+    def __init__(self, target: Callable[..., None] | None) -> None:
+        self.target = target
+
+    def __call__(self, *args: Any) -> None:
+        if self.target is not None:
+            self.target(*args)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Hook:
+        return _Hook(None)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_Hook, (None,))
+
+
+class DiscreteBatchNorm:
+    """Batch norm statistics of the discrete network of one model.
+
+    Args:
+        model: Model whose eval mode runs the chosen weights.
+        searchable: Its searched weights.
+        two_states: Keep running statistics for searched and discrete weights (the paper); else calibrate.
+        batches: Number of batches to calibrate with.
+        data_loader: NNCF's initializing data loader (iterable, with ``get_inputs``); None where none is registered.
+
+    Attributes:
+        stale: True when the statistics are not those of the discrete network any more.
+    """
+
+    def __init__(
+        self, model: nn.Module, searchable: list[SearchableWeight], two_states: bool, batches: int, data_loader: Any
+    ) -> None:
+        self.stale = False
+        self._model = model
+        self._searchable = searchable
+        self._states = TwoStates(model) if two_states else None
+        self._batches = batches
+        self._data_loader = data_loader
+        self._busy = False
+        self._warned = False
+        model.register_forward_pre_hook(_Hook(self._before_forward))
+        model.register_forward_hook(_Hook(self._after_forward), with_kwargs=True)
+
+    def calibrate(self, batches: Any | None = None) -> int:
+        """Recompute the statistics with the discrete weights.
+
+        Args:
+            batches: NNCF initializing data loader; the registered one by default.
+
+        Returns:
+            Number of batches used.
+        """
+        loader = self._data_loader if batches is None else batches
+        if loader is None:
+            self._warn_no_loader()
+            return 0
+        with self._undisturbed():
+            count = calibrate(self._model, self._runner(loader), islice(loader, self._batches))
+        self.stale = False
+        return count
+
+    def refresh(self) -> None:
+        """Make the statistics of the discrete network the current ones, where they are not."""
+        if self._states is not None:
+            self._states.activate(discrete=True)
+        elif self.stale:
+            self.calibrate()
+
+    @contextmanager
+    def discrete_statistics(self) -> Iterator[None]:
+        """Statistics of the discrete (chosen) weights; the former ones come back on leaving, bit for bit."""
+        with self._kept_statistics():
+            self.refresh()
+            yield
+
+    @contextmanager
+    def searched_statistics(self) -> Iterator[None]:
+        """Statistics of the searched (expected) weights; the former ones come back on leaving, bit for bit."""
+        with self._kept_statistics(), self._undisturbed():
+            if self._states is not None:
+                self._states.activate(discrete=False)
+            yield
+
+    @contextmanager
+    def _kept_statistics(self) -> Iterator[None]:
+        stale, discrete = self.stale, self._states is not None and self._states.discrete_active
+        kept = [(layer, name, getattr(layer, name).clone()) for layer in batch_norms(self._model) for name in STATISTICS]
+        try:
+            yield
+        finally:
+            self.stale = stale
+            if self._states is not None:
+                self._states.activate(discrete)
+            for layer, name, value in kept:
+                getattr(layer, name).copy_(value)
+
+    def calibrate_searched(self) -> None:
+        """Within `searched_statistics` and with expected weights in use: recompute the statistics from them."""
+        if self._states is None and self._data_loader is not None:
+            calibrate(self._model, self._runner(self._data_loader), islice(self._data_loader, self._batches))
+
+    @staticmethod
+    def detach(model: nn.Module) -> None:
+        """Remove hooks and second sets of statistics from a model (usually a copy)."""
+        for hooks in (model._forward_pre_hooks, model._forward_hooks):
+            for key in [k for k, hook in hooks.items() if isinstance(hook, _Hook)]:
+                del hooks[key]
+                model._forward_hooks_with_kwargs.pop(key, None)
+        TwoStates.remove(model)
+
+    def _runner(self, loader: Any) -> Callable[[Any], Any]:
+        device = self._searchable[0].logits.device
+
+        def run(batch: Any) -> Any:
+            args, kwargs = loader.get_inputs(batch)
+            args, kwargs = tree_map(lambda x: x.to(device) if isinstance(x, torch.Tensor) else x, (args, kwargs))
+            return self._model(*args, **kwargs)
+
+        return run
+
+    @contextmanager
+    def _undisturbed(self) -> Iterator[None]:
+        before, self._busy = self._busy, True
+        try:
+            yield
+        finally:
+            self._busy = before
+
+    @property
+    def _search_ended(self) -> bool:
+        return all(s.search_ended for s in self._searchable)
+
+    def _before_forward(self, model: nn.Module, args: Any) -> None:
+        if self._busy:
+            return
+        if not model.training:
+            self.refresh()
+            return
+        self.stale = True
+        if self._states is not None:
+            self._states.activate(discrete=self._search_ended)
+
+    def _after_forward(self, model: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+        if self._busy or self._states is None or not model.training or self._search_ended:
+            return
+        self._states.activate(discrete=True)
+        for searchable in self._searchable:
+            searchable.kind = WeightKind.CHOSEN
+        try:
+            with self._undisturbed(), preserved_modes(model), torch.no_grad():
+                model(*args, **kwargs)
+        finally:
+            for searchable in self._searchable:
+                searchable.kind = WeightKind.AUTOMATIC
+            self._states.activate(discrete=False)
+
+    def _warn_no_loader(self) -> None:
+        if not self._warned:
+            self._warned = True
+            logger.warning(
+                "slb: no data loader is registered, so batch norm keeps the statistics of the searched weights and "
+                "the discrete network is evaluated with them. Call nncf.torch.register_default_init_args(config, "
+                "train_loader) before create_compressed_model, or set compression.params.batchnorm to 'state'."
+            )

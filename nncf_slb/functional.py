@@ -1,0 +1,134 @@
+"""Search arithmetic on plain tensors: probabilities, expected weight, chosen codes, initial scale and logits.
+
+Paper, section 3.1: ``p = softmax(A / tau)`` over the values (equation 4), training weight ``sum_k p_k v_k``
+(equation 5), deployed weight the value with the largest probability. Code calls ``1 / tau`` `inverse_temperature`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def probabilities(logits: Tensor, inverse_temperature: float) -> Tensor:
+    """Softmax over dimension 0.
+
+    Args:
+        logits: Float tensor ``[len(values), *weight.shape]``.
+        inverse_temperature: ``1 / tau``, above 0.
+
+    Returns:
+        Probabilities of the same shape and dtype; they sum to 1 over dimension 0.
+    """
+    return torch.softmax(logits * inverse_temperature, dim=0)
+
+
+class _ExpectedValue(torch.autograd.Function):
+    """Expected value with its closed-form gradient ``dA_k = (1 / tau) p_k (v_k - E[v]) dE``.
+
+    Saves the probabilities and the result only; autograd's own graph would keep two more tensors of logits' size.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, values: Tensor, inverse_temperature: float) -> Tensor:
+        p = probabilities(logits, inverse_temperature)
+        expected = torch.matmul(values, p.flatten(1)).view(logits.shape[1:])
+        ctx.save_for_backward(p, values, expected)
+        ctx.inverse_temperature = inverse_temperature
+        return expected
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        p, values, expected = ctx.saved_tensors
+        column = values.view(-1, *[1] * expected.dim())
+        return (column - expected).mul_(p).mul_(grad * ctx.inverse_temperature), None, None
+
+
+def expected_value(logits: Tensor, values: Tensor, inverse_temperature: float) -> Tensor:
+    """Expected value of each weight's distribution (paper, equation 5).
+
+    Args:
+        logits: Float tensor ``[len(values), *weight.shape]``; gets a gradient.
+        values: Float tensor ``[len(values)]``; constant.
+        inverse_temperature: ``1 / tau``, above 0.
+
+    Returns:
+        Tensor of ``weight.shape`` within ``[min(values), max(values)]``.
+    """
+    return _ExpectedValue.apply(logits, values, inverse_temperature)  # type: ignore[no-any-return, no-untyped-call]
+
+
+def chosen_codes(logits: Tensor) -> Tensor:
+    """Index of the most probable value of each weight, uint8, shape ``logits.shape[1:]``; the first one on a tie."""
+    return logits.argmax(dim=0).to(torch.uint8)
+
+
+def nearest_codes(weight: Tensor, values: Tensor) -> Tensor:
+    """Index of the value nearest to each element (int64, ``weight.shape``); `values` ascending ``[len(values)]``."""
+    midpoints = (values[1:] + values[:-1]) / 2
+    return torch.bucketize(weight, midpoints)
+
+
+def fit_scale(rows: Tensor, values: Tensor, candidates: int = 64, refinements: int = 10) -> Tensor:
+    """Scale of each channel that minimises the squared error of its discrete weights.
+
+    A grid over ``max|w| / max|v|`` finds the basin; alternating least squares (codes, then scale) settles in it.
+    For the values -1 and +1 the result is the exact optimum, the mean of ``|w|``.
+
+    Args:
+        rows: Float tensor ``[channels, weights per channel]``.
+        values: Ascending values ``[len(values)]``.
+        candidates: Points of the grid.
+        refinements: Rounds of alternating least squares.
+
+    Returns:
+        Positive tensor ``[channels]``; 1e-8 for a channel of zeros only.
+    """
+    tiny = 1e-8
+    largest = (rows.abs().amax(dim=1) / values.abs().max()).clamp_min(tiny)
+    best_scale, best_error = largest, torch.full_like(largest, torch.inf)
+
+    def keep_better(scale: Tensor) -> Tensor:
+        nonlocal best_scale, best_error
+        picked = values[nearest_codes(rows / scale[:, None], values)]
+        error = (picked * scale[:, None] - rows).square().sum(dim=1)
+        better = error < best_error
+        best_scale, best_error = torch.where(better, scale, best_scale), torch.where(better, error, best_error)
+        return picked
+
+    for fraction in torch.linspace(1.2 / candidates, 1.2, candidates).tolist():
+        keep_better(largest * fraction)
+    for _ in range(refinements):
+        picked = keep_better(best_scale)
+        power = picked.square().sum(dim=1)
+        fitted = (picked * rows).sum(dim=1) / power.clamp_min(tiny)
+        keep_better(torch.where(fitted > tiny, fitted, best_scale))
+    return best_scale.clamp_min(tiny)
+
+
+def logits_from_weight(weight: Tensor, values: Tensor, sharpness: float) -> Tensor:
+    """Logits whose distribution is centred on a trained weight (departs from the paper, which starts at random).
+
+    ``A_k = -sharpness * ((weight - v_k) / spacing)**2`` with the mean spacing of the values. At ``1 / tau = 1`` and
+    sharpness 2 the distribution's standard deviation is half a spacing, and its mean is close to the weight itself.
+
+    Args:
+        weight: Weight divided by its scale, any shape.
+        values: Ascending values ``[len(values)]``.
+        sharpness: Above 0; larger means more confident.
+
+    Returns:
+        Logits ``[len(values), *weight.shape]``; their argmax is the value nearest to the weight.
+    """
+    spacing = (values[-1] - values[0]) / (len(values) - 1)
+    column = values.view(-1, *[1] * weight.dim())
+    distance = (weight.clamp(float(values[0]), float(values[-1])) - column) / spacing
+    return -sharpness * distance.square()
+
+
+def random_logits(shape: torch.Size, count: int, fan_in: int) -> Tensor:
+    """He-normal logits ``[count, *shape]`` as in the authors' code: standard deviation ``sqrt(2 / fan_in)``."""
+    return torch.randn(count, *shape) * (2.0 / max(fan_in, 1)) ** 0.5

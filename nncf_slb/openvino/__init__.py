@@ -1,0 +1,1 @@
+"""Export to OpenVINO: packing of codes, rewrite of weight subgraphs, writing of files."""

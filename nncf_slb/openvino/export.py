@@ -1,0 +1,158 @@
+"""Export of a searched network to OpenVINO IR or ONNX."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import openvino as ov
+import torch
+from torch import nn
+
+from nncf_slb.openvino.lowering import CodedConstant, lower_weights
+from nncf_slb.strip import CodedWeight, coded_weights, codes_in_place
+
+SUFFIXES = (".xml", ".onnx")
+
+
+class ExportError(RuntimeError):
+    """An export that cannot be done, with the reason and the remedy; no file was written."""
+
+
+def export_openvino(
+    model: Any, path: str | Path, *, example_input: Any = None, input_names: list[str] | None = None
+) -> Path:
+    """Write a searched network with weights packed into 1, 2, 3 or 4 bits.
+
+    Args:
+        model: Controller (of `slb`, or a composite that holds one), which stays as it is bit for bit, or a stripped model.
+        path: ``.xml`` writes OpenVINO IR beside a ``.bin``; ``.onnx`` writes ONNX (extra ``onnx``), whose codes take
+            8 bits each. Folders are made; an existing file is replaced only once the new one is complete.
+        example_input: Tensor, or tuple of tensors, with the shapes to export. The batch dimension becomes dynamic, the
+            others stay. For a controller, NNCF's ``input_info`` by default.
+        input_names: Names of the inputs, in order.
+
+    Returns:
+        The path written.
+
+    Raises:
+        ExportError: On a wrong suffix, a missing example input, or a model without coded weights.
+        nncf_slb.openvino.lowering.LoweringError: If a layer's weights can't be packed.
+    """
+    target = Path(path)
+    if target.suffix not in SUFFIXES:
+        raise ExportError(f"path: received '{target}'; allowed are names that end in {' or '.join(SUFFIXES)}")
+    if example_input is None:
+        example_input = _input_from_config(model)
+    examples = tuple(example_input) if isinstance(example_input, (tuple, list)) else (example_input,)
+    stripped = model if isinstance(model, nn.Module) else model.strip()
+    if not coded_weights(stripped):
+        raise ExportError(
+            f"model: received {type(model).__name__} without searched weights; pass the controller that "
+            "create_compressed_model returned, or what its strip() returned"
+        )
+    with _evaluation_mode(stripped):
+        if target.suffix == ".onnx":
+            _write_onnx(stripped, target, examples, input_names)
+        else:
+            _save_atomically(convert(stripped, examples, input_names), target)
+    return target
+
+
+def export_controller(
+    ctrl: Any,
+    save_path: str,
+    save_format: str | None,
+    input_names: list[str] | None,
+    output_names: list[str] | None,
+    model_args: tuple[Any, ...] | None,
+) -> None:
+    """NNCF's `export_model` interface for `export_openvino`.
+
+    Raises:
+        ExportError: On a `save_format` or `output_names`, which the suffix and the model decide, or keyword arguments.
+    """
+    if save_format is not None or output_names is not None:
+        raise ExportError(
+            f"save_format, output_names: received {save_format!r}, {output_names!r}; leave them out, the suffix of "
+            "save_path (.xml or .onnx) chooses the format"
+        )
+    if model_args and isinstance(model_args[-1], dict):
+        if model_args[-1]:
+            raise ExportError("model_args: keyword arguments cannot be exported; pass positional tensors only")
+        model_args = model_args[:-1]
+    export_openvino(ctrl, save_path, example_input=model_args or None, input_names=input_names)
+
+
+def convert(stripped: nn.Module, examples: tuple[torch.Tensor, ...], input_names: list[str] | None = None) -> ov.Model:
+    """OpenVINO model of a stripped model in eval mode, with packed weights and a dynamic batch dimension."""
+    shapes = [ov.PartialShape([-1, *example.shape[1:]]) for example in examples]
+    coded = {f"self.{name}.codes": _constant(module) for name, module in coded_weights(stripped).items()}
+    with codes_in_place(stripped), torch.no_grad():
+        model = ov.convert_model(stripped, example_input=examples if len(examples) > 1 else examples[0], input=shapes)
+    lower_weights(model, coded)
+    for port, name in zip(model.inputs, input_names or [], strict=False):
+        port.get_node().set_friendly_name(name)
+        port.set_names({name})
+    return model
+
+
+def _constant(module: CodedWeight) -> CodedConstant:
+    return CodedConstant(module.codes.cpu().numpy(), module.bits, module.values.cpu().numpy())
+
+
+def _input_from_config(model: Any) -> tuple[torch.Tensor, ...]:
+    network = getattr(model, "model", None)
+    info = getattr(getattr(network, "nncf", None), "input_infos", None)
+    if info is None:
+        raise ExportError("example_input: received None; a stripped model needs a tensor with the shape to export")
+    device = next(network.parameters()).device
+    return tuple(torch.zeros(element.shape, device=device) for element in info.elements)
+
+
+@contextmanager
+def _evaluation_mode(model: nn.Module) -> Iterator[None]:
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes.items():
+            module.training = training
+
+
+def _write_onnx(
+    model: nn.Module, target: Path, examples: tuple[torch.Tensor, ...], input_names: list[str] | None
+) -> None:
+    names = input_names or [f"input_{k}" for k in range(len(examples))]
+    dynamic = {name: {0: "batch"} for name in names}
+    with _new_file(target) as partial:
+        try:
+            torch.onnx.export(model, examples, str(partial), input_names=names, dynamic_axes=dynamic, dynamo=False)
+        except ImportError as error:
+            raise ExportError(f"ONNX export needs the extra 'onnx': pip install 'nncf_slb[onnx]' ({error})") from error
+
+
+def _save_atomically(model: ov.Model, target: Path) -> None:
+    """Write ``.bin`` and ``.xml`` beside their final places, then move them, the ``.xml`` last."""
+    with _new_file(target) as partial:
+        # float32 stays float32: with float16 scales the classes would no longer equal PyTorch's.
+        ov.save_model(model, partial, compress_to_fp16=False)
+        os.replace(partial.with_suffix(".bin"), target.with_suffix(".bin"))
+
+
+@contextmanager
+def _new_file(target: Path) -> Iterator[Path]:
+    """A path to write to that becomes `target` when the block ends well, and vanishes otherwise."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=f".{target.stem}-", dir=target.parent))
+    try:
+        yield folder / target.name
+        os.replace(folder / target.name, target)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,84 @@
+"""Temperature curve behind NNCF's `CompressionScheduler` interface."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from nncf.common.schedulers import BaseCompressionScheduler
+
+from nncf_slb.temperature import TemperatureCurve
+
+
+class SLBScheduler(BaseCompressionScheduler):  # type: ignore[misc]
+    """Sets the inverse temperature at the beginning of each epoch, or of each optimizer step.
+
+    Args:
+        curve: Inverse temperature over the epochs.
+        apply: Called with (inverse temperature, whether the search has ended).
+        per_step: Follow the curve within each epoch.
+        steps_per_epoch: Optimizer steps in an epoch; None learns it from the first epoch, during which the
+            temperature then stays as it was at the epoch's beginning.
+    """
+
+    def __init__(
+        self,
+        curve: TemperatureCurve,
+        apply: Callable[[float, bool], None],
+        per_step: bool = False,
+        steps_per_epoch: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.curve = curve
+        self._apply = apply
+        self._per_step = per_step
+        self._steps_per_epoch = steps_per_epoch
+        self._step_in_epoch = -1
+        self._update()
+
+    @property
+    def position(self) -> float:
+        """Zero-based time in epochs; fractional when following the curve per step."""
+        epoch = max(self.current_epoch, 0)
+        if not self._per_step or self._steps_per_epoch is None:
+            return float(epoch)
+        return epoch + min(max(self._step_in_epoch, 0) / self._steps_per_epoch, 1.0)
+
+    @property
+    def inverse_temperature(self) -> float:
+        """Current ``1 / tau``."""
+        return self.curve(self.position)
+
+    def step(self, next_step: int | None = None) -> None:
+        """Prepare the next optimizer step (global index from 0)."""
+        before = self.current_step
+        super().step(next_step)
+        self._step_in_epoch += self.current_step - before
+        if self._per_step:
+            self._update()
+
+    def epoch_step(self, next_epoch: int | None = None) -> None:
+        """Prepare the next epoch (index from 0)."""
+        if self._steps_per_epoch is None and self.current_epoch >= 0 and self._step_in_epoch >= 0:
+            self._steps_per_epoch = self._step_in_epoch + 1
+        super().epoch_step(next_epoch)
+        self._step_in_epoch = -1
+        self._update()
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Continue from `get_state`, with the temperature that belongs to it."""
+        super().load_state(state)
+        self._step_in_epoch = state["step_in_epoch"]
+        self._steps_per_epoch = state["steps_per_epoch"]
+        self._update()
+
+    def get_state(self) -> dict[str, Any]:
+        """Plain Python values."""
+        return {
+            **super().get_state(),
+            "step_in_epoch": self._step_in_epoch,
+            "steps_per_epoch": self._steps_per_epoch,
+        }
+
+    def _update(self) -> None:
+        self._apply(self.inverse_temperature, self.curve.has_ended(self.position))

@@ -1,0 +1,119 @@
+"""What the search has decided so far, layer by layer, behind NNCF's `Statistics` interface."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from nncf.api.statistics import Statistics
+from tabulate import tabulate
+
+from nncf_slb import functional
+from nncf_slb.layers import SearchableWeight, WeightKind
+
+
+@dataclass(frozen=True)
+class LayerStatistics:
+    """State of one searched layer.
+
+    Attributes:
+        name: NNCF node name.
+        weights: Number of weights.
+        bits: Bits of one stored weight.
+        bytes: Bytes of the stored codes.
+        mean_confidence: Mean over the weights of the largest probability.
+        lowest_confidence: Lowest of them.
+        histogram: Share of the weights at each value, ascending values.
+        distance: Distance between expected and chosen weights, relative to the chosen ones (2-norms).
+    """
+
+    name: str
+    weights: int
+    bits: int
+    bytes: int
+    mean_confidence: float
+    lowest_confidence: float
+    histogram: tuple[float, ...]
+    distance: float
+
+
+@dataclass(frozen=True)
+class SLBStatistics(Statistics):  # type: ignore[misc]
+    """Statistics of the algorithm.
+
+    Attributes:
+        inverse_temperature: Current ``1 / tau``.
+        layers: One entry per searched layer.
+        full_precision_layers: Node names of layers with weights that are left as they are.
+    """
+
+    inverse_temperature: float
+    layers: tuple[LayerStatistics, ...]
+    full_precision_layers: tuple[str, ...]
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of all stored codes."""
+        return sum(layer.bytes for layer in self.layers)
+
+    @property
+    def mean_bits(self) -> float:
+        """Mean bits of a searched weight."""
+        return sum(x.bits * x.weights for x in self.layers) / max(1, sum(x.weights for x in self.layers))
+
+    def to_str(self) -> str:
+        """Table for the terminal."""
+        rows = [
+            [
+                layer.name, layer.bits, layer.weights, layer.bytes, f"{layer.mean_confidence:.3f}",
+                f"{layer.lowest_confidence:.3f}", f"{layer.distance:.3f}",
+                " ".join(f"{share:.0%}" for share in layer.histogram),
+            ]
+            for layer in self.layers
+        ]  # fmt: skip
+        header = ["layer", "bits", "weights", "bytes", "confidence", "lowest", "distance", "share of each value"]
+        lines = [
+            f"slb: 1/tau {self.inverse_temperature:.4g}, {len(rows)} layers searched, mean bits {self.mean_bits:.2f}, "
+            f"{self.bytes:,} bytes of codes",
+            tabulate(rows, headers=header, colalign=("left",) + ("right",) * 6 + ("left",)) if rows else "",
+            "full precision: " + (", ".join(self.full_precision_layers) or "none"),
+        ]
+        return "\n".join(line for line in lines if line)
+
+
+@torch.no_grad()
+def layer_statistics(name: str, searchable: SearchableWeight) -> LayerStatistics:
+    """Measure one layer; costs about one forward pass of its weights."""
+    confidence = functional.probabilities(searchable.logits, searchable.inverse_temperature).amax(dim=0)
+    codes = searchable.codes()
+    chosen, expected = (weight_of_kind(searchable, kind) for kind in (WeightKind.CHOSEN, WeightKind.EXPECTED))
+    count, bits = codes.numel(), searchable.values.bits
+    histogram = torch.bincount(codes.flatten().long(), minlength=len(searchable.values)).double() / count
+    return LayerStatistics(
+        name=name,
+        weights=count,
+        bits=bits,
+        bytes=(count * bits + 7) // 8,
+        mean_confidence=float(confidence.mean()),
+        lowest_confidence=float(confidence.min()),
+        histogram=tuple(histogram.tolist()),
+        distance=float((expected - chosen).norm() / chosen.norm().clamp_min(1e-12)),
+    )
+
+
+def weight_of_kind(searchable: SearchableWeight, kind: WeightKind) -> torch.Tensor:
+    """The expected or the chosen weight, whatever mode the module is in."""
+    before, searchable.kind = searchable.kind, kind
+    try:
+        return searchable()  # type: ignore[no-any-return]
+    finally:
+        searchable.kind = before
+
+
+def collect(
+    searchable: Mapping[str, SearchableWeight], inverse_temperature: float, full_precision_layers: list[str]
+) -> SLBStatistics:
+    """Statistics of all layers."""
+    layers = tuple(layer_statistics(name, module) for name, module in searchable.items())
+    return SLBStatistics(inverse_temperature, layers, tuple(full_precision_layers))

@@ -1,0 +1,113 @@
+"""Sets of discrete values a searched weight can take, and the integers they are stored as.
+
+The paper (section 3.1) uses ``2**bits`` evenly spaced points in [-1, 1]; the other sets are common in the field.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+MAX_VALUES = 16
+_INT8_MIN, _INT8_MAX = -128, 127
+
+
+@dataclass(frozen=True)
+class ValueSet:
+    """Discrete values in ascending order: ``table[k] * step`` for code ``k``.
+
+    Attributes:
+        name: Name of the set as in the config, or ``"list"`` for an own list.
+        bits: Storage bits of one code, 1-4.
+        table: One number per code. Integers that fit int8 where such a common ``step`` exists, else the values.
+        step: Factor from ``table`` to the values (dimensionless).
+    """
+
+    name: str
+    bits: int
+    table: tuple[float, ...]
+    step: float
+
+    @property
+    def numbers(self) -> tuple[float, ...]:
+        """The values themselves, ascending."""
+        return tuple(t * self.step for t in self.table)
+
+    @property
+    def is_integer(self) -> bool:
+        """True when every entry of ``table`` is an integer that fits int8, so that integer kernels can run it."""
+        return all(float(t).is_integer() and _INT8_MIN <= t <= _INT8_MAX for t in self.table)
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+
+def _uniform(bits: int) -> ValueSet:
+    levels = 2**bits
+    return ValueSet("uniform", bits, tuple(float(2 * k - (levels - 1)) for k in range(levels)), 1.0 / (levels - 1))
+
+
+def _zero_centered(bits: int) -> ValueSet:
+    half = 2 ** (bits - 1)
+    return ValueSet("zero_centered", bits, tuple(float(k) for k in range(-half, half)), 1.0 / half)
+
+
+def _ternary(bits: int) -> ValueSet:
+    return ValueSet("ternary", bits, (-1.0, 0.0, 1.0), 1.0)
+
+
+def _power_of_two(bits: int) -> ValueSet:
+    if bits == 1:
+        return ValueSet("power_of_two", 1, (-1.0, 1.0), 1.0)
+    powers = [float(2**k) for k in range(2 ** (bits - 1) - 1)]
+    return ValueSet("power_of_two", bits, (*(-p for p in reversed(powers)), 0.0, *powers), 1.0 / powers[-1])
+
+
+# Adding a named set of values: one function above and one entry here; `config.py` offers the names it finds here.
+VALUE_SETS: dict[str, Callable[[int], ValueSet]] = {
+    "uniform": _uniform,
+    "zero_centered": _zero_centered,
+    "ternary": _ternary,
+    "power_of_two": _power_of_two,
+}
+
+
+def _from_list(numbers: Sequence[float]) -> ValueSet:
+    ordered = sorted(float(n) for n in numbers)
+    if not 2 <= len(ordered) <= MAX_VALUES or len(set(ordered)) != len(ordered):
+        raise ValueError(f"values: received {list(numbers)}; allowed are 2 to {MAX_VALUES} different numbers")
+    bits = math.ceil(math.log2(len(ordered)))
+    largest = max(abs(n) for n in ordered)
+    for steps in range(1, _INT8_MAX + 1):  # smallest integer table that reproduces the list
+        table = [n / largest * steps for n in ordered]
+        rounded = [float(round(t)) for t in table]
+        if all(abs(t - r) <= 1e-6 * steps for t, r in zip(table, rounded, strict=True)):
+            return ValueSet("list", bits, tuple(rounded), largest / steps)
+    return ValueSet("list", bits, tuple(ordered), 1.0)
+
+
+def make_values(values: str | Sequence[float], bits: int) -> ValueSet:
+    """Build a set of values.
+
+    Args:
+        values: A name in `VALUE_SETS`, or an own list of 2 to 16 different numbers.
+        bits: Storage bits, 1-4; for an own list they follow from its length.
+
+    Returns:
+        The set, ascending. ``power_of_two`` holds zero and ``2**bits - 2`` signed powers (one code stays unused).
+
+    Raises:
+        ValueError: On an unknown name, bits outside 1-4, or a list of the wrong length.
+
+    Example:
+        >>> make_values("uniform", 2).table
+        (-3.0, -1.0, 1.0, 3.0)
+    """
+    if not isinstance(values, str):
+        return _from_list(values)
+    if values not in VALUE_SETS:
+        raise ValueError(f"values: received {values!r}; allowed are {', '.join(VALUE_SETS)} or a list of numbers")
+    if not 1 <= bits <= 4:
+        raise ValueError(f"bits: received {bits}; allowed are 1 to 4")
+    return VALUE_SETS[values](bits)
