@@ -54,7 +54,7 @@ def _zero_centered(bits: int) -> ValueSet:
 
 
 def _ternary(bits: int) -> ValueSet:
-    return ValueSet("ternary", bits, (-1.0, 0.0, 1.0), 1.0)
+    return ValueSet("ternary", 2, (-1.0, 0.0, 1.0), 1.0)
 
 
 def _power_of_two(bits: int) -> ValueSet:
