@@ -1,148 +1,219 @@
-"""Every setting of the `slb` section, once: default, range and help.
+"""The ``"slb"`` section of an NNCF config: one pydantic model for its fields, defaults, checks, schema and reference.
 
-The JSON schema that NNCF validates against, the error messages and `docs/config.md` all come from these models.
+Imports neither torch nor NNCF. Fractions of training and ``1 / tau`` (``tau`` is the temperature) follow the paper,
+section 3.2.
 """
 
 from __future__ import annotations
 
+import difflib
+import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    ValidationError,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic_core import ErrorDetails, PydanticCustomError
 
-from nncf_slb.config_errors import ConfigError, parse_model, validate_sections
-from nncf_slb.values import MAX_VALUES
+DEFAULT_EPOCHS = 100
+_BITS, _END_VALUE, _START_FRACTION, _END_FRACTION = 2, 20.0, 0.0, 0.85
+_VALUE_NAMES = ("uniform", "zero_centered", "ternary", "power_of_two")
+_MAX_VALUES = 16
 
-__all__ = ["ConfigError", "ResolvedWeights", "SLBConfig", "json_schema", "parse_slb_config", "validate_nncf_config"]
+Location = tuple[str | int, ...]
+# A contradiction between fields: location below the model that finds it, what is allowed, what to do.
+Contradiction = tuple[Location, str, str]
 
-ValuesName = Literal["uniform", "zero_centered", "ternary", "power_of_two"]
-_NAMES = ("uniform", "zero_centered", "ternary", "power_of_two")
+
+class ConfigError(ValueError):
+    """Everything wrong with the ``"slb"`` sections of a config, one line per problem.
+
+    Attributes:
+        problems: The lines: full path of the field, what was received, what is allowed, what to do.
+    """
+
+    def __init__(self, problems: list[str]) -> None:
+        self.problems = tuple(problems)
+        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        super().__init__("\n- ".join([f'{count} in the "slb" section of the config:', *problems]))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _whole(value: Any) -> Any:
+    """``2.0`` is an integer in JSON."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _check_values(value: Any) -> str | tuple[float, ...]:
+    if isinstance(value, str) and value in _VALUE_NAMES:
+        return value
+    if isinstance(value, list | tuple) and 2 <= len(value) <= _MAX_VALUES and all(map(_is_number, value)):
+        numbers = tuple(float(number) for number in value)
+        if len(set(numbers)) == len(numbers):
+            return numbers
+    raise PydanticCustomError("not_allowed", "not allowed")  # the line for the user comes from the schema
+
+
+def _check_scopes(value: Any) -> tuple[str, ...]:
+    scopes = (value,) if isinstance(value, str) else value
+    if isinstance(scopes, list | tuple) and all(isinstance(scope, str) and scope for scope in scopes):
+        return tuple(scopes)
+    raise PydanticCustomError("not_allowed", "not allowed")
+
+
+def _check_some_scopes(value: Any) -> tuple[str, ...]:
+    scopes = _check_scopes(value)
+    if not scopes:
+        raise PydanticCustomError("not_allowed", "not allowed")
+    return scopes
+
+
 _VALUES_SCHEMA: dict[str, Any] = {
     "anyOf": [
-        {"type": "string", "enum": list(_NAMES)},
-        {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": MAX_VALUES, "uniqueItems": True},
+        {"type": "string", "enum": list(_VALUE_NAMES)},
+        {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": _MAX_VALUES, "uniqueItems": True},
     ]
 }
+_SCOPE_SCHEMA = {"type": "string", "minLength": 1}
+_SCOPES_SCHEMA: dict[str, Any] = {"anyOf": [_SCOPE_SCHEMA, {"type": "array", "items": _SCOPE_SCHEMA}]}
+_SOME_SCOPES_SCHEMA: dict[str, Any] = {"anyOf": [_SCOPE_SCHEMA, {**_SCOPES_SCHEMA["anyOf"][1], "minItems": 1}]}
 
-
-def _check_values(received: Any) -> str | tuple[float, ...]:
-    if isinstance(received, str) and received in _NAMES:
-        return received
-    if isinstance(received, (list, tuple)):
-        numeric = all(isinstance(v, (int, float)) and not isinstance(v, bool) and math.isfinite(v) for v in received)
-        if numeric and 2 <= len(received) <= MAX_VALUES and len({float(v) for v in received}) == len(received):
-            return tuple(float(v) for v in received)
-    raise ValueError("not a set of values")
-
-
+Whole = Annotated[int, BeforeValidator(_whole)]
+Bits = Annotated[int, Field(ge=1, le=4), BeforeValidator(_whole)]
 Values = Annotated[str | tuple[float, ...], PlainValidator(_check_values), WithJsonSchema(_VALUES_SCHEMA)]
-Bits = Annotated[int, Field(ge=1, le=4)]
 Scale = Literal["per_channel", "none"]
-Scopes = str | list[str]
+Scopes = Annotated[tuple[str, ...], PlainValidator(_check_scopes), WithJsonSchema(_SCOPES_SCHEMA)]
+SomeScopes = Annotated[tuple[str, ...], PlainValidator(_check_some_scopes), WithJsonSchema(_SOME_SCOPES_SCHEMA)]
+
+_BITS_HELP = "Storage bits of one weight."
+_VALUES_HELP = (
+    "Values a weight can take, before the scale: `uniform` is 2^bits evenly spaced numbers from -1 to 1, as in the "
+    "paper; `zero_centered` is 2^bits evenly spaced numbers from -1 up to just below 1, zero included (2 bits or "
+    "more); `ternary` is -1, 0, 1 (2 bits); `power_of_two` is zero and signed powers of two up to 1; or your own list."
+)
+_SCALE_HELP = (
+    "`per_channel` learns one factor for each output channel; `none` has no factor, as in the paper, where batch norm "
+    "takes its place."
+)
+_SCOPE_HELP = "in NNCF's scope syntax: a layer's name, or `{re}` and a regular expression."
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 @dataclass(frozen=True)
 class ResolvedWeights:
-    """Settings of one layer's weights: bits 1-4, a name or a list of numbers, ``per_channel`` or ``none``."""
+    """Settings of one layer's weights.
+
+    Attributes:
+        bits: Storage bits of one weight, 1-4.
+        values: Name of a set of values, or an own list.
+        scale: ``per_channel`` or ``none``.
+    """
 
     bits: int
     values: str | tuple[float, ...]
     scale: str
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-def _bits_problem(bits: int | None, values: str | tuple[float, ...]) -> str | None:
-    """Why `bits` contradicts `values`; None when they agree or bits follow from the values."""
-    if bits is None:
-        return None
-    if isinstance(values, tuple):
-        needed = math.ceil(math.log2(len(values)))
-        if bits != needed:
-            return f"bits: received {bits} with a list of {len(values)} values; allowed: {needed}, or leave bits out"
-    elif values == "ternary" and bits != 2:
-        return f"bits: received {bits} with values 'ternary'; allowed: 2, or choose other values"
-    elif values == "zero_centered" and bits == 1:
-        return "bits: received 1 with values 'zero_centered'; allowed: 2 to 4, or values 'uniform'"
-    return None
-
-
-def _resolve(bits: int | None, values: str | tuple[float, ...], scale: str) -> ResolvedWeights:
-    if bits is None:
-        bits = math.ceil(math.log2(len(values))) if isinstance(values, tuple) else 2
-    return ResolvedWeights(bits, values, scale)
-
-
 class WeightsOverride(_Section):
-    """Other settings for some layers; what is left out is taken from `weights`."""
+    """Other settings for the layers in `target_scopes`; None inherits from the enclosing section."""
 
-    target_scopes: Scopes = Field(
-        min_length=1, description="Layers it applies to, by NNCF scope or {re}regular expression."
+    target_scopes: SomeScopes = Field(description=f"Layers that these settings are for, {_SCOPE_HELP}")
+    bits: Bits | None = Field(
+        None, description=f"{_BITS_HELP} If left out: what `values` of this override needs, else as in `weights`."
     )
-    bits: Bits | None = Field(None, description="Bits of one weight.")
-    values: Values | None = Field(None, description="Set of values.", validate_default=False)
-    scale: Scale | None = Field(None, description="Scale of the values.")
+    values: Values | None = Field(None, description="Values a weight can take. If left out: as in `weights`.")
+    scale: Scale | None = Field(None, description="Factor of the values. If left out: as in `weights`.")
+
+
+def _bits_for(values: Any, otherwise: int) -> int:
+    """Bits that a set of values needs; `otherwise` for sets of any size."""
+    if isinstance(values, list | tuple) and 2 <= len(values) <= _MAX_VALUES:
+        return math.ceil(math.log2(len(values)))
+    return 2 if values == "ternary" else otherwise
+
+
+def _bits_contradiction(weights: ResolvedWeights, at: Location) -> list[Contradiction]:
+    needed = _bits_for(weights.values, weights.bits)
+    if weights.bits != needed:
+        kind = "ternary values" if weights.values == "ternary" else f"a list of {len(weights.values)} values"
+        return [((*at, "bits"), f"{needed} for {kind}", f"Remove it, set it to {needed}, or choose other values")]
+    if weights.values == "zero_centered" and weights.bits < 2:
+        return [((*at, "bits"), "2 to 4 for zero_centered values", 'Use more bits, or "uniform" values')]
+    return []
 
 
 class WeightsConfig(_Section):
-    """What values the weights can take."""
+    """Which values the weights can take, for all layers and, by `overrides`, for some."""
 
-    bits: Bits = Field(2, description="Bits of one weight; for `ternary` and an own list they follow from the values.")
-    values: Values = Field(
-        "uniform",
-        description="`uniform`: 2^bits evenly spaced points in [-1, 1] (the paper); `zero_centered`: evenly spaced with "
-        "zero among them; `ternary`: -1, 0, 1; `power_of_two`: zero and signed powers of two; or a list of 2 to 16 "
-        "different numbers.",
+    bits: Annotated[Bits, WithJsonSchema({"type": ["integer", "null"], "minimum": 1, "maximum": 4})] = Field(
+        _BITS, description=f"{_BITS_HELP} An own list of values sets it: 1 for 2 values, 2 for 3-4, 3 for 5-8, 4 for more."
     )
-    scale: Scale = Field(
-        "per_channel",
-        description="`per_channel`: a learned factor for each output channel; `none`: the values as they are, which "
-        "batch norm has to absorb (the paper).",
-    )
+    values: Values = Field("uniform", description=_VALUES_HELP)
+    scale: Scale = Field("per_channel", description=_SCALE_HELP)
     overrides: list[WeightsOverride] = Field(
-        [], description="Settings for some layers, so that some take 4 bits and others 1; the first match counts."
+        [], description="Other settings for some layers. The first override whose `target_scopes` match a layer wins."
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_bits(cls, data: Any) -> Any:
+        if isinstance(data, dict) and data.get("bits") is None:
+            return {**data, "bits": _bits_for(data.get("values"), _BITS)}
+        return data
 
     @model_validator(mode="after")
     def _check(self) -> WeightsConfig:
-        problems = [_bits_problem(self._given_bits(), self.values)]
+        base = ResolvedWeights(self.bits, self.values, self.scale)
+        found = _bits_contradiction(base, ())
         for index, override in enumerate(self.overrides):
-            problem = _bits_problem(self._override_bits(override), self._override_values(override))
-            problems.append(problem and f"overrides[{index}].{problem}")
-        found = [p for p in problems if p]
-        if found:
-            raise ValueError("\n".join(found))
+            at: Location = ("overrides", index)
+            fixed = isinstance(self.values, tuple) or self.values == "ternary"
+            if fixed and override.bits is not None and override.values is None:
+                allowed = "no bits without values, since the values inherited from weights set the bits"
+                found.append(((*at, "bits"), allowed, "Give this override values too, or remove its bits"))
+            else:
+                found += _bits_contradiction(self._with(override), at)
+        _refuse(found)
         return self
 
-    def _given_bits(self) -> int | None:
-        return self.bits if "bits" in self.model_fields_set else None
+    def _with(self, override: WeightsOverride) -> ResolvedWeights:
+        values = self.values if override.values is None else override.values
+        bits = _bits_for(values, self.bits) if override.bits is None else override.bits
+        return ResolvedWeights(bits, values, override.scale or self.scale)
 
-    def _override_values(self, override: WeightsOverride) -> str | tuple[float, ...]:
-        return self.values if override.values is None else override.values
+    def resolve(self, match: Callable[[list[str]], bool]) -> ResolvedWeights:
+        """Settings of one layer.
 
-    def _override_bits(self, override: WeightsOverride) -> int | None:
-        if override.bits is not None or override.values is not None:
-            return override.bits
-        return self._given_bits()
-
-    def resolve(self, matches: Callable[[Scopes], bool]) -> ResolvedWeights:
-        """Settings of one layer; `matches` tells whether the layer is in given scopes."""
+        Args:
+            match: Tells whether a list of scopes includes the layer.
+        """
         for override in self.overrides:
-            if matches(override.target_scopes):
-                bits, values = self._override_bits(override), self._override_values(override)
-                return _resolve(bits, values, override.scale or self.scale)
-        return _resolve(self._given_bits(), self.values, self.scale)
+            if match(list(override.target_scopes)):
+                return self._with(override)
+        return ResolvedWeights(self.bits, self.values, self.scale)
 
 
-class BatchnormAdaptation(_Section):
-    """NNCF's adaptation of batch norm statistics when the model is created."""
+class BatchnormAdaptationConfig(_Section):
+    """NNCF's adaptation of batch norm statistics when the compressed network is created."""
 
-    num_bn_adaptation_samples: int = Field(
-        2000, ge=0, description="Training samples that adapt batch norm at creation; 0 turns it off."
+    num_bn_adaptation_samples: Whole = Field(
+        2000, ge=0, description="Training samples that batch norm statistics adapt to at the start; 0 skips it."
     )
 
 
@@ -150,184 +221,235 @@ class InitializerConfig(_Section):
     """Where the search begins."""
 
     logits: Literal["trained", "random"] = Field(
-        "trained", description="`trained`: near the float weights of the model; `random`: He-normal noise (the paper)."
+        "trained", description="`trained` begins near the network's float weights, `random` from random logits."
     )
     sharpness: float = Field(
         2.0,
         gt=0,
-        description="How confident logits from trained weights are: factor of the squared distance to the values, "
-        "in units of their spacing. At 2 the expected weights start close to the float weights.",
+        description="How strongly `trained` logits prefer near values: multiplies the squared distance to a value, "
+        "measured in units of the spacing between values. With 2 the expected weight begins close to the float one.",
     )
-    batchnorm_adaptation: BatchnormAdaptation = Field(
-        BatchnormAdaptation(), description="NNCF's batch norm adaptation, which sees the discrete weights."
+    batchnorm_adaptation: BatchnormAdaptationConfig | None = Field(
+        default_factory=BatchnormAdaptationConfig,
+        description="Adaptation of batch norm statistics to the discrete weights; null means the defaults.",
     )
-
-
-DEFAULT_INVERSE_TEMPERATURE_END = 20.0
-DEFAULT_START_FRACTION = 0.0
-DEFAULT_END_FRACTION = 0.85
 
 
 class ParamsConfig(_Section):
-    """How the temperature falls, and what batch norm does. Epochs count from zero."""
+    """How the search runs during training."""
 
-    schedule: Literal["exponential", "linear", "sine"] = Field("exponential", description="Curve of 1/tau.")
-    inverse_temperature_start: float = Field(1.0, gt=0, description="1/tau up to the start.")
+    schedule: Literal["exponential", "linear", "sine"] = Field(
+        "exponential", description="Curve on which the inverse temperature 1/tau rises from its start to its end."
+    )
+    inverse_temperature_start: float = Field(
+        1.0, gt=0, description="1/tau at the beginning (no unit). Small values keep the weights undecided."
+    )
     inverse_temperature_end: float | None = Field(
-        None, gt=0, description=f"1/tau at the end; {DEFAULT_INVERSE_TEMPERATURE_END:g} unless a factor is given."
+        None,
+        gt=0,
+        json_schema_extra={"default": _END_VALUE},
+        description="1/tau at the end (no unit), above `inverse_temperature_start`. Not with "
+        "`inverse_temperature_factor`.",
     )
     inverse_temperature_factor: float | None = Field(
-        None, gt=1, description="Factor of 1/tau in each epoch between start and end (`exponential` only; the paper)."
+        None,
+        gt=1,
+        description="Instead of `inverse_temperature_end`: 1/tau is multiplied by this in each epoch between start "
+        "and end. Exponential schedule only.",
     )
-    epochs: int | None = Field(
-        None, ge=1, description="Epochs that fractions refer to; the config's own top-level `epochs`, else 100."
+    epochs: Whole | None = Field(
+        None,
+        ge=1,
+        description="Training epochs that the fractions below refer to. If left out: `epochs` at the config's top "
+        f"level, else {DEFAULT_EPOCHS}.",
     )
-    start_epoch: float | None = Field(None, ge=0, description="Epoch at which 1/tau begins to rise.")
+    start_epoch: float | None = Field(
+        None, ge=0, description="Epoch, counted from 0, at which 1/tau begins to rise. Not with `start_fraction`."
+    )
     start_fraction: float | None = Field(
-        None, ge=0, lt=1, description=f"The same as a fraction of the epochs; {DEFAULT_START_FRACTION:g} by default."
+        None,
+        ge=0,
+        lt=1,
+        json_schema_extra={"default": _START_FRACTION},
+        description="The same as a fraction of `epochs`. Not with `start_epoch`.",
     )
     end_epoch: float | None = Field(
-        None, gt=0, description="Epoch from which the chosen (discrete) weights are trained on and logits stand still."
+        None,
+        gt=0,
+        description="Epoch, counted from 0, from which the weights are discrete: 1/tau has reached its end. Not with "
+        "`end_fraction`.",
     )
     end_fraction: float | None = Field(
-        None, gt=0, le=1, description=f"The same as a fraction of the epochs; {DEFAULT_END_FRACTION:g} by default."
+        None,
+        gt=0,
+        le=1,
+        json_schema_extra={"default": _END_FRACTION},
+        description="The same as a fraction of `epochs`. Not with `end_epoch`.",
     )
-    update_per_optimizer_step: bool = Field(False, description="Follow the curve each step instead of each epoch.")
-    steps_per_epoch: int | None = Field(
-        None, ge=1, description="Optimizer steps in an epoch; learned from the first epoch if left out."
+    update_per_optimizer_step: bool = Field(
+        False, description="true changes 1/tau at every optimizer step, false at every epoch."
+    )
+    steps_per_epoch: Whole | None = Field(
+        None,
+        ge=1,
+        description="Optimizer steps in an epoch, only with `update_per_optimizer_step`. If left out: learned during "
+        "the first epoch, in which 1/tau then stays at its start.",
     )
     batchnorm: Literal["calibrate", "state"] = Field(
         "calibrate",
-        description="`calibrate`: recompute the statistics with the discrete weights before each evaluation; `state`: "
-        "keep running statistics for searched and discrete weights (the paper; twice the forward passes).",
+        description="`calibrate` computes batch norm statistics anew with the discrete weights before each "
+        "evaluation; `state` keeps running statistics of their own for both kinds of weights during training, as the "
+        "paper's state batch normalization.",
     )
-    batchnorm_calibration_batches: int = Field(50, ge=1, description="Training batches that `calibrate` averages over.")
+    batchnorm_calibration_batches: Whole = Field(
+        50, ge=1, description="Training batches for each such calibration. Not with `batchnorm` set to `state`."
+    )
     confidence_loss_weight: float = Field(
-        0.0, ge=0, description="Weight of the mean doubt (1 - largest probability) in the compression loss."
+        0.0, ge=0, description="Weight of a loss that pushes each weight to decide for one value; 0 turns it off."
     )
 
-    @model_validator(mode="after")
-    def _check(self) -> ParamsConfig:
-        problems = [*self._contradictions()]
-        start, end = self._ends_if_comparable()
-        if start is not None and end is not None and end <= start:
-            problems.append(f"{self._end_name()}: received an end ({end:g}) not after the start ({start:g}); move it on")
-        last = self.effective_inverse_temperature_end
-        if self.inverse_temperature_factor is None and last <= self.inverse_temperature_start:
-            problems.append(
-                f"inverse_temperature_end: received {last:g}; allowed: above inverse_temperature_start "
-                f"({self.inverse_temperature_start:g})"
-            )
-        if problems:
-            raise ValueError("\n".join(problems))
-        return self
+    @property
+    def effective_inverse_temperature_end(self) -> float | None:
+        """``1 / tau`` at the end; None when `inverse_temperature_factor` sets it."""
+        if self.inverse_temperature_factor is not None:
+            return None
+        return _END_VALUE if self.inverse_temperature_end is None else self.inverse_temperature_end
 
-    def _contradictions(self) -> list[str]:
-        pairs = [
-            ("start_epoch", "start_fraction"),
-            ("end_epoch", "end_fraction"),
-            ("inverse_temperature_factor", "inverse_temperature_end"),
-        ]
-        found = [
-            f"{a}: received together with {b}; allowed: one of them, remove the other"
-            for a, b in pairs
-            if getattr(self, a) is not None and getattr(self, b) is not None
-        ]
-        if self.inverse_temperature_factor is not None and self.schedule != "exponential":
-            found.append(
-                f"inverse_temperature_factor: received with schedule '{self.schedule}'; allowed: with 'exponential' "
-                "only, use inverse_temperature_end"
-            )
-        if self.steps_per_epoch is not None and not self.update_per_optimizer_step:
-            found.append(
-                "steps_per_epoch: received without update_per_optimizer_step; set that to true, or remove steps_per_epoch"
-            )
-        if self.batchnorm == "state" and "batchnorm_calibration_batches" in self.model_fields_set:
-            found.append(
-                "batchnorm_calibration_batches: received with batchnorm 'state'; allowed: with 'calibrate' only"
-            )
-        return found
+    def epoch_range(self, default_epochs: int = DEFAULT_EPOCHS) -> tuple[float, float]:
+        """Zero-based epochs, maybe fractional, at which ``1 / tau`` begins to rise and has reached its end.
 
-    def _ends_if_comparable(self) -> tuple[float | None, float | None]:
-        if self.epochs is not None:
-            return self.epoch_range(self.epochs)
-        if self.start_epoch is None and self.end_epoch is None:
-            return self.epoch_range(1)
-        if self.start_epoch is not None and self.end_epoch is not None:
-            return self.start_epoch, self.end_epoch
-        return None, None
-
-    def _end_name(self) -> str:
-        return "end_epoch" if self.end_epoch is not None else "end_fraction"
-
-    def epoch_range(self, default_epochs: int) -> tuple[float, float]:
-        """Start and end in epochs; `default_epochs` counts where the section states no `epochs`."""
+        Args:
+            default_epochs: Training epochs where the section states no `epochs`.
+        """
         epochs = self.epochs or default_epochs
-        start = DEFAULT_START_FRACTION if self.start_fraction is None else self.start_fraction
-        end = DEFAULT_END_FRACTION if self.end_fraction is None else self.end_fraction
+        start = _START_FRACTION if self.start_fraction is None else self.start_fraction
+        end = _END_FRACTION if self.end_fraction is None else self.end_fraction
         return (
             start * epochs if self.start_epoch is None else self.start_epoch,
             end * epochs if self.end_epoch is None else self.end_epoch,
         )
 
-    @property
-    def effective_inverse_temperature_end(self) -> float:
-        """Final 1/tau where no factor is given."""
-        return self.inverse_temperature_end or DEFAULT_INVERSE_TEMPERATURE_END
+    def range_contradiction(self, default_epochs: int) -> list[Contradiction]:
+        """The contradiction of a search that would end before it starts, if it does."""
+        start, end = self.epoch_range(default_epochs)
+        if end > start:
+            return []
+        stated = [name for name in ("end_epoch", "end_fraction", "start_epoch") if getattr(self, name) is not None]
+        name = (*stated, "start_fraction")[0]
+        side = "before the search ends" if name.startswith("start") else "after the search starts"
+        epochs = f"the search runs from epoch {start:g} to {end:g} of {self.epochs or default_epochs}"
+        return [((name,), f"a time {side} ({epochs})", "Change start or end, or the number of epochs")]
+
+    @model_validator(mode="after")
+    def _check(self) -> ParamsConfig:
+        found = [*self._temperature_contradictions(), *self._switch_contradictions()]
+        for edge in ("start", "end"):
+            if getattr(self, f"{edge}_epoch") is not None and getattr(self, f"{edge}_fraction") is not None:
+                allowed = f"either {edge}_epoch or {edge}_fraction, not both"
+                found.append(((f"{edge}_fraction",), allowed, "Remove one of them"))
+        mixed = (self.start_epoch is not None) != (self.end_epoch is not None)
+        comparable = self.epochs is not None or not mixed or self.start_fraction is None and self.start_epoch is None
+        if comparable and not found:
+            found += self.range_contradiction(DEFAULT_EPOCHS)
+        _refuse(found)
+        return self
+
+    def _temperature_contradictions(self) -> Iterator[Contradiction]:
+        end = self.effective_inverse_temperature_end
+        factor: Location = ("inverse_temperature_factor",)
+        if end is None and self.inverse_temperature_end is not None:
+            yield factor, "either inverse_temperature_end or inverse_temperature_factor, not both", "Remove one of them"
+        if end is None and self.schedule != "exponential":
+            advice = 'Set schedule to "exponential", or use inverse_temperature_end'
+            yield factor, f'none with schedule "{self.schedule}"', advice
+        if end is not None and end <= self.inverse_temperature_start:
+            start = self.inverse_temperature_start
+            if self.inverse_temperature_end is not None:
+                allowed = f"a number above inverse_temperature_start, which is {start:g}"
+                yield ("inverse_temperature_end",), allowed, "Raise it, or lower inverse_temperature_start"
+            else:
+                allowed = f"a number below inverse_temperature_end, which is {end:g} if left out"
+                yield ("inverse_temperature_start",), allowed, "Lower it, or set a higher inverse_temperature_end"
+
+    def _switch_contradictions(self) -> Iterator[Contradiction]:
+        if self.steps_per_epoch is not None and not self.update_per_optimizer_step:
+            advice = "Set update_per_optimizer_step to true, or remove it"
+            yield ("steps_per_epoch",), "none unless update_per_optimizer_step is true", advice
+        if self.batchnorm == "state" and "batchnorm_calibration_batches" in self.model_fields_set:
+            advice = 'Remove it, or set batchnorm to "calibrate"'
+            yield ("batchnorm_calibration_batches",), 'none with batchnorm "state"', advice
 
 
 class SLBConfig(_Section):
-    """The `slb` section of an NNCF config."""
+    """The ``"slb"`` section of an NNCF config."""
 
     algorithm: Literal["slb"] = Field(description="Name of the algorithm.")
-    weights: WeightsConfig = Field(WeightsConfig(), description="What values the weights can take.")
-    initializer: InitializerConfig = Field(InitializerConfig(), description="Where the search begins.")
-    params: ParamsConfig = Field(ParamsConfig(), description="How the temperature falls, and what batch norm does.")
-    ignored_scopes: Scopes | None = Field(
-        None, description="Layers left in full precision, by NNCF scope or {re}regular expression."
+    weights: WeightsConfig = Field(
+        default_factory=WeightsConfig, description="Which values the weights can take, for all layers or for some."
     )
-    target_scopes: Scopes | None = Field(None, description="Search these layers only.")
-    validate_scopes: bool = Field(True, description="Fail when a scope matches nothing in the model.")
+    initializer: InitializerConfig = Field(default_factory=InitializerConfig, description="Where the search begins.")
+    params: ParamsConfig = Field(default_factory=ParamsConfig, description="How the search runs during training.")
+    ignored_scopes: Scopes | None = Field(None, description=f"Layers left out of the search, {_SCOPE_HELP}")
+    target_scopes: Scopes | None = Field(
+        None, description=f"Layers to search, {_SCOPE_HELP} If left out: all layers with weights."
+    )
+    validate_scopes: bool = Field(True, description="Whether scopes that match no layer are an error.")
     compression_lr_multiplier: float | None = Field(
-        None, gt=0, description="Factor of the gradients of logits and scales."
+        None, gt=0, description="Factor of the gradients of the searched weights' parameters. If left out: 1."
     )
 
 
-def parse_slb_config(section: Any, path: str = "compression") -> SLBConfig:
-    """Check one section.
-
-    Args:
-        section: The JSON object.
-        path: Where it stands in the config, for messages.
-
-    Raises:
-        ConfigError: With one line for each problem.
-    """
-    return parse_model(SLBConfig, section, path)
-
-
-def validate_nncf_config(nncf_config: Any) -> None:
-    """Check every `slb` section of a whole NNCF config; other algorithms' sections are not looked at.
-
-    Raises:
-        ConfigError: With one line for each problem of all sections.
-    """
-    validate_sections(SLBConfig, nncf_config, check_epochs)
-
-
-def check_epochs(config: SLBConfig, nncf_config: Any, path: str) -> list[str]:
-    """Problems between the schedule and the config's top-level ``epochs``."""
-    epochs = nncf_config.get("epochs")
-    if not isinstance(epochs, int) or config.params.epochs is not None or epochs < 1:
-        return []
-    start, end = config.params.epoch_range(epochs)
-    if end > start:
-        return []
-    return [f"{path}.params: received a search from epoch {start:g} to {end:g} of {epochs}; move the end after the start"]
+def _refuse(found: list[Contradiction]) -> None:
+    if found:
+        raise PydanticCustomError("contradiction", "contradiction", {"found": found})
 
 
 def json_schema() -> dict[str, Any]:
-    """JSON schema of the section, without references, so that it can stand inside NNCF's."""
-    from nncf_slb.config_errors import inlined_schema
+    """JSON schema of the section, without ``$ref``, so that it can stand inside another schema."""
+    schema = SLBConfig.model_json_schema()
+    definitions = schema.pop("$defs")
 
-    return inlined_schema(SLBConfig)
+    def inline(node: Any) -> Any:
+        if isinstance(node, list):
+            return [inline(item) for item in node]
+        if not isinstance(node, dict):
+            return node
+        node = {**definitions.get(str(node.get("$ref", "")).removeprefix("#/$defs/"), {}), **node}
+        return {key: inline(value) for key, value in node.items() if key not in ("$ref", "title")}
+
+    result: dict[str, Any] = inline(schema)
+    return result
+
+
+def describe_allowed(schema: Mapping[str, Any]) -> str:
+    """What a node of the schema allows, in words: ``an integer from 1 to 4``."""
+    if "anyOf" in schema:
+        return " or ".join(describe_allowed(branch) for branch in schema["anyOf"])
+    if "enum" in schema or "const" in schema:
+        choices = [json.dumps(choice) for choice in schema.get("enum", [schema.get("const")])]
+        return f"one of {', '.join(choices)}" if len(choices) > 1 else choices[0]
+    kind = schema["type"]
+    if isinstance(kind, list):
+        return " or ".join(describe_allowed({**schema, "type": each}) for each in kind)
+    if kind == "object":
+        return f"an object with any of the keys {', '.join(schema['properties'])}"
+    if kind == "array":
+        return _describe_list(schema)
+    names = {"integer": "an integer", "number": "a number", "boolean": "true or false", "null": "null"}
+    return names.get(kind, "a non-empty string") + (_describe_range(schema) if kind in ("integer", "number") else "")
+
+
+def _describe_list(schema: Mapping[str, Any]) -> str:
+    plural = {"number": "numbers", "string": "non-empty strings", "object": "objects"}[schema["items"]["type"]]
+    different = "different " if schema.get("uniqueItems") else ""
+    least, most = schema.get("minItems"), schema.get("maxItems")
+    count = f"{least} to {most} " if most else (f"at least {least} of " if least and least > 1 else "")
+    return f"a {'non-empty ' if least == 1 else ''}list of {count}{different}{plural}"
+
+
+def _describe_range(schema: Mapping[str, Any]) -> str:
+    if "minimum" in schema and "maximum" in schema:
+        return f" from {schema['minimum']:g} to {schema['maximum']:g}"
+    words = {"minimum": "at least", "exclusiveMinimum": "above", "maximum": "at most", "exclusiveMaximum": "below"}
+    limits = [f"{word} {schema[key]:g}" for key, word in words.items() if key in schema]
+    return f" {' and '.join(limits)}" if limits else ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from nncf.common.graph import NNCFNode
 from nncf.torch.layers import NNCF_MODULES_DICT, NNCF_PADDING_VALUE_ATTR_NAME
 from nncf.torch.nncf_network import NNCFNetwork
 from torch import nn
@@ -40,7 +41,7 @@ def plan_search(model: NNCFNetwork, in_scope: Callable[[str], bool]) -> SearchPl
     """
     plan, problems = SearchPlan(), []
     handled: set[int] = set()
-    for node in model.nncf.get_weighted_original_graph_nodes():
+    for node in _weighted_nodes(model):
         layer = model.nncf.get_containing_module(node.node_name)
         if id(layer) in handled or isinstance(layer, _NEVER_SEARCHED):
             continue
@@ -110,11 +111,15 @@ def _modules_by_scope(model: NNCFNetwork) -> list[tuple[str, nn.Module]]:
     return found
 
 
+def _weighted_nodes(model: NNCFNetwork) -> list[NNCFNode]:
+    return sorted(model.nncf.get_weighted_original_graph_nodes(), key=lambda node: int(node.node_id))
+
+
 def searchable_operands(model: NNCFNetwork) -> dict[str, SearchableWeight]:
     """Inserted `SearchableWeight`s by NNCF node name, in graph order; a shared one appears under each of its layers."""
     found: dict[str, SearchableWeight] = {}
     seen: set[int] = set()
-    for node in model.nncf.get_weighted_original_graph_nodes():
+    for node in _weighted_nodes(model):
         layer = model.nncf.get_containing_module(node.node_name)
         if id(layer) in seen:
             continue
