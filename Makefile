@@ -17,7 +17,7 @@ test: check-compiler $(INSTALLED)
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(RUN) -m pytest
 
 fashion-mnist: check-compiler $(INSTALLED)
-	@if [ ! -d /usr/share/dataset-fashion-mnist ] && [ -z "$(DATA)" ]; then \
+	@if [ ! -d /usr/share/datasets/fashion-mnist ] && [ -z "$(DATA)" ]; then \
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then apt-get update -qq && apt-get install -y -qq dataset-fashion-mnist; \
 	  else echo "Fashion-MNIST is missing. Install Debian's package: sudo apt-get install dataset-fashion-mnist," \
 	    "or name a folder with its four .gz files: make fashion-mnist DATA=/path"; exit 1; fi; fi

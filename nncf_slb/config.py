@@ -30,6 +30,7 @@ _BITS, _END_VALUE, _START_FRACTION, _END_FRACTION = 2, 20.0, 0.0, 0.85
 _VALUE_NAMES = ("uniform", "zero_centered", "ternary", "power_of_two")
 _MAX_VALUES = 16
 
+# Keys and list indices that lead to a field.
 Location = tuple[str | int, ...]
 # A contradiction between fields: location below the model that finds it, what is allowed, what to do.
 Contradiction = tuple[Location, str, str]
@@ -135,10 +136,11 @@ class WeightsOverride(_Section):
 
     target_scopes: SomeScopes = Field(description=f"Layers that these settings are for, {_SCOPE_HELP}")
     bits: Bits | None = Field(
-        None, description=f"{_BITS_HELP} If left out: what `values` of this override needs, else as in `weights`."
+        default=None,
+        description=f"{_BITS_HELP} If left out: what `values` of this override needs, else as in `weights`.",
     )
-    values: Values | None = Field(None, description="Values a weight can take. If left out: as in `weights`.")
-    scale: Scale | None = Field(None, description="Factor of the values. If left out: as in `weights`.")
+    values: Values | None = Field(default=None, description="Values a weight can take. If left out: as in `weights`.")
+    scale: Scale | None = Field(default=None, description="Factor of the values. If left out: as in `weights`.")
 
 
 def _bits_for(values: Any, otherwise: int) -> int:
@@ -152,9 +154,9 @@ def _bits_contradiction(weights: ResolvedWeights, at: Location) -> list[Contradi
     needed = _bits_for(weights.values, weights.bits)
     if weights.bits != needed:
         kind = "ternary values" if weights.values == "ternary" else f"a list of {len(weights.values)} values"
-        return [((*at, "bits"), f"{needed} for {kind}", f"Remove it, set it to {needed}, or choose other values")]
+        return [(at, f"{needed} for {kind}", f"Remove it, set it to {needed}, or choose other values")]
     if weights.values == "zero_centered" and weights.bits < 2:
-        return [((*at, "bits"), "2 to 4 for zero_centered values", 'Use more bits, or "uniform" values')]
+        return [(at, "zero_centered values with 2 to 4 bits, and here the bits are 1", "Change bits or values")]
     return []
 
 
@@ -162,12 +164,14 @@ class WeightsConfig(_Section):
     """Which values the weights can take, for all layers and, by `overrides`, for some."""
 
     bits: Annotated[Bits, WithJsonSchema({"type": ["integer", "null"], "minimum": 1, "maximum": 4})] = Field(
-        _BITS, description=f"{_BITS_HELP} An own list of values sets it: 1 for 2 values, 2 for 3-4, 3 for 5-8, 4 for more."
+        default=_BITS,
+        description=f"{_BITS_HELP} An own list of values sets it: 1 for 2 values, 2 for 3-4, 3 for 5-8, 4 for more.",
     )
-    values: Values = Field("uniform", description=_VALUES_HELP)
-    scale: Scale = Field("per_channel", description=_SCALE_HELP)
+    values: Values = Field(default="uniform", description=_VALUES_HELP)
+    scale: Scale = Field(default="per_channel", description=_SCALE_HELP)
     overrides: list[WeightsOverride] = Field(
-        [], description="Other settings for some layers. The first override whose `target_scopes` match a layer wins."
+        default=[],
+        description="Other settings for some layers. The first override whose `target_scopes` match a layer wins.",
     )
 
     @model_validator(mode="before")
@@ -180,15 +184,17 @@ class WeightsConfig(_Section):
     @model_validator(mode="after")
     def _check(self) -> WeightsConfig:
         base = ResolvedWeights(self.bits, self.values, self.scale)
-        found = _bits_contradiction(base, ())
+        found = _bits_contradiction(base, ("bits",))
         for index, override in enumerate(self.overrides):
             at: Location = ("overrides", index)
             fixed = isinstance(self.values, tuple) or self.values == "ternary"
             if fixed and override.bits is not None and override.values is None:
                 allowed = "no bits without values, since the values inherited from weights set the bits"
                 found.append(((*at, "bits"), allowed, "Give this override values too, or remove its bits"))
-            else:
-                found += _bits_contradiction(self._with(override), at)
+            elif override.bits is not None:
+                found += _bits_contradiction(self._with(override), (*at, "bits"))
+            elif override.values is not None:
+                found += _bits_contradiction(self._with(override), (*at, "values"))
         _refuse(found)
         return self
 
@@ -213,7 +219,7 @@ class BatchnormAdaptationConfig(_Section):
     """NNCF's adaptation of batch norm statistics when the compressed network is created."""
 
     num_bn_adaptation_samples: Whole = Field(
-        2000, ge=0, description="Training samples that batch norm statistics adapt to at the start; 0 skips it."
+        default=2000, ge=0, description="Training samples that batch norm statistics adapt to at the start; 0 skips it."
     )
 
 
@@ -221,17 +227,17 @@ class InitializerConfig(_Section):
     """Where the search begins."""
 
     logits: Literal["trained", "random"] = Field(
-        "trained", description="`trained` begins near the network's float weights, `random` from random logits."
+        default="trained", description="`trained` begins near the network's float weights, `random` from random logits."
     )
     sharpness: float = Field(
-        2.0,
+        default=2.0,
         gt=0,
         description="How strongly `trained` logits prefer near values: multiplies the squared distance to a value, "
         "measured in units of the spacing between values. With 2 the expected weight begins close to the float one.",
     )
     batchnorm_adaptation: BatchnormAdaptationConfig | None = Field(
         default_factory=BatchnormAdaptationConfig,
-        description="Adaptation of batch norm statistics to the discrete weights; null means the defaults.",
+        description="Adaptation of batch norm statistics to the discrete weights; null skips it.",
     )
 
 
@@ -239,73 +245,78 @@ class ParamsConfig(_Section):
     """How the search runs during training."""
 
     schedule: Literal["exponential", "linear", "sine"] = Field(
-        "exponential", description="Curve on which the inverse temperature 1/tau rises from its start to its end."
+        default="exponential",
+        description="Curve on which the inverse temperature 1/tau rises from its start to its end.",
     )
     inverse_temperature_start: float = Field(
-        1.0, gt=0, description="1/tau at the beginning (no unit). Small values keep the weights undecided."
+        default=1.0, gt=0, description="1/tau at the beginning (no unit). Small values keep the weights undecided."
     )
     inverse_temperature_end: float | None = Field(
-        None,
+        default=None,
         gt=0,
         json_schema_extra={"default": _END_VALUE},
         description="1/tau at the end (no unit), above `inverse_temperature_start`. Not with "
         "`inverse_temperature_factor`.",
     )
     inverse_temperature_factor: float | None = Field(
-        None,
+        default=None,
         gt=1,
         description="Instead of `inverse_temperature_end`: 1/tau is multiplied by this in each epoch between start "
         "and end. Exponential schedule only.",
     )
     epochs: Whole | None = Field(
-        None,
+        default=None,
         ge=1,
         description="Training epochs that the fractions below refer to. If left out: `epochs` at the config's top "
         f"level, else {DEFAULT_EPOCHS}.",
     )
     start_epoch: float | None = Field(
-        None, ge=0, description="Epoch, counted from 0, at which 1/tau begins to rise. Not with `start_fraction`."
+        default=None,
+        ge=0,
+        description="Epoch, counted from 0, at which 1/tau begins to rise. Not with `start_fraction`.",
     )
     start_fraction: float | None = Field(
-        None,
+        default=None,
         ge=0,
         lt=1,
         json_schema_extra={"default": _START_FRACTION},
         description="The same as a fraction of `epochs`. Not with `start_epoch`.",
     )
     end_epoch: float | None = Field(
-        None,
+        default=None,
         gt=0,
         description="Epoch, counted from 0, from which the weights are discrete: 1/tau has reached its end. Not with "
         "`end_fraction`.",
     )
     end_fraction: float | None = Field(
-        None,
+        default=None,
         gt=0,
         le=1,
         json_schema_extra={"default": _END_FRACTION},
         description="The same as a fraction of `epochs`. Not with `end_epoch`.",
     )
     update_per_optimizer_step: bool = Field(
-        False, description="true changes 1/tau at every optimizer step, false at every epoch."
+        default=False, description="true changes 1/tau at every optimizer step, false at every epoch."
     )
     steps_per_epoch: Whole | None = Field(
-        None,
+        default=None,
         ge=1,
         description="Optimizer steps in an epoch, only with `update_per_optimizer_step`. If left out: learned during "
         "the first epoch, in which 1/tau then stays at its start.",
     )
     batchnorm: Literal["calibrate", "state"] = Field(
-        "calibrate",
+        default="calibrate",
         description="`calibrate` computes batch norm statistics anew with the discrete weights before each "
         "evaluation; `state` keeps running statistics of their own for both kinds of weights during training, as the "
         "paper's state batch normalization.",
     )
     batchnorm_calibration_batches: Whole = Field(
-        50, ge=1, description="Training batches for each such calibration. Not with `batchnorm` set to `state`."
+        default=50, ge=1, description="Training batches for each such calibration. Not with `batchnorm` set to `state`."
     )
     confidence_loss_weight: float = Field(
-        0.0, ge=0, description="Weight of a loss that pushes each weight to decide for one value; 0 turns it off."
+        default=0.0,
+        ge=0,
+        description="Weight of a loss that pushes each weight to decide for one value; 0 turns it off.",
     )
 
     @property
@@ -347,9 +358,8 @@ class ParamsConfig(_Section):
             if getattr(self, f"{edge}_epoch") is not None and getattr(self, f"{edge}_fraction") is not None:
                 allowed = f"either {edge}_epoch or {edge}_fraction, not both"
                 found.append(((f"{edge}_fraction",), allowed, "Remove one of them"))
-        mixed = (self.start_epoch is not None) != (self.end_epoch is not None)
-        comparable = self.epochs is not None or not mixed or self.start_fraction is None and self.start_epoch is None
-        if comparable and not found:
+        same_unit = (self.start_epoch is None) == (self.end_epoch is None)
+        if not found and (same_unit or self.epochs is not None):
             found += self.range_contradiction(DEFAULT_EPOCHS)
         _refuse(found)
         return self
@@ -389,13 +399,13 @@ class SLBConfig(_Section):
     )
     initializer: InitializerConfig = Field(default_factory=InitializerConfig, description="Where the search begins.")
     params: ParamsConfig = Field(default_factory=ParamsConfig, description="How the search runs during training.")
-    ignored_scopes: Scopes | None = Field(None, description=f"Layers left out of the search, {_SCOPE_HELP}")
+    ignored_scopes: Scopes | None = Field(default=None, description=f"Layers left out of the search, {_SCOPE_HELP}")
     target_scopes: Scopes | None = Field(
-        None, description=f"Layers to search, {_SCOPE_HELP} If left out: all layers with weights."
+        default=None, description=f"Layers to search, {_SCOPE_HELP} If left out: all layers with weights."
     )
-    validate_scopes: bool = Field(True, description="Whether scopes that match no layer are an error.")
+    validate_scopes: bool = Field(default=True, description="Whether scopes that match no layer are an error.")
     compression_lr_multiplier: float | None = Field(
-        None, gt=0, description="Factor of the gradients of the searched weights' parameters. If left out: 1."
+        default=None, gt=0, description="Factor of the gradients of the searched weights' parameters. If left out: 1."
     )
 
 
@@ -422,34 +432,175 @@ def json_schema() -> dict[str, Any]:
 
 
 def describe_allowed(schema: Mapping[str, Any]) -> str:
-    """What a node of the schema allows, in words: ``an integer from 1 to 4``."""
+    """What a node of the schema allows, in words: ``an integer from 1 to 4``.
+
+    Says nothing of null, which stands for a setting that is left out.
+    """
     if "anyOf" in schema:
-        return " or ".join(describe_allowed(branch) for branch in schema["anyOf"])
+        branches = [branch for branch in schema["anyOf"] if branch.get("type") != "null"]
+        return ", or ".join(describe_allowed(branch) for branch in branches)
     if "enum" in schema or "const" in schema:
         choices = [json.dumps(choice) for choice in schema.get("enum", [schema.get("const")])]
         return f"one of {', '.join(choices)}" if len(choices) > 1 else choices[0]
-    kind = schema["type"]
-    if isinstance(kind, list):
-        return " or ".join(describe_allowed({**schema, "type": each}) for each in kind)
+    kind = schema["type"][0] if isinstance(schema["type"], list) else schema["type"]
     if kind == "object":
         return f"an object with any of the keys {', '.join(schema['properties'])}"
     if kind == "array":
         return _describe_list(schema)
-    names = {"integer": "an integer", "number": "a number", "boolean": "true or false", "null": "null"}
-    return names.get(kind, "a non-empty string") + (_describe_range(schema) if kind in ("integer", "number") else "")
+    names = {"integer": "an integer", "number": "a number", "boolean": "true or false", "string": "a non-empty string"}
+    return names[kind] + _describe_range(schema)
 
 
 def _describe_list(schema: Mapping[str, Any]) -> str:
     plural = {"number": "numbers", "string": "non-empty strings", "object": "objects"}[schema["items"]["type"]]
     different = "different " if schema.get("uniqueItems") else ""
     least, most = schema.get("minItems"), schema.get("maxItems")
-    count = f"{least} to {most} " if most else (f"at least {least} of " if least and least > 1 else "")
+    count = f"{least} to {most} " if most else ""
     return f"a {'non-empty ' if least == 1 else ''}list of {count}{different}{plural}"
 
 
 def _describe_range(schema: Mapping[str, Any]) -> str:
-    if "minimum" in schema and "maximum" in schema:
-        return f" from {schema['minimum']:g} to {schema['maximum']:g}"
     words = {"minimum": "at least", "exclusiveMinimum": "above", "maximum": "at most", "exclusiveMaximum": "below"}
     limits = [f"{word} {schema[key]:g}" for key, word in words.items() if key in schema]
+    if "minimum" in schema and "maximum" in schema:
+        return f" from {schema['minimum']:g} to {schema['maximum']:g}"
     return f" {' and '.join(limits)}" if limits else ""
+
+
+def _node_at(location: Location) -> dict[str, Any]:
+    """The schema's node of a field, or of the section that holds an unknown key."""
+    node = json_schema()
+    for part in location:
+        node = next((branch for branch in node.get("anyOf", []) if branch.get("type") == "object"), node)
+        node = node["items"] if isinstance(part, int) else node["properties"][part]
+    return node
+
+
+def _key_paths(node: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    for branch in [node, *node.get("anyOf", [])]:
+        for key, child in branch.get("properties", {}).items():
+            yield prefix + key
+            yield from _key_paths(child, f"{prefix}{key}.")
+            yield from _key_paths(child.get("items", {}), f"{prefix}{key}[].")
+
+
+def _nearest_key(key: str, level: str) -> str | None:
+    """Path of the valid key most like `key`: the same name anywhere, then a like name in `level`, then anywhere."""
+    paths = sorted(_key_paths(json_schema()), key=lambda path: (not path.startswith(level), path.count(".")))
+    names = [path.rpartition(".")[2] for path in paths]
+    if key in names:
+        return paths[names.index(key)]
+    here = [name for path, name in zip(paths, names, strict=True) if path == level + name]
+    for candidates, prefix in ((here, level), (names, None)):
+        for near in difflib.get_close_matches(key, candidates, 1):
+            return paths[names.index(near)] if prefix is None else prefix + near
+    return None
+
+
+def _dotted(location: Location) -> str:
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value, default=repr)
+    return text if len(text) <= 100 else f"{text[:97]}..."
+
+
+def _received(section: Any, location: Location) -> str:
+    for part in location:
+        if isinstance(section, Mapping) and part not in section:
+            return "nothing"
+        section = section[part]
+    return _shown(section)
+
+
+def _unknown_key(location: Location) -> tuple[str, str]:
+    node = _node_at(location[:-1])
+    section = next(branch for branch in [node, *node.get("anyOf", [])] if "properties" in branch)
+    level = "".join("[]" if isinstance(part, int) else f".{part}" for part in location[:-1]).removeprefix(".")
+    nearest = _nearest_key(str(location[-1]), f"{level}." if level else "")
+    advice = f"Unknown key: did you mean {nearest}?" if nearest else "Unknown key: remove it"
+    return f"the keys {', '.join(section['properties'])}", advice
+
+
+def _wrong_value(location: Location, value: Any) -> tuple[str, str]:
+    node = _node_at(location)
+    choices = [choice for branch in [node, *node.get("anyOf", [])] for choice in branch.get("enum", [])]
+    near = difflib.get_close_matches(value, choices, 1) if isinstance(value, str) else []
+    advice = "Change it"
+    if near:
+        advice = f'Did you mean "{near[0]}"?'
+    elif node.get("default") is not None:
+        advice += f", or remove it for the default, {_shown(node['default'])}"
+    return describe_allowed(node), advice
+
+
+def _lines(error: ErrorDetails, section: Any, path: str) -> list[str]:
+    location: Location = error["loc"]
+    if error["type"] == "contradiction":
+        found = [((*location, *below), allowed, advice) for below, allowed, advice in error["ctx"]["found"]]
+    elif error["type"] == "extra_forbidden":
+        found = [(location, *_unknown_key(location))]
+    elif error["type"] == "missing":
+        found = [(location, describe_allowed(_node_at(location)), "Add it")]
+    else:
+        found = [(location, *_wrong_value(location, error["input"]))]
+    return [
+        f"{path}{_dotted(at)}: received {_received(section, at)}; allowed: {allowed}. {advice}"
+        for at, allowed, advice in found
+    ]
+
+
+def parse_slb_config(section: Mapping[str, Any], path: str = "compression") -> SLBConfig:
+    """Check a section and fill in its defaults.
+
+    Args:
+        section: The section as loaded from JSON.
+        path: Where the section stands in the config, for error messages.
+
+    Raises:
+        ConfigError: With every problem of the section.
+    """
+    try:
+        return SLBConfig.model_validate(dict(section) if isinstance(section, Mapping) else section)
+    except ValidationError as error:
+        problems = [line for each in error.errors() for line in _lines(each, section, path)]
+    raise ConfigError(problems)
+
+
+def find_slb_sections(nncf_config: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    """Path and contents of every ``"slb"`` section of an NNCF config."""
+    compression = nncf_config.get("compression")
+    sections = [("compression", compression)]
+    if isinstance(compression, list | tuple):
+        sections = [(f"compression[{index}]", section) for index, section in enumerate(compression)]
+    return [
+        (at, section) for at, section in sections if isinstance(section, Mapping) and section.get("algorithm") == "slb"
+    ]
+
+
+def validate_nncf_config(nncf_config: Mapping[str, Any]) -> None:
+    """Check every ``"slb"`` section of an NNCF config; other algorithms are left alone.
+
+    Raises:
+        ConfigError: With every problem of every section, or if there are two of them.
+    """
+    sections = find_slb_sections(nncf_config)
+    problems = [
+        f'{path}: received a second "slb" section; allowed: one. Use weights.overrides of {sections[0][0]} for layers '
+        "with other settings"
+        for path, _ in sections[1:]
+    ]
+    for path, section in sections:
+        try:
+            params = parse_slb_config(section, path).params
+        except ConfigError as error:
+            problems += error.problems
+            continue
+        found = params.range_contradiction(int(nncf_config.get("epochs") or DEFAULT_EPOCHS))
+        problems += [
+            f"{path}.params{_dotted(at)}: received {_received(section, ('params', *at))}; allowed: {allowed}. {advice}"
+            for at, allowed, advice in found
+        ]
+    if problems:
+        raise ConfigError(problems)

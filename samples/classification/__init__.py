@@ -1,0 +1,1 @@
+"""Classification with searched low-bit weights: NNCF's sample interface."""

@@ -1,0 +1,52 @@
+"""Checkpoints that are written whole or not at all, and read without running anything that stands in them."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from nncf.api.compression import CompressionStage
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that can't be used; the message names the file and the remedy."""
+
+
+def save(content: dict[str, Any], path: Path) -> None:
+    """Write beside the final place, flush to the disk, then move."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with partial.open("wb") as file:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def load(path: Path, keys: tuple[str, ...] = ("model",)) -> dict[str, Any]:
+    """Read a checkpoint that holds `keys`.
+
+    Raises:
+        CheckpointError: If the file is missing, cut short, holds code, or lacks a key.
+    """
+    try:
+        with torch.serialization.safe_globals([CompressionStage]):
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise CheckpointError(f"checkpoint: '{path}' does not exist") from None
+    except (RuntimeError, EOFError, zipfile.BadZipFile, pickle.UnpicklingError, OSError, ValueError) as error:
+        reason = str(error).split("\n")[0]
+        raise CheckpointError(
+            f"checkpoint: '{path}' is cut short or no checkpoint of this sample ({reason}); use another one"
+        ) from None
+    missing = [key for key in keys if not isinstance(content, dict) or key not in content]
+    if missing:
+        raise CheckpointError(f"checkpoint: '{path}' lacks {', '.join(missing)}; use last.pth or best.pth of a run")
+    return dict(content)

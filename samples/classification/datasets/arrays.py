@@ -1,0 +1,126 @@
+"""Data sets that fit in memory: splits, normalisation, augmentation and batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+Augment = Callable[[Tensor, torch.Generator], Tensor]
+
+
+class DatasetError(ValueError):
+    """Data that is missing or broken; the message names the file and the remedy."""
+
+
+class Batches(Protocol):
+    """What training needs of a loader."""
+
+    batch_size: int
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]: ...
+    def __len__(self) -> int: ...
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the shuffling of an epoch."""
+
+
+@dataclass
+class Splits:
+    """Makers of batches for the three parts; `loader(part, ...)` with part ``train``, ``val`` or ``test``."""
+
+    loader: Callable[..., Any]
+    num_classes: int
+    image_shape: tuple[int, int, int]
+
+
+class ArrayBatches:
+    """Batches of arrays in memory, shuffled and augmented by (seed, epoch) alone, so that resumed runs repeat them.
+
+    Args:
+        images: Float tensor ``[count, channels, height, width]``.
+        labels: int64 tensor ``[count]``.
+        batch_size: Images in a batch.
+        shuffle: Shuffle anew each epoch.
+        augment: Random change of a batch.
+        seed: Seed of shuffling and augmentation.
+        rank: This process, of `world`.
+        world: Processes that share each epoch.
+    """
+
+    def __init__(
+        self, images: Tensor, labels: Tensor, batch_size: int, shuffle: bool = False, augment: Augment | None = None,
+        seed: int = 0, rank: int = 0, world: int = 1,
+    ) -> None:  # fmt: skip
+        self.images, self.labels, self.batch_size = images, labels, batch_size
+        self._shuffle, self._augment, self._seed = shuffle, augment, seed
+        self._rank, self._world, self._epoch = rank, world, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the shuffling of an epoch."""
+        self._epoch = epoch
+
+    def __len__(self) -> int:
+        share = len(self.labels) // self._world if self._shuffle else len(self.labels)
+        return -(-share // self.batch_size)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        generator = torch.Generator().manual_seed(self._seed * 100_003 + self._epoch)
+        order = torch.arange(len(self.labels))
+        if self._shuffle:
+            share = len(order) // self._world
+            order = order[torch.randperm(len(order), generator=generator)]
+            order = order[self._rank * share : (self._rank + 1) * share]
+        for chosen in order.split(self.batch_size):
+            images = self.images[chosen]
+            yield (self._augment(images, generator) if self._augment else images), self.labels[chosen]
+
+
+def random_flip(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Mirror half of the images."""
+    flip = torch.rand(len(images), 1, 1, 1, generator=generator) < 0.5
+    return torch.where(flip, images.flip(3), images)
+
+
+def random_crop_and_flip(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Shift each image by up to 4 pixels, zeros at the borders, and mirror half of them."""
+    size = images.shape[-2:]
+    padded = torch.nn.functional.pad(images, (4, 4, 4, 4))
+    shifts = torch.randint(0, 9, (len(images), 2), generator=generator)
+    rows = (shifts[:, :1] + torch.arange(size[0]))[:, None, :, None]
+    columns = (shifts[:, 1:] + torch.arange(size[1]))[:, None, None, :]
+    index = torch.arange(len(images))[:, None, None, None]
+    channels = torch.arange(images.shape[1])[None, :, None, None]
+    return random_flip(padded[index, channels, rows, columns], generator)
+
+
+def split_validation(labels: np.ndarray, seed: int, fraction: float = 0.1) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of (training, validation), `fraction` of each class for validation."""
+    generator = np.random.default_rng(seed)
+    held = [generator.permutation(np.flatnonzero(labels == c)) for c in np.unique(labels)]
+    validation = np.sort(np.concatenate([h[: max(1, round(len(h) * fraction))] for h in held]))
+    return np.setdiff1d(np.arange(len(labels)), validation), validation
+
+
+def make_splits(
+    train: tuple[np.ndarray, np.ndarray], test: tuple[np.ndarray, np.ndarray], seed: int, augment: Augment | None
+) -> Splits:
+    """Splits of uint8 or float arrays ``[count, channels, height, width]``, normalised by the training part's statistics."""
+    kept, validation = split_validation(train[1], seed)
+    parts = {"train": (train[0][kept], train[1][kept]), "val": (train[0][validation], train[1][validation]), "test": test}
+    own = parts["train"][0].astype(np.float32)
+    mean, std = own.mean((0, 2, 3), keepdims=True), own.std((0, 2, 3), keepdims=True)
+    tensors = {
+        name: (torch.from_numpy((x.astype(np.float32) - mean) / std), torch.from_numpy(y.astype(np.int64)))
+        for name, (x, y) in parts.items()
+    }
+
+    def loader(part: str, batch_size: int, seed: int = 0, rank: int = 0, world: int = 1, workers: int = 0) -> Batches:
+        training = part == "train"
+        images, labels = tensors[part]
+        return ArrayBatches(images, labels, batch_size, training, augment if training else None, seed, rank, world)
+
+    return Splits(loader, int(train[1].max()) + 1, tuple(train[0].shape[1:]))

@@ -1,0 +1,122 @@
+"""ImageNet as folders: ``train/<class>/*`` and ``val/<class>/*``; the ``val`` images are the test part."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from samples.classification.datasets.arrays import DatasetError, Splits, split_validation
+
+SUFFIXES = {".jpeg", ".jpg", ".png"}
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+Sample = tuple[Path, int]
+
+
+def find_images(folder: Path, classes: list[str]) -> list[Sample]:
+    """Images below each class's folder, in order of their names.
+
+    Raises:
+        DatasetError: If there is none.
+    """
+    found = [
+        (path, label)
+        for label, name in enumerate(classes)
+        for path in sorted((folder / name).glob("*"))
+        if path.suffix.lower() in SUFFIXES
+    ]
+    if not found:
+        raise DatasetError(f"data: '{folder}' holds no images; it must hold one folder for each class")
+    return found
+
+
+class Images(Dataset[tuple[Tensor, int]]):
+    """Decoded, cropped to 224 x 224 and normalised images; random crops depend on (seed, epoch, index) alone."""
+
+    def __init__(self, samples: list[Sample], training: bool, seed: int) -> None:
+        self.samples, self.training, self.seed, self.epoch = samples, training, seed, 0
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        path, label = self.samples[index]
+        with Image.open(path) as opened:
+            image = opened.convert("RGB")
+        generator = np.random.default_rng([self.seed, self.epoch, index])
+        image = _random_crop(image, generator) if self.training else _centre_crop(image)
+        array = (np.asarray(image, np.float32) / 255 - MEAN) / STD
+        return torch.from_numpy(array.astype(np.float32).transpose(2, 0, 1).copy()), label
+
+
+def _centre_crop(image: Image.Image) -> Image.Image:
+    factor = 256 / min(image.size)
+    resized = image.resize((round(image.width * factor), round(image.height * factor)), Image.Resampling.BILINEAR)
+    left, top = (resized.width - 224) // 2, (resized.height - 224) // 2
+    return resized.crop((left, top, left + 224, top + 224))
+
+
+def _random_crop(image: Image.Image, generator: np.random.Generator) -> Image.Image:
+    for _ in range(10):
+        area = image.width * image.height * generator.uniform(0.08, 1.0)
+        ratio = np.exp(generator.uniform(np.log(3 / 4), np.log(4 / 3)))
+        width, height = round((area * ratio) ** 0.5), round((area / ratio) ** 0.5)
+        if 0 < width <= image.width and 0 < height <= image.height:
+            break
+    else:
+        width = height = min(image.size)
+    left = int(generator.integers(0, image.width - width + 1))
+    top = int(generator.integers(0, image.height - height + 1))
+    box = (left, top, left + width, top + height)
+    cropped = image.resize((224, 224), Image.Resampling.BILINEAR, box=box)
+    return cropped.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if generator.random() < 0.5 else cropped
+
+
+class ImageBatches:
+    """`torch.utils.data.DataLoader` whose order depends on (seed, epoch) alone."""
+
+    def __init__(self, images: Images, batch_size: int, seed: int, rank: int, world: int, workers: int) -> None:
+        self._images, self.batch_size, self._seed = images, batch_size, seed
+        self._rank, self._world, self._workers = rank, world, workers
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the shuffling and cropping of an epoch."""
+        self._images.epoch = epoch
+
+    def __len__(self) -> int:
+        return -(-len(self._order()) // self.batch_size)
+
+    def _order(self) -> list[int]:
+        count = len(self._images)
+        if not self._images.training:
+            return list(range(count))
+        generator = torch.Generator().manual_seed(self._seed * 100_003 + self._images.epoch)
+        share = count // self._world
+        order: list[int] = torch.randperm(count, generator=generator).tolist()
+        return order[self._rank * share : (self._rank + 1) * share]
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(DataLoader(self._images, self.batch_size, sampler=self._order(), num_workers=self._workers))
+
+
+def load_imagenet(data: Path | None, seed: int) -> Splits:
+    """A tenth of each class's training images is cut off for validation."""
+    if data is None or not (data / "train").is_dir() or not (data / "val").is_dir():
+        raise DatasetError(f"data: received '{data}'; give --data a folder that holds train/ and val/")
+    classes = sorted(folder.name for folder in (data / "train").iterdir() if folder.is_dir())
+    images, test = find_images(data / "train", classes), find_images(data / "val", classes)
+    kept, held = split_validation(np.array([label for _, label in images]), seed)
+    parts = {"train": [images[i] for i in kept], "val": [images[i] for i in held], "test": test}
+
+    def loader(
+        part: str, batch_size: int, seed: int = 0, rank: int = 0, world: int = 1, workers: int = 0
+    ) -> ImageBatches:
+        return ImageBatches(Images(parts[part], part == "train", seed), batch_size, seed, rank, world, workers)
+
+    return Splits(loader, len(classes), (3, 224, 224))

@@ -1,0 +1,32 @@
+"""A small network for scikit-learn's 8 x 8 digits."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+
+class DigitsNet(nn.Module):
+    """Three 3 x 3 convolutions with batch norm and a classifier; about 75k parameters.
+
+    Args:
+        num_classes: Classes.
+        in_channels: Channels of the images.
+    """
+
+    def __init__(self, num_classes: int = 10, in_channels: int = 1) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(in_channels, 32, 3, padding=1, bias=False)
+        self.stem_bn = nn.BatchNorm2d(32)
+        self.conv1 = nn.Conv2d(32, 64, 3, stride=2, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(64)
+        self.conv2 = nn.Conv2d(64, 96, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(96)
+        self.fc = nn.Linear(96, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits ``[batch, num_classes]`` of images ``[batch, channels, 8, 8]``."""
+        x = self.stem_bn(self.stem(x)).relu()
+        x = self.bn1(self.conv1(x)).relu()
+        x = self.bn2(self.conv2(x)).relu()
+        result: Tensor = self.fc(x.mean((2, 3)))
+        return result

@@ -1,0 +1,35 @@
+"""VGG-Small, the paper's second network for CIFAR-10."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+
+class VGGSmall(nn.Module):
+    """Six 3 x 3 convolutions (128, 128, 256, 256, 512, 512) with three poolings, and a classifier.
+
+    Args:
+        num_classes: Classes.
+        in_channels: Channels of the images.
+        image_size: Height and width of the images.
+    """
+
+    def __init__(self, num_classes: int = 10, in_channels: int = 3, image_size: int = 32) -> None:
+        super().__init__()
+        channels = [in_channels, 128, 128, 256, 256, 512, 512]
+        self.convs = nn.ModuleList(
+            nn.Conv2d(a, b, 3, padding=1, bias=False) for a, b in zip(channels, channels[1:], strict=False)
+        )
+        self.norms = nn.ModuleList(nn.BatchNorm2d(c) for c in channels[1:])
+        self.pool = nn.MaxPool2d(2)
+        self.fc = nn.Linear(512 * (image_size // 8) ** 2, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits ``[batch, num_classes]``."""
+        for index, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
+            x = conv(x)
+            if index % 2:
+                x = self.pool(x)
+            x = norm(x).relu()
+        result: Tensor = self.fc(x.flatten(1))
+        return result
