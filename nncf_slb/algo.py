@@ -47,7 +47,8 @@ class SLBBuilder(PTCompressionAlgorithmBuilder):  # type: ignore[misc]
         super().__init__(config, should_init)
         if everywhere is not None:
             config["ignored_scopes"] = everywhere
-        self.ignored_scopes = [*_as_list(everywhere), *_as_list(self.ignored_scopes)] or None
+        own: str | list[str] | None = self.ignored_scopes
+        self.ignored_scopes: list[str] | None = [*_as_list(everywhere), *_as_list(own)] or None
         self.slb_config: SLBConfig = parse_slb_config(self._algo_config)
         self._searchable: dict[str, SearchableWeight] = {}
         self._full_precision: list[str] = []
@@ -72,7 +73,7 @@ class SLBBuilder(PTCompressionAlgorithmBuilder):  # type: ignore[misc]
     def _make_searchable(self, name: str, layer: nn.Module, lr_multiplier: float | None) -> SearchableWeight:
         chosen = self.slb_config.weights.resolve(lambda scopes: bool(matches_any(name, scopes)))
         initializer = self.slb_config.initializer
-        weight = layer.weight
+        weight: Any = layer.weight
         searchable = SearchableWeight(
             weight.detach(),
             make_values(chosen.values, chosen.bits),
@@ -84,7 +85,7 @@ class SLBBuilder(PTCompressionAlgorithmBuilder):  # type: ignore[misc]
             if not weight.requires_grad:
                 parameter.requires_grad_(False)
             elif lr_multiplier is not None:
-                parameter.register_hook(lambda grad: lr_multiplier * grad)
+                parameter.register_hook(lambda grad: lr_multiplier * grad)  # type: ignore[no-untyped-call]
         return searchable
 
     def _handle_frozen_layers(self, target_model: NNCFNetwork) -> None:
@@ -98,6 +99,8 @@ class SLBBuilder(PTCompressionAlgorithmBuilder):  # type: ignore[misc]
 
     def initialize(self, model: NNCFNetwork) -> None:
         """NNCF's batch norm adaptation, which sees the discrete weights."""
+        if self.slb_config.initializer.batchnorm_adaptation is None:
+            return
         parameters = self._parse_bn_adapt_params()
         if parameters is not None:
             BatchnormAdaptationAlgorithm(**parameters).run(model)
@@ -119,7 +122,7 @@ def make_curve(config: SLBConfig, epochs: int) -> TemperatureCurve:
     if params.inverse_temperature_factor is not None:
         last = end_value_from_factor(first, params.inverse_temperature_factor, end - start)
     else:
-        last = params.effective_inverse_temperature_end
+        last = params.effective_inverse_temperature_end or first
     return TemperatureCurve(params.schedule, first, last, start, end)
 
 
@@ -149,6 +152,7 @@ class SLBController(PTCompressionAlgorithmController):  # type: ignore[misc]
             two_states=params.batchnorm == "state",
             batches=params.batchnorm_calibration_batches,
             data_loader=_registered_loader(nncf_config),
+            host_is_tracing=lambda: bool(model.nncf.get_tracing_context().trace_dynamic_graph),
         )
         self._scheduler = SLBScheduler(
             make_curve(slb_config, epochs), self._set_temperature, params.update_per_optimizer_step,
@@ -283,4 +287,3 @@ def child_controller(ctrl: Any) -> SLBController:
         if isinstance(candidate, SLBController):
             return candidate
     raise TypeError(f"received {type(ctrl).__name__}; allowed is a controller of slb or a composite that holds one")
-

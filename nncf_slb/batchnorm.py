@@ -1,7 +1,8 @@
 """Batch norm statistics of the discrete network (paper, section 3.3, "state batch normalization").
 
-The outputs of expected and of chosen weights have different statistics. `calibrate` recomputes the running statistics
-by averaging over batches, as the authors' later code does; `TwoStates` keeps both kinds during training as in the paper.
+The outputs of expected and of chosen weights have different statistics. `calibrate` recomputes the running
+statistics by averaging over batches, as the authors' later code does; `TwoStates` keeps both kinds during training
+as in the paper.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ def batch_norms(model: nn.Module) -> list[_BatchNorm]:
 
 @contextmanager
 def preserved_modes(model: nn.Module) -> Iterator[None]:
-    """Restore every module's training flag and the random states (torch, CPU and the current GPU; Python) on leaving."""
+    """Restore every module's training flag and the random states (torch on CPU and current GPU, Python) on leaving."""
     modes = {module: module.training for module in model.modules()}
     python_state = random.getstate()
     try:
@@ -57,7 +58,7 @@ def calibrate(model: nn.Module, run_batch: Callable[[object], object], batches: 
         model.eval()
         for layer in layers:
             layer.reset_running_stats()
-            layer.num_batches_tracked = torch.zeros_like(kept[layer][1])
+            layer.num_batches_tracked = torch.tensor(0, device=before[layer][0].device)
             layer.momentum = None  # cumulative mean
             layer.training = True
         for batch in batches:
@@ -79,7 +80,8 @@ class TwoStates:
     """Running statistics of the searched and of the discrete network, one set active at a time.
 
     The inactive set lives in buffers ``inactive_running_mean`` and ``inactive_running_var`` of each batch norm layer
-    and a flag ``discrete_active`` says which set is active, so that checkpoints hold both. Affine parameters are shared.
+    and a flag ``discrete_active`` says which set is active, so that checkpoints hold both. Affine parameters are
+    shared.
     """
 
     def __init__(self, model: nn.Module) -> None:

@@ -48,13 +48,20 @@ class DiscreteBatchNorm:
         two_states: Keep running statistics for searched and discrete weights (the paper); else calibrate.
         batches: Number of batches to calibrate with.
         data_loader: NNCF's initializing data loader (iterable, with ``get_inputs``); None where none is registered.
+        host_is_tracing: True while the host runs the model only to see its graph; such passes count for nothing.
 
     Attributes:
         stale: True when the statistics are not those of the discrete network any more.
     """
 
     def __init__(
-        self, model: nn.Module, searchable: list[SearchableWeight], two_states: bool, batches: int, data_loader: Any
+        self,
+        model: nn.Module,
+        searchable: list[SearchableWeight],
+        two_states: bool,
+        batches: int,
+        data_loader: Any,
+        host_is_tracing: Callable[[], bool],
     ) -> None:
         self.stale = False
         self._model = model
@@ -62,6 +69,7 @@ class DiscreteBatchNorm:
         self._states = TwoStates(model) if two_states else None
         self._batches = batches
         self._data_loader = data_loader
+        self._host_is_tracing = host_is_tracing
         self._busy = False
         self._warned = False
         model.register_forward_pre_hook(_Hook(self._before_forward))
@@ -110,7 +118,9 @@ class DiscreteBatchNorm:
     @contextmanager
     def _kept_statistics(self) -> Iterator[None]:
         stale, discrete = self.stale, self._states is not None and self._states.discrete_active
-        kept = [(layer, name, getattr(layer, name).clone()) for layer in batch_norms(self._model) for name in STATISTICS]
+        kept = [
+            (layer, name, getattr(layer, name).clone()) for layer in batch_norms(self._model) for name in STATISTICS
+        ]
         try:
             yield
         finally:
@@ -157,7 +167,7 @@ class DiscreteBatchNorm:
         return all(s.search_ended for s in self._searchable)
 
     def _before_forward(self, model: nn.Module, args: Any) -> None:
-        if self._busy:
+        if self._busy or self._host_is_tracing():
             return
         if not model.training:
             self.refresh()

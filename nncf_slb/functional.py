@@ -6,6 +6,7 @@ Paper, section 3.1: ``p = softmax(A / tau)`` over the values (equation 4), train
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -131,4 +132,4 @@ def logits_from_weight(weight: Tensor, values: Tensor, sharpness: float) -> Tens
 
 def random_logits(shape: torch.Size, count: int, fan_in: int) -> Tensor:
     """He-normal logits ``[count, *shape]`` as in the authors' code: standard deviation ``sqrt(2 / fan_in)``."""
-    return torch.randn(count, *shape) * (2.0 / max(fan_in, 1)) ** 0.5
+    return torch.randn(count, *shape) * math.sqrt(2.0 / max(fan_in, 1))

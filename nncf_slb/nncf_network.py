@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from nncf.common.graph import NNCFNode
 from nncf.torch.layers import NNCF_MODULES_DICT, NNCF_PADDING_VALUE_ATTR_NAME
@@ -88,8 +89,9 @@ def _reason_against(layer: nn.Module) -> str | None:
         return f"{type(layer).__name__} has no low-bit form"
     if "weight" not in layer._parameters:
         return "its weight is computed from other parameters (weight norm or a parametrization); remove that first"
-    if not layer.weight.is_floating_point():
-        return f"its weight is {layer.weight.dtype}, not floating point"
+    weight: Any = layer.weight
+    if not weight.is_floating_point():
+        return f"its weight is {weight.dtype}, not floating point"
     return None
 
 
@@ -159,5 +161,6 @@ def to_plain_torch(model: NNCFNetwork) -> nn.Module:
             make_low_bit_(module, searchable)
     original_class = model.nncf._original_class
     del model._nncf
-    model.__class__ = original_class
-    return model
+    plain_model: nn.Module = model
+    plain_model.__class__ = original_class
+    return plain_model

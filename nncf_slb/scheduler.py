@@ -39,7 +39,7 @@ class SLBScheduler(BaseCompressionScheduler):  # type: ignore[misc]
     @property
     def position(self) -> float:
         """Zero-based time in epochs; fractional when following the curve per step."""
-        epoch = max(self.current_epoch, 0)
+        epoch = max(int(self.current_epoch), 0)
         if not self._per_step or self._steps_per_epoch is None:
             return float(epoch)
         return epoch + min(max(self._step_in_epoch, 0) / self._steps_per_epoch, 1.0)

@@ -76,7 +76,9 @@ class SLBStatistics(Statistics):  # type: ignore[misc]
         lines = [
             f"slb: 1/tau {self.inverse_temperature:.4g}, {len(rows)} layers searched, mean bits {self.mean_bits:.2f}, "
             f"{self.bytes:,} bytes of codes",
-            tabulate(rows, headers=header, disable_numparse=True, colalign=("left",) + ("right",) * 6 + ("left",)) if rows else "",
+            tabulate(rows, headers=header, disable_numparse=True, colalign=("left",) + ("right",) * 6 + ("left",))
+            if rows
+            else "",
             "full precision: " + (", ".join(self.full_precision_layers) or "none"),
         ]
         return "\n".join(line for line in lines if line)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -49,41 +49,43 @@ class CodedWeight:
 class _LowBitLayer(CodedWeight):
     """A torch layer with a coded weight instead of a parameter."""
 
-    __jit_unused_properties__ = ["weight"]
+    __jit_unused_properties__: ClassVar = ["weight"]
 
     @property
     def weight(self) -> Tensor:
+        """Decoded weight."""
         return self.decode()
 
     def extra_repr(self) -> str:
+        """What torch shows of the layer, and the bits."""
         return f"{super().extra_repr()}, bits={self.bits}"  # type: ignore[misc]
 
 
-class LowBitConv1d(_LowBitLayer, nn.Conv1d):  # type: ignore[misc]
+class LowBitConv1d(_LowBitLayer, nn.Conv1d):  # type: ignore[override]
     """`torch.nn.Conv1d` with a coded weight."""
 
 
-class LowBitConv2d(_LowBitLayer, nn.Conv2d):  # type: ignore[misc]
+class LowBitConv2d(_LowBitLayer, nn.Conv2d):  # type: ignore[override]
     """`torch.nn.Conv2d` with a coded weight."""
 
 
-class LowBitConv3d(_LowBitLayer, nn.Conv3d):  # type: ignore[misc]
+class LowBitConv3d(_LowBitLayer, nn.Conv3d):  # type: ignore[override]
     """`torch.nn.Conv3d` with a coded weight."""
 
 
-class LowBitConvTranspose1d(_LowBitLayer, nn.ConvTranspose1d):  # type: ignore[misc]
+class LowBitConvTranspose1d(_LowBitLayer, nn.ConvTranspose1d):  # type: ignore[override]
     """`torch.nn.ConvTranspose1d` with a coded weight."""
 
 
-class LowBitConvTranspose2d(_LowBitLayer, nn.ConvTranspose2d):  # type: ignore[misc]
+class LowBitConvTranspose2d(_LowBitLayer, nn.ConvTranspose2d):  # type: ignore[override]
     """`torch.nn.ConvTranspose2d` with a coded weight."""
 
 
-class LowBitConvTranspose3d(_LowBitLayer, nn.ConvTranspose3d):  # type: ignore[misc]
+class LowBitConvTranspose3d(_LowBitLayer, nn.ConvTranspose3d):  # type: ignore[override]
     """`torch.nn.ConvTranspose3d` with a coded weight."""
 
 
-class LowBitLinear(_LowBitLayer, nn.Linear):  # type: ignore[misc]
+class LowBitLinear(_LowBitLayer, nn.Linear):  # type: ignore[override]
     """`torch.nn.Linear` with a coded weight."""
 
 

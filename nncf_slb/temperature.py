@@ -62,4 +62,4 @@ CURVES: dict[str, Callable[[float, float, float], float]] = {
 
 def end_value_from_factor(start_value: float, factor: float, epochs: float) -> float:
     """``1 / tau`` after `epochs` epochs that each multiply it by `factor` (the form of the paper's settings)."""
-    return start_value * factor**epochs
+    return float(start_value * factor**epochs)

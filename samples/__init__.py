@@ -1,0 +1,1 @@
+"""Samples: training scripts that show the package at work."""

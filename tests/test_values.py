@@ -28,7 +28,7 @@ def test_named_sets_hold_the_documented_numbers(name, bits, numbers):
 def test_named_sets_are_ascending_fit_their_bits_and_int8(name, bits):
     values = make_values(name, bits)
     assert list(values.numbers) == sorted(set(values.numbers))
-    assert len(values) <= 2 ** values.bits
+    assert len(values) <= 2**values.bits
     assert values.is_integer
     assert max(abs(n) for n in values.numbers) == pytest.approx(1.0)
 

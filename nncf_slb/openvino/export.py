@@ -30,7 +30,8 @@ def export_openvino(
     """Write a searched network with weights packed into 1, 2, 3 or 4 bits.
 
     Args:
-        model: Controller (of `slb`, or a composite that holds one), which stays as it is bit for bit, or a stripped model.
+        model: Controller (of `slb`, or a composite that holds one), which stays as it is bit for bit, or a stripped
+            model.
         path: ``.xml`` writes OpenVINO IR beside a ``.bin``; ``.onnx`` writes ONNX (extra ``onnx``), whose codes take
             8 bits each. Folders are made; an existing file is replaced only once the new one is complete.
         example_input: Tensor, or tuple of tensors, with the shapes to export. The batch dimension becomes dynamic, the
@@ -107,7 +108,7 @@ def _constant(module: CodedWeight) -> CodedConstant:
 
 
 def _input_from_config(model: Any) -> tuple[torch.Tensor, ...]:
-    network = getattr(model, "model", None)
+    network: Any = getattr(model, "model", None)
     info = getattr(getattr(network, "nncf", None), "input_infos", None)
     if info is None:
         raise ExportError("example_input: received None; a stripped model needs a tensor with the shape to export")

@@ -1,8 +1,8 @@
 """Rewrite of converted weights into packed constants, in the forms that the CPU plugin runs in int8.
 
 Measured (OpenVINO 2026.4.1): a convolution whose weight is ``Const(uN) -> Convert(i8) -> integer arithmetic ->
-Convert(f32) -> Multiply`` runs in int8 when its input is quantized, with N bits per weight in the file. The integer part must be
-foldable and must not look like a dequantization, hence ``Add(c, c)`` where ``2 c`` is meant.
+Convert(f32) -> Multiply`` runs in int8 when its input is quantized, with N bits per weight in the file. The
+integer part must be foldable and must not look like a dequantization, hence ``Add(c, c)`` where ``2 c`` is meant.
 """
 
 from __future__ import annotations

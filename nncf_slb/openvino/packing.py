@@ -36,13 +36,15 @@ def pack(codes: Bytes, bits: int) -> Bytes:
     if flat.size and int(flat.max()) >= 2**bits:
         raise ValueError(f"codes: received {int(flat.max())}; with {bits} bits the largest is {2**bits - 1}")
     if bits == 1:
-        return np.packbits(flat, bitorder="big")
+        packed: Bytes = np.packbits(flat, bitorder="big")
+        return packed
     if bits == 3:
         return _pack_three(flat)
     per_byte = 8 // bits
     padded = _padded(flat, per_byte).reshape(-1, per_byte)
     shifts = np.arange(per_byte, dtype=np.uint8) * np.uint8(bits)
-    return np.bitwise_or.reduce(padded << shifts, axis=1).astype(np.uint8)
+    joined: Bytes = np.bitwise_or.reduce(padded << shifts, axis=1).astype(np.uint8)
+    return joined
 
 
 def _pack_three(flat: Bytes) -> Bytes:

@@ -54,7 +54,9 @@ def run_demo(float_name: str, search_name: str, log_dir: Path, data: Path | None
     return table
 
 
-def _trainer(name: str, log_dir: Path, data: Path | None, weights: Path | None = None, resume: Path | None = None) -> Trainer:
+def _trainer(
+    name: str, log_dir: Path, data: Path | None, weights: Path | None = None, resume: Path | None = None
+) -> Trainer:
     settings = Settings(read_config(CONFIGS / f"{name}.json"), log_dir, data, weights, resume)
     check(settings)
     return Trainer(settings)
@@ -86,8 +88,8 @@ def _compare(reference: Trainer, searched: Trainer, log_dir: Path) -> tuple[list
     ]
     differing = differing_classes(low_logits, discrete)
     notes = [
-        f".bin {sizes[0] / sizes[1]:.1f} times smaller, latency ratio {latencies[0] / latencies[1]:.2f} (float / low-bit)",
-        f"predicted classes of IR and PyTorch differ on {differing} of {len(labels)} test images (ties within 1e-4 aside)",
+        f".bin {sizes[0] / sizes[1]:.1f} times smaller; latency float / low-bit {latencies[0] / latencies[1]:.2f}",
+        f"IR and PyTorch predict different classes on {differing} of {len(labels)} test images (ties of 1e-4 aside)",
         searched.ctrl.statistics().slb.to_str(),
     ]
     return rows, notes

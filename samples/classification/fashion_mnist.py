@@ -6,9 +6,6 @@ import argparse
 import sys
 from pathlib import Path
 
-import nncf_slb  # noqa: F401  first: it prepares NNCF's environment
-
-# isort: split
 from samples.classification.datasets import DatasetError
 from samples.classification.demo import report_errors, run_demo
 

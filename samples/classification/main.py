@@ -11,11 +11,10 @@ from pathlib import Path
 if __package__ in (None, ""):  # started as a file: make the repository's packages importable
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-import nncf_slb  # noqa: F401  first: it prepares NNCF's environment
-
-# isort: split
 import torch
 import torch.distributed as dist
+
+import nncf_slb
 from samples.classification.checkpoint import CheckpointError
 from samples.classification.datasets import DatasetError
 from samples.classification.processes import Processes, join_from_environment
@@ -72,7 +71,9 @@ def run(arguments: argparse.Namespace, processes: Processes) -> None:
         try:
             best = trainer.fit()
         except KeyboardInterrupt:
-            trainer.log.line(f"\nInterrupted; epoch {trainer.epoch} is saved. To go on:\n  {_resume(arguments, trainer)}")
+            trainer.log.line(
+                f"\nInterrupted; epoch {trainer.epoch} is saved. To go on:\n  {_resume(arguments, trainer)}"
+            )
             raise SystemExit(130) from None
         trainer.log.line(f"best checkpoint: {best}")
     if trainer.ctrl:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import nncf_slb
 import torch
 from torch import nn
 
+import nncf_slb
 from samples.classification.settings import OPTIMIZERS
 
 

@@ -20,7 +20,12 @@ def track(items: Iterable[Item], total: int, text: str, visible: bool = True) ->
     if not (visible and console.is_terminal):
         yield from items
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:3.0f}%"), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:3.0f}%"),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task(text, total=total)
         for item in items:

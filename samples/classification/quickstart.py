@@ -6,9 +6,6 @@ import argparse
 import sys
 from pathlib import Path
 
-import nncf_slb  # noqa: F401  first: it prepares NNCF's environment
-
-# isort: split
 from samples.classification.demo import run_demo
 
 

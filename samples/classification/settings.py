@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from nncf_slb.config import ConfigError, validate_nncf_config
 
+from nncf_slb.config import ConfigError, validate_nncf_config
 from samples.classification.datasets import DATASETS
 from samples.classification.models import MODELS
 
@@ -108,7 +108,9 @@ def _count(name: str, received: Any) -> list[str]:
 
 def _optimizer(name: str, received: Any) -> list[str]:
     if not isinstance(received, dict):
-        return [f"{name}: received {received!r}; allowed: an object with type, base_lr, schedule_type, optimizer_params"]
+        return [
+            f"{name}: received {received!r}; allowed: an object with type, base_lr, schedule_type, optimizer_params"
+        ]
     problems = _choice(f"{name}.type", received.get("type"), OPTIMIZERS)
     problems += _choice(f"{name}.schedule_type", received.get("schedule_type", "constant"), dict.fromkeys(SCHEDULES))
     rate = received.get("base_lr")

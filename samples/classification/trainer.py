@@ -6,19 +6,20 @@ import copy
 from pathlib import Path
 from typing import Any
 
-import nncf_slb
 import torch
 from nncf import NNCFConfig
 from nncf.api.compression import CompressionStage
 from nncf.torch import create_compressed_model, register_default_init_args
 from torch import Tensor, nn
 
+import nncf_slb
 from samples.classification import checkpoint
 from samples.classification.datasets import DATASETS
 from samples.classification.models import MODELS
 from samples.classification.optimizers import Optimizers
 from samples.classification.processes import Processes
 from samples.classification.progress import Log, track
+from samples.classification.quiet import quieten
 from samples.classification.settings import Settings
 
 _RUN_KEYS = ("model", "optimizers", "epoch", "best", "compression_state", "rng")
@@ -33,6 +34,7 @@ class Trainer:
     """
 
     def __init__(self, settings: Settings, processes: Processes | None = None) -> None:
+        quieten()
         self.settings, self.config = settings, settings.config
         self.processes = processes or Processes()
         self.device = torch.device(self.processes.device(settings.device))
@@ -59,7 +61,9 @@ class Trainer:
         )
 
     def _make_network(self) -> nn.Module:
-        network = MODELS[self.config["model"]](num_classes=self.splits.num_classes, **self.config.get("model_params", {}))
+        network = MODELS[self.config["model"]](
+            num_classes=self.splits.num_classes, **self.config.get("model_params", {})
+        )
         if self.settings.weights:
             network.load_state_dict(checkpoint.load(self.settings.weights)["model"])
         return network.to(self.device)

@@ -108,9 +108,13 @@ def split_validation(labels: np.ndarray, seed: int, fraction: float = 0.1) -> tu
 def make_splits(
     train: tuple[np.ndarray, np.ndarray], test: tuple[np.ndarray, np.ndarray], seed: int, augment: Augment | None
 ) -> Splits:
-    """Splits of uint8 or float arrays ``[count, channels, height, width]``, normalised by the training part's statistics."""
+    """Splits of arrays ``[count, channels, height, width]``, normalised by the training part's statistics."""
     kept, validation = split_validation(train[1], seed)
-    parts = {"train": (train[0][kept], train[1][kept]), "val": (train[0][validation], train[1][validation]), "test": test}
+    parts = {
+        "train": (train[0][kept], train[1][kept]),
+        "val": (train[0][validation], train[1][validation]),
+        "test": test,
+    }
     own = parts["train"][0].astype(np.float32)
     mean, std = own.mean((0, 2, 3), keepdims=True), own.std((0, 2, 3), keepdims=True)
     tensors = {

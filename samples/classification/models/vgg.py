@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from torch import Tensor, nn
 
 
@@ -17,9 +19,7 @@ class VGGSmall(nn.Module):
     def __init__(self, num_classes: int = 10, in_channels: int = 3, image_size: int = 32) -> None:
         super().__init__()
         channels = [in_channels, 128, 128, 256, 256, 512, 512]
-        self.convs = nn.ModuleList(
-            nn.Conv2d(a, b, 3, padding=1, bias=False) for a, b in zip(channels, channels[1:], strict=False)
-        )
+        self.convs = nn.ModuleList(nn.Conv2d(a, b, 3, padding=1, bias=False) for a, b in pairwise(channels))
         self.norms = nn.ModuleList(nn.BatchNorm2d(c) for c in channels[1:])
         self.pool = nn.MaxPool2d(2)
         self.fc = nn.Linear(512 * (image_size // 8) ** 2, num_classes)

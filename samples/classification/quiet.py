@@ -1,0 +1,13 @@
+"""Keeps NNCF's notices that a user of this sample can do nothing about off the console."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+
+
+def quieten() -> None:
+    """Hide the deprecation notice of `create_compressed_model` and progress lines; warnings and errors stay."""
+    warnings.filterwarnings("ignore", message="(?s).*create_compressed_model.*deprecated", category=FutureWarning)
+    warnings.filterwarnings("ignore", category=DeprecationWarning)
+    logging.getLogger("nncf").setLevel(logging.WARNING)

@@ -1,0 +1,270 @@
+"""The search through NNCF's own functions, on real digits."""
+
+import copy
+
+import pytest
+import torch
+from nncf.api.compression import CompressionStage
+from torch import nn
+
+import nncf_slb
+from tests.networks import MIXED_ENDS, Mixed, Small, compress, digits, make_config, train
+
+SIZE = [50, 1, 8, 8]
+
+
+def schedule(**params):
+    return {"params": {"epochs": 4, "start_epoch": 1, "end_epoch": 3, **params}}
+
+
+def trained_float():
+    torch.manual_seed(0)
+    loader, _, _ = digits()
+    model = Small()
+    optimizer = torch.optim.Adam(model.parameters(), 0.02)
+    for _ in range(15):
+        for x, y in loader:
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(model(x), y).backward()
+            optimizer.step()
+    return model.eval()
+
+
+def accuracy(model, x, y):
+    with torch.no_grad():
+        return float((model(x).argmax(1) == y).double().mean())
+
+
+def test_the_shortest_config_searches_every_layer():
+    ctrl, model = compress(Small(), make_config(SIZE))
+    layers = ctrl.statistics().slb.layers
+    assert [layer.bits for layer in layers] == [2, 2, 2]
+    assert len(nncf_slb.logits_parameters(model)) == 3
+
+
+def test_discrete_network_starts_near_the_trained_one_and_ends_there():
+    loader, x, y = digits()
+    model = trained_float()
+    reference = accuracy(model, x, y)
+    ctrl, model = compress(model, make_config(SIZE, {"weights": {"bits": 3}, **schedule()}), loader)
+    model.eval()
+    assert accuracy(model, x, y) > reference - 0.15
+    train(ctrl, model, loader, 4)
+    assert accuracy(model, x, y) > reference - 0.03
+
+
+def test_expected_weights_train_and_chosen_weights_evaluate():
+    ctrl, model = compress(Small(), make_config(SIZE))
+    searchable = next(iter(ctrl.searchable_weights.values()))
+    chosen_from = searchable.value_table * searchable.values.step
+    model.eval()
+    weight = searchable() / searchable.scale.view(-1, 1, 1, 1)
+    assert (weight.detach()[..., None] - chosen_from).abs().amin(-1).max() < 1e-6
+    model.train()
+    assert (searchable() / searchable.scale.view(-1, 1, 1, 1)).detach().unique().numel() > 4
+
+
+def test_after_the_end_logits_stand_still_and_the_rest_trains():
+    loader, _, _ = digits()
+    ctrl, model = compress(Small(), make_config(SIZE, schedule()), loader)
+    optimizer = train(ctrl, model, loader, 3)
+    logits = [p.detach().clone() for p in nncf_slb.logits_parameters(model)]
+    bias = model.head.bias.detach().clone()
+    train(ctrl, model, loader, 1, optimizer=optimizer)
+    assert all(torch.equal(a, b) for a, b in zip(logits, nncf_slb.logits_parameters(model), strict=True))
+    assert not torch.equal(bias, model.head.bias)
+
+
+def test_stage_follows_the_schedule():
+    ctrl, _ = compress(Small(), make_config(SIZE, schedule()))
+    stages = [ctrl.compression_stage()]
+    for _ in range(4):
+        ctrl.scheduler.epoch_step()
+        stages.append(ctrl.compression_stage())
+    a, b, c = CompressionStage.UNCOMPRESSED, CompressionStage.PARTIALLY_COMPRESSED, CompressionStage.FULLY_COMPRESSED
+    assert stages == [a, a, b, b, c]
+
+
+@pytest.mark.parametrize(
+    ("params", "expected"),
+    [
+        ({"inverse_temperature_end": 16.0}, [1, 1, 4, 16]),
+        ({"inverse_temperature_end": 17.0, "schedule": "linear"}, [1, 1, 9, 17]),
+        ({"inverse_temperature_factor": 3.0}, [1, 1, 3, 9]),
+    ],
+)
+def test_temperature_changes_each_epoch(params, expected):
+    ctrl, _ = compress(Small(), make_config(SIZE, schedule(**params)))
+    seen = []
+    for _ in range(4):
+        ctrl.scheduler.epoch_step()
+        seen.append(ctrl.scheduler.inverse_temperature)
+    assert seen == pytest.approx(expected)
+
+
+def test_temperature_can_change_each_step():
+    params = {"update_per_optimizer_step": True, "inverse_temperature_end": 17.0, "schedule": "linear"}
+    ctrl, _ = compress(Small(), make_config(SIZE, schedule(**params)))
+    seen = []
+    for _ in range(3):
+        ctrl.scheduler.epoch_step()
+        for _ in range(4):
+            ctrl.scheduler.step()
+            seen.append(ctrl.scheduler.inverse_temperature)
+    assert seen == pytest.approx([1, 1, 1, 1, 1, 3, 5, 7, 9, 11, 13, 15])
+
+
+@pytest.mark.parametrize("batchnorm", ["calibrate", "state"])
+def test_resumed_run_gives_the_same_bits_as_an_uninterrupted_one(batchnorm, tmp_path):
+    loader, x, _ = digits()
+    start = trained_float()
+    config = {"weights": {"bits": 2}, **schedule(batchnorm=batchnorm, update_per_optimizer_step=True)}
+
+    def fresh(state=None):
+        return compress(copy.deepcopy(start), make_config(SIZE, config), loader, state)
+
+    ctrl, model = fresh()
+    optimizer = train(ctrl, model, loader, 2)
+    content = {
+        "model": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "compression": ctrl.get_compression_state(),
+    }
+    torch.save(content, tmp_path / "c.pth")
+    train(ctrl, model, loader, 2, optimizer=optimizer)
+
+    with torch.serialization.safe_globals([CompressionStage]):
+        saved = torch.load(tmp_path / "c.pth", weights_only=True)
+    resumed_ctrl, resumed = fresh(saved["compression"])
+    resumed.load_state_dict(saved["model"])
+    optimizer = torch.optim.Adam([p for p in resumed.parameters() if p.requires_grad], 0.02)
+    optimizer.load_state_dict(saved["optimizer"])
+    train(resumed_ctrl, resumed, loader, 2, optimizer=optimizer)
+
+    assert torch.equal(model(x), resumed(x))
+    assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), resumed.state_dict().values(), strict=True))
+    assert ctrl.get_compression_state() == resumed_ctrl.get_compression_state()
+
+
+def test_evaluation_uses_batch_norm_statistics_of_the_discrete_weights():
+    loader, x, _ = digits()
+    ctrl, model = compress(Small(), make_config(SIZE, schedule()), loader)
+    train(ctrl, model, loader, 1)
+    with torch.no_grad():
+        model(x)
+        features = model.first(x)
+    torch.testing.assert_close(model.first_bn.running_mean, features.mean((0, 2, 3)), rtol=1e-4, atol=1e-5)
+
+
+def test_state_keeps_statistics_of_both_networks():
+    loader, x, _ = digits()
+    ctrl, model = compress(Small(), make_config(SIZE, schedule(batchnorm="state")), loader)
+    train(ctrl, model, loader, 2)
+    model.eval()
+    model(x)
+    discrete = model.second_bn.running_mean.clone()
+    with nncf_slb.searched_network(ctrl) as searched:
+        searched(x)
+        assert not torch.equal(model.second_bn.running_mean, discrete)
+    assert torch.equal(model.second_bn.running_mean, discrete)
+
+
+@pytest.mark.parametrize("batchnorm", ["calibrate", "state"])
+def test_searched_network_leaves_everything_as_it_was(batchnorm):
+    loader, x, _ = digits()
+    ctrl, model = compress(Small(), make_config(SIZE, schedule(batchnorm=batchnorm)), loader)
+    train(ctrl, model, loader, 2)
+    before = model(x)
+    with nncf_slb.searched_network(ctrl) as searched:
+        assert not torch.equal(searched(x), before)
+    assert torch.equal(model(x), before)
+
+
+def test_confidence_loss_falls_with_confidence_and_is_zero_by_default():
+    ctrl, _ = compress(Small(), make_config(SIZE, {"params": {"confidence_loss_weight": 2.0}}))
+    searchable = next(iter(ctrl.searchable_weights.values()))
+    first = ctrl.loss()
+    first.backward()
+    assert searchable.logits.grad.abs().sum() > 0
+    for module in ctrl.searchable_weights.values():
+        module.logits.data *= 10
+    assert 0 <= ctrl.loss() < first
+    plain, _ = compress(Small(), make_config(SIZE))
+    assert float(plain.loss()) == 0.0
+
+
+def test_overrides_choose_bits_per_layer_and_statistics_tell():
+    slb = {
+        "weights": {"bits": 1, "overrides": [{"target_scopes": "{re}second", "bits": 4}]},
+        "ignored_scopes": ["{re}first"],
+    }
+    ctrl, _ = compress(Small(), make_config(SIZE, slb))
+    statistics = ctrl.statistics().slb
+    assert [(layer.bits, layer.bytes) for layer in statistics.layers] == [(4, 576), (1, 20)]
+    assert statistics.full_precision_layers == ("Small/NNCFConv2d[first]/conv2d_0",)
+    assert "full precision: Small/NNCFConv2d[first]/conv2d_0" in ctrl.statistics().to_str()
+    assert sum(statistics.layers[0].histogram) == pytest.approx(1.0)
+
+
+def test_lr_multiplier_scales_the_gradients_of_the_search():
+    grads = []
+    for section in ({}, {"compression_lr_multiplier": 3.0}):
+        torch.manual_seed(0)
+        _, model = compress(Small(), make_config(SIZE, section))
+        model.train()
+        model(torch.ones(4, 1, 8, 8) * torch.arange(4.0).view(4, 1, 1, 1)).square().sum().backward()
+        grads.append(nncf_slb.logits_parameters(model)[0].grad)
+    torch.testing.assert_close(grads[1], grads[0] * 3)
+
+
+def test_random_logits_and_no_scale_are_the_papers_form():
+    slb = {"weights": {"scale": "none"}, "initializer": {"logits": "random"}}
+    ctrl, model = compress(Small(), make_config(SIZE, slb))
+    model.eval()
+    weight = next(iter(ctrl.searchable_weights.values()))()
+    assert {round(v, 4) for v in weight.flatten().tolist()} <= {-1.0, -0.3333, 0.3333, 1.0}
+
+
+class WithEmbedding(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embed = nn.Embedding(11, 6)
+        self.normed = nn.utils.parametrizations.weight_norm(nn.Linear(6, 6))
+        self.out = nn.Linear(6, 3)
+
+    def forward(self, x):
+        return self.out(self.normed(self.embed(x.long()).mean(1)))
+
+
+def test_layers_that_cannot_be_searched_are_all_named_with_reason_and_remedy():
+    with pytest.raises(nncf_slb.UnsupportedLayersError) as caught:
+        compress(WithEmbedding(), make_config([1, 4]))
+    message = str(caught.value)
+    assert "[embed]" in message and "[normed]" in message
+    assert "has no low-bit form" in message
+    assert '"ignored_scopes": [' in message and "ConvTranspose2d" in message
+
+
+def test_leaving_no_layer_to_search_is_an_error():
+    with pytest.raises(nncf_slb.UnsupportedLayersError, match="found no layer to search"):
+        compress(Small(), make_config(SIZE, {"ignored_scopes": ["{re}.*"]}))
+
+
+def test_a_scope_that_matches_nothing_is_an_error():
+    with pytest.raises(Exception, match="no_such_layer"):
+        compress(Small(), make_config(SIZE, {"ignored_scopes": ["no_such_layer"]}))
+
+
+def test_frozen_layers_keep_their_nearest_discrete_weights():
+    model = Small()
+    model.second.weight.requires_grad_(False)
+    _, compressed = compress(model, make_config(SIZE))
+    assert len(nncf_slb.logits_parameters(compressed)) == 2
+
+
+def test_grouped_strided_dilated_and_transposed_layers_get_gradients():
+    torch.manual_seed(0)
+    _, model = compress(Mixed(), make_config([2, 1, 12, 12], {"ignored_scopes": MIXED_ENDS}))
+    model.train()
+    model(torch.randn(2, 1, 12, 12)).square().sum().backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in nncf_slb.logits_parameters(model))
