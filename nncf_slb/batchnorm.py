@@ -57,8 +57,8 @@ def calibrate(model: nn.Module, run_batch: Callable[[object], object], batches: 
     with preserved_modes(model):
         model.eval()
         for layer in layers:
+            layer.num_batches_tracked = torch.tensor(0, device=before[layer][0].device)  # reset works in place
             layer.reset_running_stats()
-            layer.num_batches_tracked = torch.tensor(0, device=before[layer][0].device)
             layer.momentum = None  # cumulative mean
             layer.training = True
         for batch in batches:

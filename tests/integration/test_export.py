@@ -1,0 +1,231 @@
+"""Strip and export against the compressed model, as OpenVINO runs it."""
+
+import io
+import subprocess
+import sys
+
+import numpy as np
+import openvino as ov
+import pytest
+import torch
+
+import nncf_slb
+from nncf_slb.openvino.export import ExportError
+from nncf_slb.openvino.packing import packed_size
+from tests.networks import MIXED_ENDS, Mixed, Small, compress, digits, make_config, train
+
+SIZE = [8, 1, 12, 12]
+VALUES = [("uniform", 1), ("uniform", 2), ("uniform", 3), ("uniform", 4), ("ternary", 2), ("power_of_two", 3)]
+OWN_LISTS = [[-1.0, -0.3, 0.4, 1.0], [-np.pi, 1.0, np.sqrt(2)]]
+INNER = "{re}\\[(grouped|strided|depthwise|dilated|up|hidden)\\]"
+
+
+def searched_mixed(weights, others=(), loader=None):
+    torch.manual_seed(0)
+    config = make_config(SIZE, {"weights": weights, "ignored_scopes": MIXED_ENDS}, others)
+    ctrl, model = compress(Mixed(), config, loader)
+    model.train()
+    for _ in range(3):  # batch norm statistics other than 0 and 1
+        model(torch.randn(*SIZE))
+    return ctrl, model.eval()
+
+
+def images():
+    return torch.randn(*SIZE, generator=torch.Generator().manual_seed(1))
+
+
+def infer(path, x, static=False):
+    model = ov.Core().read_model(path)
+    if static:
+        model.reshape(list(x.shape))
+    compiled = ov.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    return compiled([x.numpy()])[0], compiled
+
+
+def packed_types(path):
+    constants = [op for op in ov.Core().read_model(path).get_ops() if op.get_type_name() == "Constant"]
+    types = [c.get_element_type().get_type_name() for c in constants]
+    return [t for t in types if t in ("u1", "u2", "u3", "u4")]
+
+
+@pytest.mark.parametrize(
+    "weights", [{"values": v, "bits": b} for v, b in VALUES] + [{"values": v} for v in OWN_LISTS], ids=str
+)
+def test_strip_and_ir_equal_the_compressed_model(weights, tmp_path):
+    ctrl, model = searched_mixed(weights)
+    x, path = images(), tmp_path / "model.xml"
+    reference = model(x).detach()
+    assert torch.equal(ctrl.strip()(x), reference)
+    nncf_slb.export_openvino(ctrl, path)
+    np.testing.assert_allclose(infer(path, x)[0], reference.numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize("bits", [1, 2, 3, 4])
+def test_bin_holds_packed_types_and_little_else(bits, tmp_path):
+    ctrl, model = searched_mixed({"bits": bits})
+    path = tmp_path / "model.xml"
+    ctrl.export_model(str(path))
+    assert packed_types(path) == [f"u{bits}"] * 6
+    codes = sum(packed_size(layer.weights, bits) for layer in ctrl.statistics().slb.layers)
+    others = sum(p.numel() for n, p in model.named_parameters() if p.requires_grad and "logits" not in n)
+    assert codes < path.with_suffix(".bin").stat().st_size <= 1.05 * (codes + 4 * others)
+
+
+def test_stripped_model_is_plain_torch_with_integer_codes():
+    ctrl, _ = searched_mixed({"bits": 3})
+    stripped = ctrl.strip()
+    assert type(stripped) is Mixed
+    assert not [m for m in stripped.modules() if type(m).__module__.startswith("nncf.")]
+    assert isinstance(stripped.grouped, torch.nn.Conv2d)
+    assert stripped.grouped.codes.dtype == torch.uint8 and int(stripped.grouped.codes.max()) <= 7
+    assert stripped.grouped.values.tolist() == [-7, -5, -3, -1, 1, 3, 5, 7]
+    assert "grouped.weight" not in dict(stripped.named_parameters())
+
+
+def test_stripped_model_loads_and_runs_without_nncf(tmp_path):
+    ctrl, model = searched_mixed({"bits": 2})
+    torch.save(ctrl.strip().grouped, tmp_path / "layer.pth")
+    torch.save(images(), tmp_path / "x.pth")
+    code = f"""
+import importlib.util, sys
+real = importlib.util.find_spec
+importlib.util.find_spec = lambda name, *a: None if name == "nncf" else real(name, *a)
+import torch
+layer = torch.load({str(tmp_path / "layer.pth")!r}, weights_only=False)
+print(float(layer(torch.ones(1, 8, 4, 4)).sum()), "nncf" in sys.modules)
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert result[1] == "False"
+    expected = float(ctrl.strip().grouped(torch.ones(1, 8, 4, 4)).sum())
+    assert float(result[0]) == pytest.approx(expected, rel=1e-5)
+
+
+def test_state_dict_of_a_stripped_model_round_trips_with_weights_only():
+    ctrl, model = searched_mixed({"bits": 2})
+    stripped, buffer = ctrl.strip(), io.BytesIO()
+    torch.save(stripped.state_dict(), buffer)
+    buffer.seek(0)
+    other = ctrl.strip()
+    other.grouped.codes.zero_()
+    other.load_state_dict(torch.load(buffer, weights_only=True))
+    assert torch.equal(other(images()), stripped(images()))
+
+
+@pytest.mark.parametrize("batchnorm", ["calibrate", "state"])
+def test_export_leaves_the_model_bit_for_bit_as_it_was(batchnorm, tmp_path):
+    loader, _, _ = digits()
+    ctrl, model = compress(Small(), make_config([50, 1, 8, 8], {"params": {"batchnorm": batchnorm}}), loader)
+    train(ctrl, model, loader, 1)
+    model.train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    state = ctrl.get_compression_state()
+    ctrl.export_model(str(tmp_path / "model.xml"))
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+    assert ctrl.get_compression_state() == state
+    assert all(module.training for module in model.modules() if not list(module.children()))
+
+
+def test_predicted_classes_of_the_ir_equal_pytorchs_on_all_images(tmp_path):
+    loader, _, _ = digits()
+    ctrl, model = compress(Small(), make_config([50, 1, 8, 8], {"params": {"epochs": 4}}), loader)
+    train(ctrl, model, loader, 4)
+    x = digits(count=1797)[1]
+    reference = model(x).detach()
+    path = nncf_slb.export_openvino(ctrl, tmp_path / "model.xml")
+    assert np.array_equal(infer(path, x)[0].argmax(1), reference.argmax(1).numpy())
+
+
+@pytest.mark.parametrize("bits", [1, 2, 3, 4])
+def test_composed_quantization_runs_convolutions_in_int8(bits, tmp_path):
+    data = torch.utils.data.TensorDataset(torch.randn(32, 1, 12, 12), torch.zeros(32).long())
+    loader = torch.utils.data.DataLoader(data, batch_size=8)
+    quantization = {
+        "algorithm": "quantization",
+        "initializer": {"range": {"num_init_samples": 16}, "batchnorm_adaptation": {"num_bn_adaptation_samples": 0}},
+        "weights": {"ignored_scopes": [INNER]},
+    }
+    ctrl, model = searched_mixed({"bits": bits}, [quantization], loader)
+    x, path = images(), tmp_path / "model.xml"
+    reference = model(x).detach().numpy()
+    assert ctrl.statistics().slb.bytes > 0 and ctrl.statistics().quantization is not None
+    nncf_slb.export_openvino(ctrl, path)
+    result, compiled = infer(path, x, static=True)
+    assert np.mean(result.argmax(1) == reference.argmax(1)) == 1
+    convolutions = [
+        str(op.get_rt_info()["runtimePrecision"].value)
+        for op in compiled.get_runtime_model().get_ordered_ops()
+        if op.get_rt_info()["layerType"].value == "Convolution"
+    ]
+    assert len(convolutions) == 5 and set(convolutions) <= {"u8", "i8"}
+    assert packed_types(path) == [f"u{bits}"] * 6
+
+
+def test_onnx_through_the_same_call_gives_the_same_outputs(tmp_path):
+    pytest.importorskip("onnx")
+    ctrl, model = searched_mixed({"bits": 2})
+    path = nncf_slb.export_openvino(ctrl, tmp_path / "model.onnx")
+    np.testing.assert_allclose(infer(path, images())[0], model(images()).detach().numpy(), atol=1e-5)
+
+
+def test_batch_is_dynamic_and_input_names_are_kept(tmp_path):
+    ctrl, model = searched_mixed({"bits": 2})
+    path = nncf_slb.export_openvino(ctrl, tmp_path / "model.xml", input_names=["image"])
+    for count in (1, 5):
+        x = torch.randn(count, 1, 12, 12)
+        np.testing.assert_allclose(infer(path, x)[0], model(x).detach().numpy(), atol=1e-5)
+    assert ov.Core().read_model(path).inputs[0].get_any_name() == "image"
+
+
+def test_a_failed_export_leaves_the_former_files_and_no_others(tmp_path, monkeypatch):
+    ctrl, _ = searched_mixed({"bits": 2})
+    path = nncf_slb.export_openvino(ctrl, tmp_path / "model.xml")
+    before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+
+    def fail(*args, **kwargs):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(ov, "save_model", fail)
+    with pytest.raises(OSError, match="no space left"):
+        nncf_slb.export_openvino(ctrl, path)
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("model", "path", "message"),
+    [
+        (Mixed(), "m.xml", "without searched weights"),
+        (Mixed(), "m.txt", r"allowed are names that end in \.xml or \.onnx"),
+    ],
+)
+def test_wrong_exports_are_refused(model, path, message, tmp_path):
+    with pytest.raises(ExportError, match=message):
+        nncf_slb.export_openvino(model, tmp_path / path, example_input=images())
+
+
+def test_a_stripped_model_needs_an_example_input(tmp_path):
+    ctrl, _ = searched_mixed({"bits": 2})
+    with pytest.raises(ExportError, match="example_input: received None"):
+        nncf_slb.export_openvino(ctrl.strip(), tmp_path / "m.xml")
+
+
+class Shared(torch.nn.Module):
+    """One layer used twice, and two layers that share one parameter."""
+
+    def __init__(self):
+        super().__init__()
+        self.twice = torch.nn.Conv2d(4, 4, 3, padding=1)
+        self.one = torch.nn.Conv2d(4, 4, 3, padding=1)
+        self.other = torch.nn.Conv2d(4, 4, 3, padding=1)
+        self.other.weight = self.one.weight
+
+    def forward(self, x):
+        return self.other(self.one(self.twice(self.twice(x).relu()).relu()).relu())
+
+
+def test_shared_layers_and_parameters_stay_shared(tmp_path):
+    ctrl, model = compress(Shared(), make_config([2, 4, 6, 6], {"weights": {"bits": 2}}))
+    model.eval()
+    x = torch.randn(2, 4, 6, 6)
+    assert len(nncf_slb.logits_parameters(model)) == 2
+    path = nncf_slb.export_openvino(ctrl, tmp_path / "m.xml")
+    np.testing.assert_allclose(infer(path, x)[0], model(x).detach().numpy(), atol=1e-5)
