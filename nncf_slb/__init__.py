@@ -15,12 +15,13 @@ if find_spec("nncf") is not None:
     prepare_environment()
     register()
 
-    from nncf_slb.api import export_openvino, logits_parameters, parameter_groups, searched_network
+    from nncf_slb.api import CHECKPOINT_TYPES, export_openvino, logits_parameters, parameter_groups, searched_network
     from nncf_slb.config import ConfigError, SLBConfig, json_schema
     from nncf_slb.nncf_network import UnsupportedLayersError
     from nncf_slb.statistics import LayerStatistics, SLBStatistics
 
     __all__ = [
+        "CHECKPOINT_TYPES",
         "ConfigError",
         "LayerStatistics",
         "SLBConfig",

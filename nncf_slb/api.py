@@ -7,10 +7,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from nncf.api.compression import CompressionStage
+from nncf.common.quantization.structs import QuantizationScheme
 from torch import nn
 
 from nncf_slb.algo import child_controller
 from nncf_slb.layers import SearchableWeight
+
+# Classes besides plain Python types in the compression state of slb and of NNCF's quantization (found by
+# torch.serialization.get_unsafe_globals_in_checkpoint): pass them to torch.serialization.safe_globals to load a
+# checkpoint with weights_only=True.
+CHECKPOINT_TYPES = (CompressionStage, QuantizationScheme)
 
 
 def logits_parameters(model: nn.Module) -> list[nn.Parameter]:

@@ -264,9 +264,8 @@ class ParamsConfig(_Section):
         description="Instead of `inverse_temperature_end`: 1/tau is multiplied by this in each epoch between start "
         "and end. Exponential schedule only.",
     )
-    epochs: Whole | None = Field(
+    epochs: Annotated[Whole, Field(ge=1)] | None = Field(
         default=None,
-        ge=1,
         description="Training epochs that the fractions below refer to. If left out: `epochs` at the config's top "
         f"level, else {DEFAULT_EPOCHS}.",
     )
@@ -293,14 +292,14 @@ class ParamsConfig(_Section):
         gt=0,
         le=1,
         json_schema_extra={"default": _END_FRACTION},
-        description="The same as a fraction of `epochs`. Not with `end_epoch`.",
+        description="The same as a fraction of `epochs`. Not with `end_epoch`. If left out, the last epoch is "
+        "discrete in any case.",
     )
     update_per_optimizer_step: bool = Field(
         default=False, description="true changes 1/tau at every optimizer step, false at every epoch."
     )
-    steps_per_epoch: Whole | None = Field(
+    steps_per_epoch: Annotated[Whole, Field(ge=1)] | None = Field(
         default=None,
-        ge=1,
         description="Optimizer steps in an epoch, only with `update_per_optimizer_step`. If left out: learned during "
         "the first epoch, in which 1/tau then stays at its start.",
     )
@@ -334,10 +333,12 @@ class ParamsConfig(_Section):
         """
         epochs = self.epochs or default_epochs
         start = _START_FRACTION if self.start_fraction is None else self.start_fraction
-        end = _END_FRACTION if self.end_fraction is None else self.end_fraction
+        end = epochs * (_END_FRACTION if self.end_fraction is None else self.end_fraction)
+        if self.end_fraction is None and epochs > 1:
+            end = min(end, epochs - 1.0)  # a short run trains its discrete weights in the last epoch all the same
         return (
             start * epochs if self.start_epoch is None else self.start_epoch,
-            end * epochs if self.end_epoch is None else self.end_epoch,
+            end if self.end_epoch is None else self.end_epoch,
         )
 
     def range_contradiction(self, default_epochs: int) -> list[Contradiction]:

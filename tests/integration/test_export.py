@@ -83,7 +83,7 @@ def test_stripped_model_is_plain_torch_with_integer_codes():
 
 
 def test_stripped_model_loads_and_runs_without_nncf(tmp_path):
-    ctrl, model = searched_mixed({"bits": 2})
+    ctrl, _model = searched_mixed({"bits": 2})
     torch.save(ctrl.strip().grouped, tmp_path / "layer.pth")
     torch.save(images(), tmp_path / "x.pth")
     code = f"""
@@ -101,7 +101,7 @@ print(float(layer(torch.ones(1, 8, 4, 4)).sum()), "nncf" in sys.modules)
 
 
 def test_state_dict_of_a_stripped_model_round_trips_with_weights_only():
-    ctrl, model = searched_mixed({"bits": 2})
+    ctrl, _model = searched_mixed({"bits": 2})
     stripped, buffer = ctrl.strip(), io.BytesIO()
     torch.save(stripped.state_dict(), buffer)
     buffer.seek(0)

@@ -1,0 +1,171 @@
+"""The sample as its user runs it, on real digits."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from samples.classification import checkpoint
+from samples.classification.main import main
+from samples.classification.models import MODELS
+from samples.classification.settings import Settings, SettingsError, check, read_config
+from samples.classification.trainer import Trainer
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIGS = sorted((ROOT / "configs").rglob("*.json"))
+W2 = ROOT / "configs/classification/digits_net_digits_w2a32.json"
+
+
+def arguments(tmp_path, *more, config=W2, epochs="3"):
+    return ["--config", str(config), "--log-dir", str(tmp_path), "--epochs", epochs, "--batch-size", "200", *more]
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
+def test_every_config_loads_and_builds(path, tmp_path):
+    config = read_config(path)
+    check(Settings(config, tmp_path))
+    model = MODELS[config["model"]](num_classes=config["num_classes"], **config["model_params"])
+    if "compression" not in config:
+        assert model.eval()(torch.zeros(config["input_info"]["sample_size"])).shape[1] == config["num_classes"]
+        return
+    ctrl = build(model, config)
+    statistics = ctrl.statistics().slb
+    bits = int(path.stem.split("_w")[1][0])
+    assert {layer.bits for layer in statistics.layers} == {bits}
+    assert len(statistics.full_precision_layers) == 2
+    first, last = statistics.full_precision_layers
+    assert "conv2d" in first and "linear" in last
+
+
+def build(model, config):
+    from nncf import NNCFConfig
+    from nncf.torch import create_compressed_model, register_default_init_args
+    from torch.utils.data import DataLoader, TensorDataset
+
+    size = config["input_info"]["sample_size"]
+    data = DataLoader(TensorDataset(torch.randn(4, *size[1:]), torch.zeros(4).long()), batch_size=4)
+    nncf_config = register_default_init_args(NNCFConfig.from_dict(config), data)
+    return create_compressed_model(model, nncf_config, dump_graphs=False)[0]
+
+
+def test_train_test_and_export(tmp_path, capsys):
+    assert main(arguments(tmp_path, "--mode", "train", "test", "export")) == 0
+    printed = capsys.readouterr().out
+    assert "test top-1:" in printed and "full precision: DigitsNet/NNCFConv2d[stem]" in printed
+    assert {"last.pth", "best.pth", "model.xml", "model.bin", "metrics.jsonl"} <= {p.name for p in tmp_path.iterdir()}
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in lines] == [1, 2, 3]
+    assert lines[-1]["inverse_temperature"] > lines[0]["inverse_temperature"]
+
+
+def trainer_for(folder, **settings):
+    config = {**read_config(W2), "epochs": 4, "batch_size": 200}
+    return Trainer(Settings(config, folder, **settings))
+
+
+def test_resumed_run_equals_an_uninterrupted_one(tmp_path):
+    whole = trainer_for(tmp_path / "whole")
+    whole.fit()
+    cut = trainer_for(tmp_path / "cut")
+    cut.config["epochs"] = 2  # stops early; schedules were made for 4
+    cut.optimizers._epochs = 4
+    cut.fit()
+    resumed = trainer_for(tmp_path / "cut", resume=tmp_path / "cut" / "last.pth")
+    assert resumed.epoch == 2
+    resumed.fit()
+    expected, received = whole.model.state_dict(), resumed.model.state_dict()
+    assert all(torch.equal(expected[name], received[name]) for name in expected)
+
+
+def test_ctrl_c_keeps_the_last_epoch_and_says_how_to_go_on(tmp_path, monkeypatch, capsys):
+    original, calls = Trainer._train_epoch, []
+
+    def interrupted(self, text):
+        calls.append(text)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return original(self, text)
+
+    monkeypatch.setattr(Trainer, "_train_epoch", interrupted)
+    monkeypatch.setattr(sys, "argv", ["main.py", *arguments(tmp_path)])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 130
+    printed = capsys.readouterr().out
+    assert "epoch 1 is saved" in printed and f"--resume {tmp_path}/last.pth" in printed
+    monkeypatch.undo()
+    assert main(arguments(tmp_path, "--resume", str(tmp_path / "last.pth"))) == 0
+
+
+def test_all_bad_settings_are_reported_at_once(tmp_path, capsys):
+    config = {
+        **read_config(W2),
+        "model": "resnet21",
+        "optimizer": {"type": "Adamm", "base_lr": -1},
+        "compression": {"algorithm": "slb", "weights": {"bits": 9}},
+    }
+    path = tmp_path / "c.json"
+    path.write_text(json.dumps(config))
+    assert main(arguments(tmp_path, "--dataset", "mnist", "--weights", "no.pth", config=path, epochs="0")) == 2
+    message = capsys.readouterr().err
+    named = ("model: received 'resnet21'", "dataset: received 'mnist'", "epochs: received 0", "optimizer.type")
+    for part in (*named, "optimizer.base_lr: received -1", "weights: received 'no.pth'", "compression.weights.bits"):
+        assert part in message
+
+
+def test_config_that_is_missing_or_not_json_is_an_error(tmp_path):
+    with pytest.raises(SettingsError, match="does not exist"):
+        read_config(tmp_path / "no.json")
+    (tmp_path / "bad.json").write_text("{")
+    with pytest.raises(SettingsError, match="is not JSON"):
+        read_config(tmp_path / "bad.json")
+
+
+@pytest.mark.parametrize("damage", ["truncated", "foreign", "code", "lacking"])
+def test_unusable_checkpoints_are_refused_by_name(damage, tmp_path, capsys):
+    path = tmp_path / "c.pth"
+    checkpoint.save({"model": {"a": torch.zeros(1000)}}, path)
+    if damage == "truncated":
+        path.write_bytes(path.read_bytes()[:1000])
+    elif damage == "foreign":
+        path.write_bytes(b"hello")
+    elif damage == "code":
+        torch.save({"model": torch.nn.Linear(1, 1)}, path)
+    assert main(arguments(tmp_path, "--resume", str(path))) == 2
+    assert str(path) in capsys.readouterr().err
+
+
+def test_interrupted_save_keeps_the_former_checkpoint(tmp_path, monkeypatch):
+    path = tmp_path / "c.pth"
+    checkpoint.save({"model": 1}, path)
+
+    def fail(content, file):
+        file.write(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(torch, "save", fail)
+    with pytest.raises(OSError, match="disk full"):
+        checkpoint.save({"model": 2}, path)
+    assert checkpoint.load(path) == {"model": 1}
+    assert [p.name for p in tmp_path.iterdir()] == ["c.pth"]
+
+
+def test_two_processes_train_the_same_network(tmp_path):
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29533",
+        "-m", "samples.classification.main", *arguments(tmp_path, epochs="2"),
+    ]  # fmt: skip
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert result.stdout.count("test top-1:") == 1
+    assert (tmp_path / "best.pth").exists()
+
+
+def test_script_runs_as_a_file():
+    command = [sys.executable, str(ROOT / "samples/classification/main.py"), "--help"]
+    assert "--multiprocessing-distributed" in subprocess.run(command, capture_output=True, text=True, check=True).stdout
