@@ -93,6 +93,7 @@ _SCOPES_SCHEMA: dict[str, Any] = {"anyOf": [_SCOPE_SCHEMA, {"type": "array", "it
 _SOME_SCOPES_SCHEMA: dict[str, Any] = {"anyOf": [_SCOPE_SCHEMA, {**_SCOPES_SCHEMA["anyOf"][1], "minItems": 1}]}
 
 Whole = Annotated[int, BeforeValidator(_whole)]
+PositiveWhole = Annotated[int, Field(ge=1), BeforeValidator(_whole)]
 Bits = Annotated[int, Field(ge=1, le=4), BeforeValidator(_whole)]
 Values = Annotated[str | tuple[float, ...], PlainValidator(_check_values), WithJsonSchema(_VALUES_SCHEMA)]
 Scale = Literal["per_channel", "none"]
@@ -264,7 +265,7 @@ class ParamsConfig(_Section):
         description="Instead of `inverse_temperature_end`: 1/tau is multiplied by this in each epoch between start "
         "and end. Exponential schedule only.",
     )
-    epochs: Annotated[Whole, Field(ge=1)] | None = Field(
+    epochs: PositiveWhole | None = Field(
         default=None,
         description="Training epochs that the fractions below refer to. If left out: `epochs` at the config's top "
         f"level, else {DEFAULT_EPOCHS}.",
@@ -298,7 +299,7 @@ class ParamsConfig(_Section):
     update_per_optimizer_step: bool = Field(
         default=False, description="true changes 1/tau at every optimizer step, false at every epoch."
     )
-    steps_per_epoch: Annotated[Whole, Field(ge=1)] | None = Field(
+    steps_per_epoch: PositiveWhole | None = Field(
         default=None,
         description="Optimizer steps in an epoch, only with `update_per_optimizer_step`. If left out: learned during "
         "the first epoch, in which 1/tau then stays at its start.",
