@@ -7,6 +7,7 @@ from datetime import date
 from pathlib import Path
 
 import nncf_slb
+from samples.classification.checkpoint import CheckpointError
 from samples.classification.datasets import DatasetError
 from samples.classification.progress import console
 from samples.classification.report import (
@@ -95,7 +96,14 @@ def _compare(reference: Trainer, searched: Trainer, log_dir: Path) -> tuple[list
     return rows, notes
 
 
-def report_errors(error: SettingsError | DatasetError) -> int:
-    """Print a problem of the user's and give the exit status."""
-    console.print(f"error: {error}", highlight=False, markup=False)
-    return 2
+def run_from_terminal(float_name: str, search_name: str, log_dir: Path, data: Path | None = None) -> int:
+    """`run_demo` for a terminal: a problem of the user's is one message with exit status 2, Ctrl-C is 130."""
+    try:
+        run_demo(float_name, search_name, log_dir, data)
+    except (SettingsError, DatasetError, CheckpointError) as error:
+        console.print(f"error: {error}", highlight=False, markup=False, soft_wrap=True)
+        return 2
+    except KeyboardInterrupt:
+        console.print("\nInterrupted; the same command goes on from the last completed epoch.")
+        return 130
+    return 0

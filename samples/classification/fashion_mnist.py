@@ -6,8 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from samples.classification.datasets import DatasetError
-from samples.classification.demo import report_errors, run_demo
+from samples.classification.demo import run_from_terminal
 
 
 def main() -> int:
@@ -18,11 +17,7 @@ def main() -> int:
     parser.add_argument("--log-dir", type=Path, default=Path("runs/fashion_mnist"))
     arguments = parser.parse_args()
     name = f"{arguments.model}_fashion_mnist"
-    try:
-        run_demo(f"{name}_float", f"{name}_w2a8", arguments.log_dir, arguments.data)
-    except DatasetError as error:
-        return report_errors(error)
-    return 0
+    return run_from_terminal(f"{name}_float", f"{name}_w2a8", arguments.log_dir, arguments.data)
 
 
 if __name__ == "__main__":
