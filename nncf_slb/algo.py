@@ -23,7 +23,7 @@ from nncf.torch.utils import get_model_device
 from torch import nn
 
 from nncf_slb import statistics
-from nncf_slb.config import SLBConfig, parse_slb_config, validate_nncf_config
+from nncf_slb.config import DEFAULT_EPOCHS, SLBConfig, parse_slb_config, validate_nncf_config
 from nncf_slb.discrete import DiscreteBatchNorm
 from nncf_slb.layers import SearchableWeight, WeightKind, transposed_groups
 from nncf_slb.loss import ConfidenceLoss
@@ -33,7 +33,6 @@ from nncf_slb.strip import FixedWeight
 from nncf_slb.temperature import TemperatureCurve, end_value_from_factor
 from nncf_slb.values import make_values
 
-DEFAULT_EPOCHS = 100
 _STALE = "batchnorm_stale"
 
 

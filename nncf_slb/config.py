@@ -6,8 +6,6 @@ section 3.2.
 
 from __future__ import annotations
 
-import difflib
-import json
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -23,30 +21,26 @@ from pydantic import (
     WithJsonSchema,
     model_validator,
 )
-from pydantic_core import ErrorDetails, PydanticCustomError
+from pydantic_core import PydanticCustomError
+
+from nncf_slb.config_errors import ConfigError, Contradiction, Location, dotted, explain, received, refuse
+from nncf_slb.config_schema import inlined_schema
+
+__all__ = [
+    "DEFAULT_EPOCHS",
+    "ConfigError",
+    "ResolvedWeights",
+    "SLBConfig",
+    "find_slb_sections",
+    "json_schema",
+    "parse_slb_config",
+    "validate_nncf_config",
+]
 
 DEFAULT_EPOCHS = 100
 _BITS, _END_VALUE, _START_FRACTION, _END_FRACTION = 2, 20.0, 0.0, 0.85
 _VALUE_NAMES = ("uniform", "zero_centered", "ternary", "power_of_two")
 _MAX_VALUES = 16
-
-# Keys and list indices that lead to a field.
-Location = tuple[str | int, ...]
-# A contradiction between fields: location below the model that finds it, what is allowed, what to do.
-Contradiction = tuple[Location, str, str]
-
-
-class ConfigError(ValueError):
-    """Everything wrong with the ``"slb"`` sections of a config, one line per problem.
-
-    Attributes:
-        problems: The lines: full path of the field, what was received, what is allowed, what to do.
-    """
-
-    def __init__(self, problems: list[str]) -> None:
-        self.problems = tuple(problems)
-        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-        super().__init__("\n- ".join([f'{count} in the "slb" section of the config:', *problems]))
 
 
 def _is_number(value: Any) -> bool:
@@ -196,7 +190,7 @@ class WeightsConfig(_Section):
                 found += _bits_contradiction(self._with(override), (*at, "bits"))
             elif override.values is not None:
                 found += _bits_contradiction(self._with(override), (*at, "values"))
-        _refuse(found)
+        refuse(found)
         return self
 
     def _with(self, override: WeightsOverride) -> ResolvedWeights:
@@ -363,7 +357,7 @@ class ParamsConfig(_Section):
         same_unit = (self.start_epoch is None) == (self.end_epoch is None)
         if not found and (same_unit or self.epochs is not None):
             found += self.range_contradiction(DEFAULT_EPOCHS)
-        _refuse(found)
+        refuse(found)
         return self
 
     def _temperature_contradictions(self) -> Iterator[Contradiction]:
@@ -411,146 +405,9 @@ class SLBConfig(_Section):
     )
 
 
-def _refuse(found: list[Contradiction]) -> None:
-    if found:
-        raise PydanticCustomError("contradiction", "contradiction", {"found": found})
-
-
 def json_schema() -> dict[str, Any]:
     """JSON schema of the section, without ``$ref``, so that it can stand inside another schema."""
-    schema = SLBConfig.model_json_schema()
-    definitions = schema.pop("$defs")
-
-    def inline(node: Any) -> Any:
-        if isinstance(node, list):
-            return [inline(item) for item in node]
-        if not isinstance(node, dict):
-            return node
-        node = {**definitions.get(str(node.get("$ref", "")).removeprefix("#/$defs/"), {}), **node}
-        return {key: inline(value) for key, value in node.items() if key not in ("$ref", "title")}
-
-    result: dict[str, Any] = inline(schema)
-    return result
-
-
-def describe_allowed(schema: Mapping[str, Any]) -> str:
-    """What a node of the schema allows, in words: ``an integer from 1 to 4``.
-
-    Says nothing of null, which stands for a setting that is left out.
-    """
-    if "anyOf" in schema:
-        branches = [branch for branch in schema["anyOf"] if branch.get("type") != "null"]
-        return ", or ".join(describe_allowed(branch) for branch in branches)
-    if "enum" in schema or "const" in schema:
-        choices = [json.dumps(choice) for choice in schema.get("enum", [schema.get("const")])]
-        return f"one of {', '.join(choices)}" if len(choices) > 1 else choices[0]
-    kind = schema["type"][0] if isinstance(schema["type"], list) else schema["type"]
-    if kind == "object":
-        return f"an object with any of the keys {', '.join(schema['properties'])}"
-    if kind == "array":
-        return _describe_list(schema)
-    names = {"integer": "an integer", "number": "a number", "boolean": "true or false", "string": "a non-empty string"}
-    return names[kind] + _describe_range(schema)
-
-
-def _describe_list(schema: Mapping[str, Any]) -> str:
-    plural = {"number": "numbers", "string": "non-empty strings", "object": "objects"}[schema["items"]["type"]]
-    different = "different " if schema.get("uniqueItems") else ""
-    least, most = schema.get("minItems"), schema.get("maxItems")
-    count = f"{least} to {most} " if most else ""
-    return f"a {'non-empty ' if least == 1 else ''}list of {count}{different}{plural}"
-
-
-def _describe_range(schema: Mapping[str, Any]) -> str:
-    words = {"minimum": "at least", "exclusiveMinimum": "above", "maximum": "at most", "exclusiveMaximum": "below"}
-    limits = [f"{word} {schema[key]:g}" for key, word in words.items() if key in schema]
-    if "minimum" in schema and "maximum" in schema:
-        return f" from {schema['minimum']:g} to {schema['maximum']:g}"
-    return f" {' and '.join(limits)}" if limits else ""
-
-
-def _node_at(location: Location) -> dict[str, Any]:
-    """The schema's node of a field, or of the section that holds an unknown key."""
-    node = json_schema()
-    for part in location:
-        node = next((branch for branch in node.get("anyOf", []) if branch.get("type") == "object"), node)
-        node = node["items"] if isinstance(part, int) else node["properties"][part]
-    return node
-
-
-def _key_paths(node: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    for branch in [node, *node.get("anyOf", [])]:
-        for key, child in branch.get("properties", {}).items():
-            yield prefix + key
-            yield from _key_paths(child, f"{prefix}{key}.")
-            yield from _key_paths(child.get("items", {}), f"{prefix}{key}[].")
-
-
-def _nearest_key(key: str, level: str) -> str | None:
-    """Path of the valid key most like `key`: the same name anywhere, then a like name in `level`, then anywhere."""
-    paths = sorted(_key_paths(json_schema()), key=lambda path: (not path.startswith(level), path.count(".")))
-    names = [path.rpartition(".")[2] for path in paths]
-    if key in names:
-        return paths[names.index(key)]
-    here = [name for path, name in zip(paths, names, strict=True) if path == level + name]
-    for candidates, prefix in ((here, level), (names, None)):
-        for near in difflib.get_close_matches(key, candidates, 1):
-            return paths[names.index(near)] if prefix is None else prefix + near
-    return None
-
-
-def _dotted(location: Location) -> str:
-    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
-
-
-def _shown(value: Any) -> str:
-    text = json.dumps(value, default=repr)
-    return text if len(text) <= 100 else f"{text[:97]}..."
-
-
-def _received(section: Any, location: Location) -> str:
-    for part in location:
-        if isinstance(section, Mapping) and part not in section:
-            return "nothing"
-        section = section[part]
-    return _shown(section)
-
-
-def _unknown_key(location: Location) -> tuple[str, str]:
-    node = _node_at(location[:-1])
-    section = next(branch for branch in [node, *node.get("anyOf", [])] if "properties" in branch)
-    level = "".join("[]" if isinstance(part, int) else f".{part}" for part in location[:-1]).removeprefix(".")
-    nearest = _nearest_key(str(location[-1]), f"{level}." if level else "")
-    advice = f"Unknown key: did you mean {nearest}?" if nearest else "Unknown key: remove it"
-    return f"the keys {', '.join(section['properties'])}", advice
-
-
-def _wrong_value(location: Location, value: Any) -> tuple[str, str]:
-    node = _node_at(location)
-    choices = [choice for branch in [node, *node.get("anyOf", [])] for choice in branch.get("enum", [])]
-    near = difflib.get_close_matches(value, choices, 1) if isinstance(value, str) else []
-    advice = "Change it"
-    if near:
-        advice = f'Did you mean "{near[0]}"?'
-    elif node.get("default") is not None:
-        advice += f", or remove it for the default, {_shown(node['default'])}"
-    return describe_allowed(node), advice
-
-
-def _lines(error: ErrorDetails, section: Any, path: str) -> list[str]:
-    location: Location = error["loc"]
-    if error["type"] == "contradiction":
-        found = [((*location, *below), allowed, advice) for below, allowed, advice in error["ctx"]["found"]]
-    elif error["type"] == "extra_forbidden":
-        found = [(location, *_unknown_key(location))]
-    elif error["type"] == "missing":
-        found = [(location, describe_allowed(_node_at(location)), "Add it")]
-    else:
-        found = [(location, *_wrong_value(location, error["input"]))]
-    return [
-        f"{path}{_dotted(at)}: received {_received(section, at)}; allowed: {allowed}. {advice}"
-        for at, allowed, advice in found
-    ]
+    return inlined_schema(SLBConfig)
 
 
 def parse_slb_config(section: Mapping[str, Any], path: str = "compression") -> SLBConfig:
@@ -566,7 +423,7 @@ def parse_slb_config(section: Mapping[str, Any], path: str = "compression") -> S
     try:
         return SLBConfig.model_validate(dict(section) if isinstance(section, Mapping) else section)
     except ValidationError as error:
-        problems = [line for each in error.errors() for line in _lines(each, section, path)]
+        problems = [line for each in error.errors() for line in explain(json_schema(), each, section, path)]
     raise ConfigError(problems)
 
 
@@ -601,7 +458,7 @@ def validate_nncf_config(nncf_config: Mapping[str, Any]) -> None:
             continue
         found = params.range_contradiction(int(nncf_config.get("epochs") or DEFAULT_EPOCHS))
         problems += [
-            f"{path}.params{_dotted(at)}: received {_received(section, ('params', *at))}; allowed: {allowed}. {advice}"
+            f"{path}.params{dotted(at)}: received {received(section, ('params', *at))}; allowed: {allowed}. {advice}"
             for at, allowed, advice in found
         ]
     if problems:

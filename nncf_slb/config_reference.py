@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from nncf_slb.config import describe_allowed, json_schema
+from nncf_slb.config import json_schema
+from nncf_slb.config_schema import describe_allowed
 
 EXAMPLES: dict[str, dict[str, Any]] = {
     "All defaults: 2-bit weights": {"compression": {"algorithm": "slb"}},

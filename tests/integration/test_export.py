@@ -229,3 +229,37 @@ def test_shared_layers_and_parameters_stay_shared(tmp_path):
     assert len(nncf_slb.logits_parameters(model)) == 2
     path = nncf_slb.export_openvino(ctrl, tmp_path / "m.xml")
     np.testing.assert_allclose(infer(path, x)[0], model(x).detach().numpy(), atol=1e-5)
+
+
+class OneDimensional(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.down = torch.nn.Conv1d(3, 8, 5, stride=2, padding=2, padding_mode="circular")
+        self.up = torch.nn.ConvTranspose1d(8, 4, 4, stride=2, padding=1, groups=4)
+
+    def forward(self, x):
+        return self.up(self.down(x).relu())
+
+
+class ThreeDimensional(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.down = torch.nn.Conv3d(2, 6, 3, padding=1, groups=2)
+        self.up = torch.nn.ConvTranspose3d(6, 3, 2, stride=2)
+
+    def forward(self, x):
+        return self.up(self.down(x).relu())
+
+
+@pytest.mark.parametrize(("network", "size"), [(OneDimensional, [2, 3, 16]), (ThreeDimensional, [2, 2, 4, 6, 6])])
+def test_layers_of_other_dimensions_are_searched_and_exported(network, size, tmp_path):
+    ctrl, model = compress(network(), make_config(size, {"weights": {"bits": 3}}))
+    x = torch.randn(*size)
+    model.train()
+    model(x).square().sum().backward()
+    assert all(p.grad.abs().sum() > 0 for p in nncf_slb.logits_parameters(model))
+    reference = model.eval()(x).detach()
+    assert torch.equal(ctrl.strip()(x), reference)
+    path = nncf_slb.export_openvino(ctrl, tmp_path / "m.xml")
+    np.testing.assert_allclose(infer(path, x)[0], reference.numpy(), atol=1e-5)
+    assert packed_types(path) == ["u3", "u3"]

@@ -269,3 +269,30 @@ def test_grouped_strided_dilated_and_transposed_layers_get_gradients():
     model.train()
     model(torch.randn(2, 1, 12, 12)).square().sum().backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in nncf_slb.logits_parameters(model))
+
+
+def test_composite_resumes_to_the_same_bits(tmp_path):
+    loader, x, _ = digits()
+    start = trained_float()
+    quantization = {
+        "algorithm": "quantization",
+        "initializer": {"range": {"num_init_samples": 50}, "batchnorm_adaptation": {"num_bn_adaptation_samples": 0}},
+        "weights": {"ignored_scopes": ["{re}second"]},
+    }
+    section = {**schedule(), "ignored_scopes": ["{re}first", "{re}head"]}
+
+    def fresh(state=None):
+        return compress(copy.deepcopy(start), make_config(SIZE, section, [quantization]), loader, state)
+
+    ctrl, model = fresh()
+    optimizer = train(ctrl, model, loader, 2)
+    torch.save([model.state_dict(), optimizer.state_dict(), ctrl.get_compression_state()], tmp_path / "c.pth")
+    train(ctrl, model, loader, 2, optimizer=optimizer)
+    with torch.serialization.safe_globals(list(nncf_slb.CHECKPOINT_TYPES)):
+        weights, moments, state = torch.load(tmp_path / "c.pth", weights_only=True)
+    resumed_ctrl, resumed = fresh(state)
+    resumed.load_state_dict(weights)
+    optimizer = torch.optim.Adam([p for p in resumed.parameters() if p.requires_grad], 0.02)
+    optimizer.load_state_dict(moments)
+    train(resumed_ctrl, resumed, loader, 2, optimizer=optimizer)
+    assert torch.equal(model(x), resumed(x))
