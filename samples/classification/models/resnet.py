@@ -31,14 +31,8 @@ class BasicBlock(nn.Module):
         return result
 
 
-class BiRealBlock(nn.Module):
-    """Two 3 x 3 convolutions with a shortcut around each (Bi-Real Net, Liu et al., 2018)."""
-
-    def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
-        super().__init__()
-        self.conv1, self.bn1 = _conv3x3(inputs, outputs, stride), nn.BatchNorm2d(outputs)
-        self.conv2, self.bn2 = _conv3x3(outputs, outputs), nn.BatchNorm2d(outputs)
-        self.shortcut = _shortcut(inputs, outputs, stride)
+class BiRealBlock(BasicBlock):
+    """The same layers with a shortcut around each convolution (Bi-Real Net, Liu et al., 2018)."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Features with `outputs` channels, `stride` times smaller."""
