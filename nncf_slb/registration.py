@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import os
 import sys
 from importlib import metadata
@@ -36,6 +37,12 @@ def prepare_environment() -> None:
             "the environment, and start again."
         )
     os.environ[_TRACING] = "1"
+    logging.getLogger("nncf").addFilter(_is_news)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Drop NNCF's advice to use torch 2.9: this package's own range was tested, and the line would go to stdout."""
+    return "provides best results with torch" not in record.getMessage()
 
 
 def register() -> None:

@@ -88,6 +88,10 @@ def test_schema_command_prints_the_schema_that_nncf_checks_with(capsys):
         jsonschema.validate({"algorithm": "slb", "weights": {"bits": 5}}, schema)
 
 
+def test_schema_command_prints_nothing_but_json():
+    assert json.loads(run("from nncf_slb.cli import main; main(['schema'])").stdout)["additionalProperties"] is False
+
+
 def test_check_command_lists_problems_by_file(tmp_path, capsys):
     good, bad, broken = (tmp_path / name for name in ("good.json", "bad.json", "broken.json"))
     good.write_text('{"compression": {"algorithm": "slb"}}')

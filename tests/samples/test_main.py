@@ -33,9 +33,11 @@ def test_every_config_loads_and_builds(path, tmp_path):
         assert model.eval()(torch.zeros(config["input_info"]["sample_size"])).shape[1] == config["num_classes"]
         return
     ctrl = build(model, config)
-    statistics = ctrl.statistics().slb
     bits = int(path.stem.split("_w")[1][0])
-    assert {layer.bits for layer in statistics.layers} == {bits}
+    assert {searchable.values.bits for searchable in ctrl.searchable_weights.values()} == {bits}
+    if config["dataset"] == "imagenet":
+        return  # statistics of 11 million weights take their time
+    statistics = ctrl.statistics().slb
     assert len(statistics.full_precision_layers) == 2
     first, last = statistics.full_precision_layers
     assert "conv2d" in first and "linear" in last
