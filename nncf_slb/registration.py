@@ -37,7 +37,9 @@ def prepare_environment() -> None:
             "the environment, and start again."
         )
     os.environ[_TRACING] = "1"
-    logging.getLogger("nncf").addFilter(_is_news)
+    from nncf.common.logging import nncf_logger
+
+    nncf_logger.addFilter(_is_news)
 
 
 def _is_news(record: logging.LogRecord) -> bool:
