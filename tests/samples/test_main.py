@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from nncf_slb.layers import SearchableWeight
 from samples.classification import checkpoint
 from samples.classification.main import main
 from samples.classification.models import MODELS
@@ -34,7 +35,8 @@ def test_every_config_loads_and_builds(path, tmp_path):
         return
     ctrl = build(model, config)
     bits = int(path.stem.split("_w")[1][0])
-    assert {searchable.values.bits for searchable in ctrl.searchable_weights.values()} == {bits}
+    searched = [m for m in ctrl.model.modules() if isinstance(m, SearchableWeight)]
+    assert {searchable.values.bits for searchable in searched} == {bits}
     if config["dataset"] == "imagenet":
         return  # statistics of 11 million weights take their time
     statistics = ctrl.statistics().slb
