@@ -25,6 +25,13 @@ EXAMPLES: dict[str, dict[str, Any]] = {
             },
         }
     },
+    "1-bit weights and 2-bit activations, but 8-bit activations in one stage": {
+        "compression": {
+            "algorithm": "slb",
+            "weights": {"bits": 1},
+            "activations": {"bits": 2, "overrides": [{"target_scopes": "{re}.*layer4.*", "bits": 8}]},
+        }
+    },
     "3-bit weights and NNCF's 8-bit activations": {
         "compression": [
             {"algorithm": "slb", "weights": {"bits": 3}},
@@ -35,7 +42,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
 
 _INTRO = """# Config reference
 
-Made from the model in `nncf_slb/config.py` by `make docs`; edit that, not this file.
+Made from the models in `nncf_slb/config*.py` by `make docs`; edit those, not this file.
 
 Only `algorithm` is required. null means the same as leaving a setting out, unless its row says otherwise.
 A mistake is reported before training, with every other one in the section: its path, what was received, what is

@@ -17,7 +17,9 @@ PACKAGE = Path(nncf_slb.__file__).parent
 LAYERS = [
     {"values", "functional", "temperature", "config_schema"},
     {"config_errors"},
-    {"config", "layers"},
+    {"config_fields"},
+    {"config_weights", "config_training", "config_activations"},
+    {"config", "layers", "activations"},
     {"config_reference", "scheduler", "batchnorm", "loss", "statistics", "strip"},
     {"discrete", "nncf_network", "openvino.packing"},
     {"openvino.lowering"},
@@ -28,7 +30,10 @@ LAYERS = [
     {"__init__"},
     {"cli"},
 ]
-CORE = {"values", "functional", "temperature", "layers", "batchnorm", "discrete", "strip", "config"}
+CORE = {
+    "values", "functional", "temperature", "layers", "activations", "batchnorm", "discrete", "strip",
+    "config", "config_fields", "config_weights", "config_training", "config_activations",
+}  # fmt: skip
 
 
 def imported(path):

@@ -1,0 +1,124 @@
+"""``weights``: which values the searched weights can take."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import Field, WithJsonSchema, model_validator
+
+from nncf_slb.config_errors import Contradiction, Location, refuse
+from nncf_slb.config_fields import MAX_VALUES, SCOPE_HELP, Bits, Scale, Section, SomeScopes, Values
+
+_BITS = 2
+_BITS_HELP = "Storage bits of one weight."
+_VALUES_HELP = (
+    "Values a weight can take, before the scale: `uniform` is 2^bits evenly spaced numbers from -1 to 1, as in the "
+    "paper; `zero_centered` is 2^bits evenly spaced numbers from -1 up to just below 1, zero included (2 bits or "
+    "more); `ternary` is -1, 0, 1 (2 bits); `power_of_two` is zero and signed powers of two up to 1; or your own list."
+)
+_SCALE_HELP = (
+    "`per_channel` learns one factor for each output channel; `none` has no factor, as in the paper, where batch norm "
+    "takes its place."
+)
+
+
+@dataclass(frozen=True)
+class ResolvedWeights:
+    """Settings of one layer's weights.
+
+    Attributes:
+        bits: Storage bits of one weight, 1-4.
+        values: Name of a set of values, or an own list.
+        scale: ``per_channel`` or ``none``.
+    """
+
+    bits: int
+    values: str | tuple[float, ...]
+    scale: str
+
+
+class WeightsOverride(Section):
+    """Other settings for the layers in `target_scopes`; None inherits from the enclosing section."""
+
+    target_scopes: SomeScopes = Field(description=f"Layers that these settings are for, {SCOPE_HELP}")
+    bits: Bits | None = Field(
+        default=None,
+        description=f"{_BITS_HELP} If left out: what `values` of this override needs, else as in `weights`.",
+    )
+    values: Values | None = Field(default=None, description="Values a weight can take. If left out: as in `weights`.")
+    scale: Scale | None = Field(default=None, description="Factor of the values. If left out: as in `weights`.")
+
+
+def _bits_for(values: Any, otherwise: int) -> int:
+    """Bits that a set of values needs; `otherwise` for sets of any size."""
+    if isinstance(values, list | tuple) and 2 <= len(values) <= MAX_VALUES:
+        return math.ceil(math.log2(len(values)))
+    return 2 if values == "ternary" else otherwise
+
+
+def _bits_contradiction(weights: ResolvedWeights, at: Location) -> list[Contradiction]:
+    needed = _bits_for(weights.values, weights.bits)
+    if weights.bits != needed:
+        kind = "ternary values" if weights.values == "ternary" else f"a list of {len(weights.values)} values"
+        return [(at, f"{needed} for {kind}", f"Remove it, set it to {needed}, or choose other values")]
+    if weights.values == "zero_centered" and weights.bits < 2:
+        return [(at, "zero_centered values with 2 to 4 bits, and here the bits are 1", "Change bits or values")]
+    return []
+
+
+class WeightsConfig(Section):
+    """Which values the weights can take, for all layers and, by `overrides`, for some."""
+
+    bits: Annotated[Bits, WithJsonSchema({"type": ["integer", "null"], "minimum": 1, "maximum": 4})] = Field(
+        default=_BITS,
+        description=f"{_BITS_HELP} An own list of values sets it: 1 for 2 values, 2 for 3-4, 3 for 5-8, 4 for more.",
+    )
+    values: Values = Field(default="uniform", description=_VALUES_HELP)
+    scale: Scale = Field(default="per_channel", description=_SCALE_HELP)
+    overrides: list[WeightsOverride] = Field(
+        default=[],
+        description="Other settings for some layers. The first override whose `target_scopes` match a layer wins.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_bits(cls, data: Any) -> Any:
+        if isinstance(data, dict) and data.get("bits") is None:
+            return {**data, "bits": _bits_for(data.get("values"), _BITS)}
+        return data
+
+    @model_validator(mode="after")
+    def _check(self) -> WeightsConfig:
+        base = ResolvedWeights(self.bits, self.values, self.scale)
+        found = _bits_contradiction(base, ("bits",))
+        for index, override in enumerate(self.overrides):
+            at: Location = ("overrides", index)
+            fixed = isinstance(self.values, tuple) or self.values == "ternary"
+            if fixed and override.bits is not None and override.values is None:
+                allowed = "no bits without values, since the values inherited from weights set the bits"
+                found.append(((*at, "bits"), allowed, "Give this override values too, or remove its bits"))
+            elif override.bits is not None:
+                found += _bits_contradiction(self._with(override), (*at, "bits"))
+            elif override.values is not None:
+                found += _bits_contradiction(self._with(override), (*at, "values"))
+        refuse(found)
+        return self
+
+    def _with(self, override: WeightsOverride) -> ResolvedWeights:
+        values = self.values if override.values is None else override.values
+        bits = _bits_for(values, self.bits) if override.bits is None else override.bits
+        return ResolvedWeights(bits, values, override.scale or self.scale)
+
+    def resolve(self, match: Callable[[list[str]], bool]) -> ResolvedWeights:
+        """Settings of one layer.
+
+        Args:
+            match: Tells whether a list of scopes includes the layer.
+        """
+        for override in self.overrides:
+            if match(list(override.target_scopes)):
+                return self._with(override)
+        return ResolvedWeights(self.bits, self.values, self.scale)
