@@ -4,40 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any
 
 from nncf import NNCFConfig
 from nncf.api.compression import CompressionStage
-from nncf.common.graph.transformations.commands import TargetType
 from nncf.common.initialization.batchnorm_adaptation import BatchnormAdaptationAlgorithm
-from nncf.common.scopes import matches_any
 from nncf.common.statistics import NNCFStatistics
 from nncf.common.utils.backend import copy_model
 from nncf.config.structures import BNAdaptationInitArgs
 from nncf.parameters import StripFormat
 from nncf.torch.compression_method_api import PTCompressionAlgorithmBuilder, PTCompressionAlgorithmController
-from nncf.torch.graph.transformations.commands import PTInsertionCommand, PTTargetPoint, TransformationPriority
 from nncf.torch.graph.transformations.layout import PTTransformationLayout
 from nncf.torch.nncf_network import NNCFNetwork
 from nncf.torch.utils import get_model_device
 from torch import nn
 
 from nncf_slb import statistics
+from nncf_slb.activations import ActivationQuantizer
 from nncf_slb.config import DEFAULT_EPOCHS, SLBConfig, parse_slb_config, validate_nncf_config
-from nncf_slb.discrete import DiscreteBatchNorm
-from nncf_slb.layers import SearchableWeight, WeightKind, transposed_groups
+from nncf_slb.discrete import DiscreteBatchNorm, batch_runner
+from nncf_slb.initialization import initialize_activations
+from nncf_slb.layers import SearchableWeight, WeightKind, kind_of_weights
 from nncf_slb.loss import ConfidenceLoss
-from nncf_slb.nncf_network import plan_search, searchable_operands, to_plain_torch
+from nncf_slb.nncf_insertion import Insertions, make_insertions
+from nncf_slb.nncf_network import plan_search, refuse_foreign_operations, searchable_operands, to_plain_torch
 from nncf_slb.scheduler import SLBScheduler
-from nncf_slb.strip import FixedWeight
+from nncf_slb.strip import FixedActivation, FixedWeight
 from nncf_slb.temperature import TemperatureCurve, end_value_from_factor
-from nncf_slb.values import make_values
 
 _STALE = "batchnorm_stale"
 
 
 class SLBBuilder(PTCompressionAlgorithmBuilder):  # type: ignore[misc]
-    """Puts a `SearchableWeight` in front of every layer in scope."""
+    """Puts a `SearchableWeight`, and where asked for an `ActivationQuantizer`, in front of every layer in scope."""
 
     def __init__(self, config: NNCFConfig, should_init: bool = True) -> None:
         validate_nncf_config(config)
@@ -49,62 +49,48 @@ class SLBBuilder(PTCompressionAlgorithmBuilder):  # type: ignore[misc]
         own: str | list[str] | None = self.ignored_scopes
         self.ignored_scopes: list[str] | None = [*_as_list(everywhere), *_as_list(own)] or None
         self.slb_config: SLBConfig = parse_slb_config(self._algo_config)
-        self._searchable: dict[str, SearchableWeight] = {}
+        self._insertions = Insertions()
         self._full_precision: list[str] = []
 
     def _get_transformation_layout(self, target_model: NNCFNetwork) -> PTTransformationLayout:
         plan = plan_search(target_model, self._should_consider_scope)
         self._full_precision = plan.full_precision
         multiplier = self.config.get_redefinable_global_param_value_for_algo("compression_lr_multiplier", self.name)
-        device = get_model_device(target_model)
-        shared: dict[int, SearchableWeight] = {}
-        layout = PTTransformationLayout()
-        for name, layer in plan.layers.items():
-            searchable = shared.get(id(layer.weight))
-            if searchable is None:
-                searchable = self._make_searchable(name, layer, multiplier).to(device)
-                shared[id(layer.weight)] = searchable
-            self._searchable[name] = searchable
-            point = PTTargetPoint(TargetType.OPERATION_WITH_WEIGHTS, target_node_name=name)
-            layout.register(PTInsertionCommand(point, searchable, TransformationPriority.SPARSIFICATION_PRIORITY))
-        return layout
-
-    def _make_searchable(self, name: str, layer: nn.Module, lr_multiplier: float | None) -> SearchableWeight:
-        chosen = self.slb_config.weights.resolve(lambda scopes: bool(matches_any(name, scopes)))
-        initializer = self.slb_config.initializer
-        weight: Any = layer.weight
-        searchable = SearchableWeight(
-            weight.detach(),
-            make_values(chosen.values, chosen.bits),
-            transposed_groups(layer),
-            per_channel=chosen.scale == "per_channel",
-            sharpness=initializer.sharpness if initializer.logits == "trained" else None,
-        )
-        for parameter in searchable.parameters():
-            if not weight.requires_grad:
-                parameter.requires_grad_(False)
-            elif lr_multiplier is not None:
-                parameter.register_hook(lambda grad: lr_multiplier * grad)  # type: ignore[no-untyped-call]
-        return searchable
+        target_device = self.config.get("target_device")
+        self._insertions = make_insertions(target_model, plan, self.slb_config, target_device, multiplier)
+        return self._insertions.layout()
 
     def _handle_frozen_layers(self, target_model: NNCFNetwork) -> None:
         # Runs after the layout is made: from here on the float weights only remember where the search began.
         super()._handle_frozen_layers(target_model)
-        for name in self._searchable:
+        for name in self._insertions.weights:
             target_model.nncf.get_containing_module(name).weight.requires_grad_(False)
 
     def _are_frozen_layers_allowed(self) -> tuple[bool, str]:
         return True, "Frozen layers keep the discrete weights nearest to their trained ones"
 
     def initialize(self, model: NNCFNetwork) -> None:
-        """NNCF's batch norm adaptation, which sees the discrete weights."""
+        """First steps of quantized activations, then NNCF's batch norm adaptation, which sees the discrete weights."""
+        self._initialize_activations(model)
         if self.slb_config.initializer.batchnorm_adaptation is None:
             return
         parameters = self._parse_bn_adapt_params()
         if parameters is not None:
             BatchnormAdaptationAlgorithm(**parameters).run(model)
 
+    def _initialize_activations(self, model: NNCFNetwork) -> None:
+        loader = _registered_loader(self.config)
+        quantizers = dict.fromkeys(self._insertions.quantizers.values())
+        if loader is None or not quantizers:
+            return
+        samples = self.slb_config.initializer.range.num_init_samples
+        batches = islice(loader, -(-samples // max(1, loader.batch_size)))
+        runner = batch_runner(model, loader, get_model_device(model))
+        weights = dict.fromkeys(self._insertions.weights.values())
+        initialize_activations(model, weights, quantizers, runner, batches)
+
     def _build_controller(self, model: NNCFNetwork) -> SLBController:
+        refuse_foreign_operations(model, self._insertions.weights)
         epochs = int(self.config.get("epochs") or DEFAULT_EPOCHS)
         return SLBController(model, self.config, self.slb_config, epochs, self._full_precision)
 
@@ -199,7 +185,7 @@ class SLBController(PTCompressionAlgorithmController):  # type: ignore[misc]
     @contextmanager
     def searched_network(self) -> Iterator[NNCFNetwork]:
         """Within it, eval mode runs the expected (continuous) weights with batch norm statistics of their own."""
-        with self.batchnorm.searched_statistics(), _kind_of_weights(self._modules, WeightKind.EXPECTED):
+        with self.batchnorm.searched_statistics(), kind_of_weights(self._modules, WeightKind.EXPECTED):
             self.batchnorm.calibrate_searched()
             yield self.model
 
@@ -222,9 +208,12 @@ class SLBController(PTCompressionAlgorithmController):  # type: ignore[misc]
         with self.batchnorm.discrete_statistics():
             model = copy_model(model)
         DiscreteBatchNorm.detach(model)
-        fixed: dict[SearchableWeight, FixedWeight] = {}
-        for operation in _weight_operations(model):
-            operation.op = fixed.setdefault(operation.op, FixedWeight(operation.op))
+        fixed: dict[nn.Module, nn.Module] = {}
+        for operation in _own_operations(model):
+            kind = FixedWeight if isinstance(operation.op, SearchableWeight) else FixedActivation
+            if operation.op not in fixed:
+                fixed[operation.op] = kind(operation.op)
+            operation.op = fixed[operation.op]
         return model
 
     def strip(self, do_copy: bool = True, strip_format: StripFormat = StripFormat.NATIVE) -> nn.Module:
@@ -253,20 +242,8 @@ class SLBController(PTCompressionAlgorithmController):  # type: ignore[misc]
         export_controller(self, save_path, save_format, input_names, output_names, model_args)
 
 
-@contextmanager
-def _kind_of_weights(modules: list[SearchableWeight], kind: WeightKind) -> Iterator[None]:
-    before = [module.kind for module in modules]
-    for module in modules:
-        module.kind = kind
-    try:
-        yield
-    finally:
-        for module, old in zip(modules, before, strict=True):
-            module.kind = old
-
-
-def _weight_operations(model: NNCFNetwork) -> list[Any]:
-    return [m for m in model.modules() if isinstance(getattr(m, "op", None), SearchableWeight)]
+def _own_operations(model: NNCFNetwork) -> list[Any]:
+    return [m for m in model.modules() if isinstance(getattr(m, "op", None), SearchableWeight | ActivationQuantizer)]
 
 
 def _registered_loader(config: NNCFConfig) -> Any | None:

@@ -38,6 +38,20 @@ def preserved_modes(model: nn.Module) -> Iterator[None]:
             module.training = training
 
 
+@contextmanager
+def batch_statistics(model: nn.Module) -> Iterator[None]:
+    """Within it, batch norm uses the statistics of each batch and leaves its running ones as they are."""
+    layers = batch_norms(model)
+    kept = [(layer.training, layer.momentum, layer.num_batches_tracked) for layer in layers]
+    try:
+        for layer in layers:
+            layer.training, layer.momentum, layer.num_batches_tracked = True, 0.0, None
+        yield
+    finally:
+        for layer, before in zip(layers, kept, strict=True):
+            layer.training, layer.momentum, layer.num_batches_tracked = before
+
+
 @torch.no_grad()
 def calibrate(model: nn.Module, run_batch: Callable[[object], object], batches: Iterable[object]) -> int:
     """Replace the running statistics by the mean over batches seen with the model's eval-mode (discrete) weights.

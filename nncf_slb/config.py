@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
-from nncf_slb.config_activations import ActivationsConfig, ResolvedActivations
+from nncf_slb.config_activations import FULL_PRECISION, ActivationsConfig, ResolvedActivations
 from nncf_slb.config_errors import ConfigError, dotted, explain, received
 from nncf_slb.config_fields import SCOPE_HELP, Scopes, Section
 from nncf_slb.config_schema import inlined_schema
@@ -19,6 +19,7 @@ from nncf_slb.config_weights import ResolvedWeights, WeightsConfig
 
 __all__ = [
     "DEFAULT_EPOCHS",
+    "FULL_PRECISION",
     "ConfigError",
     "OpenVINOConfig",
     "ResolvedActivations",

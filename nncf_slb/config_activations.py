@@ -9,10 +9,10 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from nncf_slb.config_errors import Contradiction, Location, refuse
-from nncf_slb.config_fields import SCOPE_HELP, Section, SomeScopes, whole
+from nncf_slb.config_fields import SCOPE_HELP, Section, SomeScopes, whole_not_truth
 
 FULL_PRECISION: Literal[32] = 32
-ActivationBits = Annotated[Literal[1, 2, 4, 8, 32], BeforeValidator(whole)]
+ActivationBits = Annotated[Literal[1, 2, 4, 8, 32], BeforeValidator(whole_not_truth)]
 Mode = Literal["sign_clipped", "sign_polynomial", "pact", "lsq"]
 _SIGN_MODES = ("sign_polynomial", "sign_clipped")
 _STEP_MODES = ("lsq", "pact")

@@ -98,7 +98,8 @@ def _unknown_key(schema: Schema, location: Location) -> tuple[str, str]:
 def _wrong_value(schema: Schema, location: Location, value: Any) -> tuple[str, str]:
     node = _node_at(schema, location)
     choices = [choice for branch in [node, *node.get("anyOf", [])] for choice in branch.get("enum", [])]
-    near = difflib.get_close_matches(value, choices, 1) if isinstance(value, str) else []
+    words = [choice for choice in choices if isinstance(choice, str)]
+    near = difflib.get_close_matches(value, words, 1) if isinstance(value, str) else []
     advice = "Change it"
     if near:
         advice = f'Did you mean "{near[0]}"?'

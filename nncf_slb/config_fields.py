@@ -21,6 +21,13 @@ def whole(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
+def whole_not_truth(value: Any) -> Any:
+    """`whole`, for fields of a few numbers: there ``true`` would pass for 1."""
+    if isinstance(value, bool):
+        raise PydanticCustomError("not_allowed", "not allowed")
+    return whole(value)
+
+
 def _check_values(value: Any) -> str | tuple[float, ...]:
     if isinstance(value, str) and value in _VALUE_NAMES:
         return value

@@ -17,7 +17,7 @@ from torch import nn
 from torch.utils._pytree import tree_map
 
 from nncf_slb.batchnorm import STATISTICS, TwoStates, batch_norms, calibrate, preserved_modes
-from nncf_slb.layers import SearchableWeight, WeightKind
+from nncf_slb.layers import SearchableWeight, WeightKind, kind_of_weights
 
 logger = logging.getLogger("nncf_slb")
 
@@ -37,6 +37,17 @@ class _Hook:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (_Hook, (None,))
+
+
+def batch_runner(model: nn.Module, loader: Any, device: torch.device) -> Callable[[Any], Any]:
+    """Function that runs the model on one batch of an NNCF initializing data loader (which has ``get_inputs``)."""
+
+    def run(batch: Any) -> Any:
+        args, kwargs = loader.get_inputs(batch)
+        args, kwargs = tree_map(lambda x: x.to(device) if isinstance(x, torch.Tensor) else x, (args, kwargs))
+        return model(*args, **kwargs)
+
+    return run
 
 
 class DiscreteBatchNorm:
@@ -145,14 +156,7 @@ class DiscreteBatchNorm:
         TwoStates.remove(model)
 
     def _runner(self, loader: Any) -> Callable[[Any], Any]:
-        device = self._searchable[0].logits.device
-
-        def run(batch: Any) -> Any:
-            args, kwargs = loader.get_inputs(batch)
-            args, kwargs = tree_map(lambda x: x.to(device) if isinstance(x, torch.Tensor) else x, (args, kwargs))
-            return self._model(*args, **kwargs)
-
-        return run
+        return batch_runner(self._model, loader, self._searchable[0].logits.device)
 
     @contextmanager
     def _undisturbed(self) -> Iterator[None]:
@@ -180,14 +184,15 @@ class DiscreteBatchNorm:
         if self._busy or self._states is None or not model.training or self._search_ended:
             return
         self._states.activate(discrete=True)
-        for searchable in self._searchable:
-            searchable.kind = WeightKind.CHOSEN
         try:
-            with self._undisturbed(), preserved_modes(model), torch.no_grad():
+            with (
+                self._undisturbed(),
+                preserved_modes(model),
+                kind_of_weights(self._searchable, WeightKind.CHOSEN),
+                torch.no_grad(),
+            ):
                 model(*args, **kwargs)
         finally:
-            for searchable in self._searchable:
-                searchable.kind = WeightKind.AUTOMATIC
             self._states.activate(discrete=False)
 
     def _warn_no_loader(self) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from enum import Enum
 
 import torch
@@ -114,3 +116,16 @@ class SearchableWeight(nn.Module):
         """Set ``1 / tau`` and whether training goes on with the chosen weights; logits then get no gradient."""
         self.inverse_temperature = inverse_temperature
         self.search_ended = search_ended
+
+
+@contextmanager
+def kind_of_weights(modules: Iterable[SearchableWeight], kind: WeightKind) -> Iterator[None]:
+    """Within it, the modules give this kind of weight, whatever mode they are in."""
+    before = [(module, module.kind) for module in modules]
+    for module, _ in before:
+        module.kind = kind
+    try:
+        yield
+    finally:
+        for module, old in before:
+            module.kind = old

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from nncf.common.graph import NNCFNode
 from nncf.torch.layers import NNCF_MODULES_DICT, NNCF_PADDING_VALUE_ATTR_NAME
+from nncf.torch.module_operations import UpdateWeight
 from nncf.torch.nncf_network import NNCFNetwork
 from torch import nn
 
+from nncf_slb.activations import ActivationQuantizer
 from nncf_slb.layers import SEARCHABLE_LAYERS, SearchableWeight
-from nncf_slb.strip import make_low_bit_
+from nncf_slb.strip import FixedActivation, make_low_bit_
 
 _NEVER_SEARCHED = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.PReLU)
 _SEARCHABLE_NAMES = ", ".join(layer.__name__ for layer in SEARCHABLE_LAYERS)
@@ -133,24 +135,53 @@ def searchable_operands(model: NNCFNetwork) -> dict[str, SearchableWeight]:
 
 
 def _searchable_of(layer: nn.Module) -> SearchableWeight | None:
-    for operation in getattr(layer, "pre_ops", {}).values():
-        if isinstance(operation.op, SearchableWeight):
-            return operation.op
-    return None
+    return next((op for op in _operands(layer) if isinstance(op, SearchableWeight)), None)
+
+
+def _quantizer_of(layer: nn.Module) -> ActivationQuantizer | None:
+    return next((op for op in _operands(layer) if isinstance(op, ActivationQuantizer)), None)
+
+
+def _operands(layer: nn.Module) -> list[nn.Module]:
+    return [operation.op for operation in getattr(layer, "pre_ops", {}).values()]
+
+
+def refuse_foreign_operations(model: NNCFNetwork, names: Iterable[str]) -> None:
+    """Check that no other algorithm of a composite changes the searched weights.
+
+    Raises:
+        UnsupportedLayersError: Naming the layers for which one does.
+    """
+    layers = {name: model.nncf.get_containing_module(name) for name in names}
+    foreign = [
+        name
+        for name, layer in layers.items()
+        if any(isinstance(op, UpdateWeight) and op.op is not _searchable_of(layer) for op in layer.pre_ops.values())
+    ]
+    if foreign:
+        scopes = ", ".join(f'"{name}"' for name in foreign)
+        raise UnsupportedLayersError(
+            f"another algorithm of the config changes the weights of {len(foreign)} layers that slb searches. Give "
+            f'that algorithm "weights": {{"ignored_scopes": [{scopes}]}} (quantization), or "ignored_scopes" with '
+            "the same names"
+        )
 
 
 def to_plain_torch(model: NNCFNetwork) -> nn.Module:
     """Turn an NNCF network in place into the user's own class with torch layers and low-bit layers.
 
     Raises:
-        RuntimeError: If another algorithm has put operations of its own into the network.
+        RuntimeError: If another algorithm has put operations of its own into the network, or a quantizer of inputs
+            has seen no data.
     """
+    fixed: dict[ActivationQuantizer, FixedActivation] = {}
     for module in list(model.modules()):
         plain = NNCF_MODULES_DICT.get(type(module))
         if plain is None:
             continue
-        searchable = _searchable_of(module)
-        if len(module.pre_ops) > (searchable is not None) or len(module.post_ops):
+        searchable, quantizer = _searchable_of(module), _quantizer_of(module)
+        own = (searchable is not None) + (quantizer is not None)
+        if len(module.pre_ops) > own or len(module.post_ops):
             raise RuntimeError(
                 "the network holds operations of another algorithm; strip it through the composite controller"
             )
@@ -158,7 +189,10 @@ def to_plain_torch(model: NNCFNetwork) -> nn.Module:
         module._buffers.pop(NNCF_PADDING_VALUE_ATTR_NAME, None)
         module.__class__ = plain
         if searchable is not None:
-            make_low_bit_(module, searchable)
+            activation = None
+            if quantizer is not None:
+                activation = fixed.setdefault(quantizer, FixedActivation(quantizer))
+            make_low_bit_(module, searchable, activation)
     original_class = model.nncf._original_class
     del model._nncf
     plain_model: nn.Module = model

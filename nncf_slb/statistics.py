@@ -10,7 +10,7 @@ from nncf.api.statistics import Statistics
 from tabulate import tabulate
 
 from nncf_slb import functional
-from nncf_slb.layers import SearchableWeight, WeightKind
+from nncf_slb.layers import SearchableWeight, WeightKind, kind_of_weights
 
 
 @dataclass(frozen=True)
@@ -106,11 +106,8 @@ def layer_statistics(name: str, searchable: SearchableWeight) -> LayerStatistics
 
 def weight_of_kind(searchable: SearchableWeight, kind: WeightKind) -> torch.Tensor:
     """The expected or the chosen weight, whatever mode the module is in."""
-    before, searchable.kind = searchable.kind, kind
-    try:
+    with kind_of_weights([searchable], kind):
         return searchable()  # type: ignore[no-any-return]
-    finally:
-        searchable.kind = before
 
 
 def collect(

@@ -1,8 +1,8 @@
-"""Search network -> plain torch modules that hold integer codes and scales.
+"""Search network -> plain torch modules that hold integer codes, scales and quantizers of inputs.
 
 A stripped layer is the torch layer that it was, with `weight` computed from three buffers: ``codes`` (uint8,
 ``weight.shape``), ``values`` (int8 ``[len(values)]``, float32 for values without a common step) and ``scale`` (float32,
-broadcastable to the weight). Nothing here needs NNCF.
+broadcastable to the weight). Where its inputs are quantized it holds a `FixedActivation`. Nothing here needs NNCF.
 """
 
 from __future__ import annotations
@@ -14,10 +14,60 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from nncf_slb.activations import ActivationQuantizer, fake_quantize
 from nncf_slb.layers import SearchableWeight
 
 
-class CodedWeight:
+class _Exportable:
+    """Mixin of modules that compute in another form, which converters keep and a rewrite can recognise."""
+
+    _exporting = False
+
+
+class FixedActivation(_Exportable, nn.Module):
+    """Quantizer of a layer's input: the sign, or rounding to levels a fixed step apart.
+
+    Buffer ``step`` (float32 scalar) where there are 2 to 8 bits.
+
+    Args:
+        quantizer: Trained quantizer.
+
+    Raises:
+        RuntimeError: If the quantizer has seen no data, so that its step means nothing.
+    """
+
+    step: Tensor
+
+    def __init__(self, quantizer: ActivationQuantizer) -> None:
+        super().__init__()
+        self.bits = quantizer.bits
+        if not quantizer.initialized:
+            raise RuntimeError(
+                f"a {self.bits}-bit quantizer of inputs has seen no data, so it has no step. Register a data loader "
+                "(nncf.torch.register_default_init_args) before create_compressed_model, or train, or load a checkpoint"
+            )
+        if self.bits > 1:
+            self.lowest, self.highest = quantizer.levels
+            self.register_buffer("step", quantizer.step().detach().clone())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Quantized input, shape and dtype of `x`; while exporting, a sign is a quantization to 2 levels."""
+        if torch.onnx.is_in_onnx_export() and self.bits not in (1, 8):  # ONNX quantizes to 8 bits only
+            return torch.clamp(torch.round(x / self.step), self.lowest, self.highest) * self.step
+        if self.bits > 1 and self._exporting:
+            return torch.fake_quantize_per_tensor_affine(x, float(self.step), 0, self.lowest, self.highest)
+        if self.bits > 1:
+            return fake_quantize(x, self.step, self.lowest, self.highest)
+        if self._exporting:
+            return torch.fake_quantize_per_tensor_affine(x, 1.0, 0, 0, 1)
+        return torch.where(x > 0, 1.0, -1.0).to(x.dtype)
+
+    def extra_repr(self) -> str:
+        """Bits."""
+        return f"bits={self.bits}"
+
+
+class CodedWeight(_Exportable):
     """Mixin of modules whose weight is ``values[codes] * scale``.
 
     Attributes:
@@ -28,11 +78,10 @@ class CodedWeight:
     values: Tensor
     scale: Tensor
     bits: int
-    _emit_codes = False
 
     def decode(self) -> Tensor:
-        """Float weight ``codes.shape``; while exporting to OpenVINO, the codes in its place (see `codes_in_place`)."""
-        if self._emit_codes:
+        """Float weight ``codes.shape``; while exporting, the codes take the place of the values."""
+        if self._exporting:
             return self.codes.to(self.scale.dtype) * self.scale
         return self.values[self.codes.long()].to(self.scale.dtype) * self.scale
 
@@ -47,14 +96,21 @@ class CodedWeight:
 
 
 class _LowBitLayer(CodedWeight):
-    """A torch layer with a coded weight instead of a parameter."""
+    """A torch layer with a coded weight instead of a parameter, and perhaps a quantizer of its input."""
 
+    input_quantizer: FixedActivation | None
     __jit_unused_properties__: ClassVar = ["weight"]
 
     @property
     def weight(self) -> Tensor:
         """Decoded weight."""
         return self.decode()
+
+    def forward(self, x: Tensor, *others: Any) -> Tensor:
+        """The torch layer's own computation on the quantized input."""
+        if self.input_quantizer is not None:
+            x = self.input_quantizer(x)
+        return super().forward(x, *others)  # type: ignore[misc,no-any-return]
 
     def extra_repr(self) -> str:
         """What torch shows of the layer, and the bits."""
@@ -112,8 +168,8 @@ class FixedWeight(CodedWeight, nn.Module):
         return self.decode()
 
 
-def make_low_bit_(layer: nn.Module, searchable: SearchableWeight) -> None:
-    """Turn a plain torch layer into its low-bit class in place.
+def make_low_bit_(layer: nn.Module, searchable: SearchableWeight, activation: FixedActivation | None) -> None:
+    """Turn a plain torch layer into its low-bit class in place; `activation` quantizes its input.
 
     Raises:
         TypeError: If the layer's class is not exactly one of torch's convolution or Linear classes.
@@ -124,6 +180,7 @@ def make_low_bit_(layer: nn.Module, searchable: SearchableWeight) -> None:
     low_bit: Any = layer
     low_bit.__class__ = _LOW_BIT_CLASSES[type(layer)]
     low_bit.hold(searchable)
+    low_bit.input_quantizer = activation
 
 
 def coded_weights(model: nn.Module) -> dict[str, CodedWeight]:
@@ -132,13 +189,13 @@ def coded_weights(model: nn.Module) -> dict[str, CodedWeight]:
 
 
 @contextmanager
-def codes_in_place(model: nn.Module) -> Iterator[None]:
-    """Make every coded weight give ``codes * scale``, a form that graph converters keep and a rewrite can recognise."""
-    coded = list(coded_weights(model).values())
-    for module in coded:
-        module._emit_codes = True
+def exportable_form(model: nn.Module) -> Iterator[None]:
+    """Make coded weights give ``codes * scale`` and signs a quantization to 2 levels, for a rewrite to recognise."""
+    modules = [module for module in model.modules() if isinstance(module, _Exportable)]
+    for module in modules:
+        module._exporting = True
     try:
         yield
     finally:
-        for module in coded:
-            del module._emit_codes
+        for module in modules:
+            del module._exporting

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from nncf_slb.openvino.lowering import CodedConstant, lower_weights
-from nncf_slb.strip import CodedWeight, coded_weights, codes_in_place
+from nncf_slb.strip import CodedWeight, coded_weights, exportable_form
 
 SUFFIXES = (".xml", ".onnx")
 
@@ -94,7 +94,7 @@ def convert(stripped: nn.Module, examples: tuple[torch.Tensor, ...], input_names
     """OpenVINO model of a stripped model in eval mode, with packed weights and a dynamic batch dimension."""
     shapes = [ov.PartialShape([-1, *example.shape[1:]]) for example in examples]
     coded = {f"self.{name}.codes": _constant(module) for name, module in coded_weights(stripped).items()}
-    with codes_in_place(stripped), torch.no_grad():
+    with exportable_form(stripped), torch.no_grad():
         model = ov.convert_model(stripped, example_input=examples if len(examples) > 1 else examples[0], input=shapes)
     lower_weights(model, coded)
     for port, name in zip(model.inputs, input_names or [], strict=False):

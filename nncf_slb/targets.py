@@ -1,0 +1,49 @@
+"""What weights and inputs of given bits can become on a target device; asked before training and again at export."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, get_args
+
+from torch import nn
+
+TargetDevice = Literal["CPU", "GPU", "NPU", "ANY"]
+TARGET_DEVICES: tuple[TargetDevice, ...] = get_args(TargetDevice)
+BINARY_CHANNEL_MULTIPLE = 8
+
+
+def find_target_device(name: str | None) -> TargetDevice:
+    """Target of NNCF's top-level ``target_device``; if left out, the CPU, since that is where low bits run fastest.
+
+    Raises:
+        ValueError: On any other name.
+    """
+    for device in TARGET_DEVICES:
+        if name == device:
+            return device
+    if name in (None, "CPU_SPR"):
+        return "CPU"
+    raise ValueError(f"target_device: received {name!r}; allowed are {', '.join(TARGET_DEVICES)}")
+
+
+def why_not_binary(layer: nn.Module, table: Sequence[float]) -> str | None:
+    """Why a layer with 1-bit inputs can't be OpenVINO's BinaryConvolution; None if it can.
+
+    Measured with OpenVINO 2026.4.1: exact with zero padding and any stride, dilation and kernel; wrong results
+    where the input channels are no multiple of 8.
+
+    Args:
+        layer: Layer of torch.
+        table: Entries of its value table.
+    """
+    if not isinstance(layer, nn.Conv2d):
+        return f"it is {type(layer).__name__.removeprefix('NNCF').removeprefix('LowBit')}, not Conv2d"
+    if sorted(table) != [-1, 1]:
+        return "its weights are not -1 and 1 times a scale"
+    if layer.groups != 1:
+        return f"it has {layer.groups} groups"
+    if layer.in_channels % BINARY_CHANNEL_MULTIPLE:
+        return f"its {layer.in_channels} input channels are no multiple of {BINARY_CHANNEL_MULTIPLE}"
+    if layer.padding_mode != "zeros":
+        return f"its padding_mode is {layer.padding_mode}"
+    return None
