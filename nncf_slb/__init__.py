@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
-__version__ = "0.1.0"
+from nncf_slb.version import __version__
 
 if find_spec("nncf") is not None:
     from nncf_slb.registration import prepare_environment, register
@@ -27,6 +27,7 @@ if find_spec("nncf") is not None:
         "SLBConfig",
         "SLBStatistics",
         "UnsupportedLayersError",
+        "__version__",
         "export_openvino",
         "json_schema",
         "logits_parameters",

@@ -31,6 +31,7 @@ from nncf_slb.nncf_insertion import Insertions, make_insertions
 from nncf_slb.nncf_network import plan_search, refuse_foreign_operations, searchable_operands, to_plain_torch
 from nncf_slb.scheduler import SLBScheduler
 from nncf_slb.strip import FixedActivation, FixedWeight
+from nncf_slb.targets import LoweringSettings, find_target_device
 from nncf_slb.temperature import TemperatureCurve, end_value_from_factor
 
 _STALE = "batchnorm_stale"
@@ -120,6 +121,10 @@ class SLBController(PTCompressionAlgorithmController):  # type: ignore[misc]
         slb_config: This algorithm's section.
         epochs: Number of epochs that fractions of the schedule refer to if the section states none.
         full_precision: Node names of layers with weights that are not searched.
+
+    Attributes:
+        searchable_weights: Searched weights by node name.
+        lowering: How the network is exported.
     """
 
     def __init__(
@@ -129,6 +134,11 @@ class SLBController(PTCompressionAlgorithmController):  # type: ignore[misc]
         self.searchable_weights = searchable_operands(model)
         self._modules = list(dict.fromkeys(self.searchable_weights.values()))
         self._full_precision = full_precision
+        self.lowering = LoweringSettings(
+            find_target_device(nncf_config.get("target_device")),
+            slb_config.openvino.binary_convolution,
+            slb_config.openvino.dynamic_quantization,
+        )
         self._loss = ConfidenceLoss(self._modules, slb_config.params.confidence_loss_weight)
         params = slb_config.params
         self.batchnorm = DiscreteBatchNorm(

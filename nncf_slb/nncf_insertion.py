@@ -160,7 +160,12 @@ def _impossible_pairs(
     for name, layer in plan.layers.items():
         settings = chosen[name]
         bits = settings.activations.bits
-        if bits != FULL_PRECISION and not settings.values.is_integer:
+        if target_device == "NPU" and not settings.values.is_integer:
+            yield (
+                f"  {name}: {settings.pair} with target_device NPU: its values have no common step, so the types that "
+                "the NPU reads cannot hold them. Possible: values that are integers times one step"
+            )
+        elif bits != FULL_PRECISION and not settings.values.is_integer:
             yield (
                 f"  {name}: {settings.pair}: its values have no common step, so no integer kernel computes with them. "
                 "Possible: activations.bits 32 for this layer, or values that are integers times one step"

@@ -188,6 +188,15 @@ def coded_weights(model: nn.Module) -> dict[str, CodedWeight]:
     return {name: module for name, module in model.named_modules() if isinstance(module, CodedWeight)}
 
 
+def layer_of_coded_weight(model: nn.Module, name: str) -> tuple[nn.Module, FixedActivation | None]:
+    """The layer whose weight is coded by the module of that path, and the quantizer of its input."""
+    module = model.get_submodule(name)
+    if isinstance(module, _LowBitLayer):
+        return module, module.input_quantizer
+    layer = model.get_submodule(name.rpartition(".pre_ops.")[0])  # a hook's module, of a host such as NNCF
+    return layer, next((m for m in layer.modules() if isinstance(m, FixedActivation)), None)
+
+
 @contextmanager
 def exportable_form(model: nn.Module) -> Iterator[None]:
     """Make coded weights give ``codes * scale`` and signs a quantization to 2 levels, for a rewrite to recognise."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 from torch import nn
@@ -47,3 +48,18 @@ def why_not_binary(layer: nn.Module, table: Sequence[float]) -> str | None:
     if layer.padding_mode != "zeros":
         return f"its padding_mode is {layer.padding_mode}"
     return None
+
+
+@dataclass(frozen=True)
+class LoweringSettings:
+    """How a network is lowered.
+
+    Attributes:
+        target_device: Device that the IR is for.
+        binary_convolution: ``auto``, ``always`` or ``never``, as in the config.
+        dynamic_quantization: Whether the CPU may round 32-bit inputs of Linear layers to 8 bits as it runs.
+    """
+
+    target_device: TargetDevice = "CPU"
+    binary_convolution: str = "auto"
+    dynamic_quantization: bool = False

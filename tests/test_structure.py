@@ -15,14 +15,18 @@ from nncf_slb.cli import main
 PACKAGE = Path(nncf_slb.__file__).parent
 # Each module may import only from the sets before its own (design of the package, left to right).
 LAYERS = [
-    {"values", "functional", "temperature", "config_schema", "targets"},
+    {"values", "functional", "temperature", "config_schema", "targets", "version"},
     {"config_errors"},
     {"config_fields"},
     {"config_weights", "config_training", "config_activations"},
     {"config", "layers", "activations"},
     {"config_reference", "scheduler", "batchnorm", "loss", "statistics", "strip"},
     {"discrete", "initialization", "nncf_network", "openvino.packing"},
-    {"nncf_insertion", "openvino.lowering"},
+    {"nncf_insertion", "openvino.graph", "openvino.machine"},
+    {"openvino.inputs", "openvino.weights"},
+    {"openvino.binary"},
+    {"openvino.lowering"},
+    {"openvino.metadata"},
     {"openvino.export"},
     {"algo"},
     {"api"},

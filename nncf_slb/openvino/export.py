@@ -14,8 +14,12 @@ import openvino as ov
 import torch
 from torch import nn
 
-from nncf_slb.openvino.lowering import CodedConstant, lower_weights
-from nncf_slb.strip import CodedWeight, coded_weights, exportable_form
+from nncf_slb.openvino.graph import CodedConstant
+from nncf_slb.openvino.lowering import lower
+from nncf_slb.openvino.machine import binary_is_faster
+from nncf_slb.openvino.metadata import write_metadata
+from nncf_slb.strip import CodedWeight, coded_weights, exportable_form, layer_of_coded_weight
+from nncf_slb.targets import LoweringSettings, find_target_device, why_not_binary
 
 SUFFIXES = (".xml", ".onnx")
 
@@ -25,7 +29,14 @@ class ExportError(RuntimeError):
 
 
 def export_openvino(
-    model: Any, path: str | Path, *, example_input: Any = None, input_names: list[str] | None = None
+    model: Any,
+    path: str | Path,
+    *,
+    example_input: Any = None,
+    input_names: list[str] | None = None,
+    target_device: str | None = None,
+    binary_convolution: str | None = None,
+    dynamic_quantization: bool | None = None,
 ) -> Path:
     """Write a searched network with weights packed into 1, 2, 3 or 4 bits.
 
@@ -35,19 +46,24 @@ def export_openvino(
         path: ``.xml`` writes OpenVINO IR beside a ``.bin``; ``.onnx`` writes ONNX (extra ``onnx``), whose codes take
             8 bits each. Folders are made; an existing file is replaced only once the new one is complete.
         example_input: Tensor, or tuple of tensors, with the shapes to export. The batch dimension becomes dynamic, the
-            others stay. For a controller, NNCF's ``input_info`` by default.
+            others stay; with binary convolutions, and for the NPU, which need it, the batch size is the example's. For
+            a controller, NNCF's ``input_info`` by default.
         input_names: Names of the inputs, in order.
+        target_device: ``CPU``, ``GPU``, ``NPU`` or ``ANY``. By default the controller's config decides, else ``CPU``.
+        binary_convolution: ``auto``, ``always`` or ``never``, as in the config, which is the default; else ``auto``.
+        dynamic_quantization: As in the config, which is the default; else False.
 
     Returns:
         The path written.
 
     Raises:
-        ExportError: On a wrong suffix, a missing example input, or a model without coded weights.
-        nncf_slb.openvino.lowering.LoweringError: If a layer's weights can't be packed.
+        ExportError: On a wrong suffix or setting, a missing example input, or a model without coded weights.
+        nncf_slb.openvino.graph.LoweringError: If a layer's weights can't be packed.
     """
     target = Path(path)
     if target.suffix not in SUFFIXES:
         raise ExportError(f"path: received '{target}'; allowed are names that end in {' or '.join(SUFFIXES)}")
+    settings = _settings(model, target_device, binary_convolution, dynamic_quantization)
     if example_input is None:
         example_input = _input_from_config(model)
     examples = tuple(example_input) if isinstance(example_input, (tuple, list)) else (example_input,)
@@ -61,8 +77,26 @@ def export_openvino(
         if target.suffix == ".onnx":
             _write_onnx(stripped, target, examples, input_names)
         else:
-            _save_atomically(convert(stripped, examples, input_names), target)
+            _save_atomically(convert(stripped, examples, input_names, settings), target)
     return target
+
+
+def _settings(
+    model: Any, target_device: str | None, binary_convolution: str | None, dynamic_quantization: bool | None
+) -> LoweringSettings:
+    own = [each.lowering for each in (model, *getattr(model, "child_ctrls", ())) if hasattr(each, "lowering")]
+    chosen = own[0] if own and isinstance(own[0], LoweringSettings) else LoweringSettings()
+    if binary_convolution not in (None, "auto", "always", "never"):
+        raise ExportError(f"binary_convolution: received {binary_convolution!r}; allowed are auto, always, never")
+    try:
+        device = chosen.target_device if target_device is None else find_target_device(target_device)
+    except ValueError as error:
+        raise ExportError(str(error)) from error
+    return LoweringSettings(
+        device,
+        binary_convolution or chosen.binary_convolution,
+        chosen.dynamic_quantization if dynamic_quantization is None else dynamic_quantization,
+    )
 
 
 def export_controller(
@@ -90,21 +124,53 @@ def export_controller(
     export_openvino(ctrl, save_path, example_input=model_args or None, input_names=input_names)
 
 
-def convert(stripped: nn.Module, examples: tuple[torch.Tensor, ...], input_names: list[str] | None = None) -> ov.Model:
-    """OpenVINO model of a stripped model in eval mode, with packed weights and a dynamic batch dimension."""
-    shapes = [ov.PartialShape([-1, *example.shape[1:]]) for example in examples]
-    coded = {f"self.{name}.codes": _constant(module) for name, module in coded_weights(stripped).items()}
+def convert(
+    stripped: nn.Module,
+    examples: tuple[torch.Tensor, ...],
+    input_names: list[str] | None = None,
+    settings: LoweringSettings | None = None,
+) -> ov.Model:
+    """OpenVINO model of a stripped model in eval mode, with packed weights.
+
+    Raises:
+        ExportError: If binary convolutions are asked for and a layer with 1-bit weights and inputs can't be one.
+    """
+    settings = settings or LoweringSettings()
+    coded = {f"self.{name}.codes": _constant(stripped, name, m) for name, m in coded_weights(stripped).items()}
+    binary = _binary(stripped, coded, settings)
+    static = binary or settings.target_device == "NPU"
+    shapes = [ov.PartialShape([example.shape[0] if static else -1, *example.shape[1:]]) for example in examples]
     with exportable_form(stripped), torch.no_grad():
         model = ov.convert_model(stripped, example_input=examples if len(examples) > 1 else examples[0], input=shapes)
-    lower_weights(model, coded)
+    layers = lower(model, coded, settings.target_device, binary)
     for port, name in zip(model.inputs, input_names or [], strict=False):
         port.get_node().set_friendly_name(name)
         port.set_names({name})
+    if not settings.dynamic_quantization:  # the CPU plugin's own choice is to round inputs of packed Linear layers
+        model.set_rt_info("0", ["runtime_options", "DYNAMIC_QUANTIZATION_GROUP_SIZE"])
+    write_metadata(model, settings, layers)
     return model
 
 
-def _constant(module: CodedWeight) -> CodedConstant:
-    return CodedConstant(module.codes.cpu().numpy(), module.bits, module.values.cpu().numpy())
+def _constant(stripped: nn.Module, name: str, module: CodedWeight) -> CodedConstant:
+    table = module.values.cpu().numpy()
+    return CodedConstant(module.codes.cpu().numpy(), module.bits, table, _why_not_binary(stripped, name) is None)
+
+
+def _why_not_binary(stripped: nn.Module, name: str) -> str | None:
+    layer, quantizer = layer_of_coded_weight(stripped, name)
+    if quantizer is None or quantizer.bits != 1:
+        return "its inputs are not 1-bit"
+    return why_not_binary(layer, coded_weights(stripped)[name].values.tolist())
+
+
+def _binary(stripped: nn.Module, coded: dict[str, CodedConstant], settings: LoweringSettings) -> bool:
+    """Whether to use binary convolutions."""
+    if settings.binary_convolution == "never" or settings.target_device != "CPU":
+        return False
+    if settings.binary_convolution == "always":
+        return any(constant.binary for constant in coded.values())
+    return any(constant.binary for constant in coded.values()) and binary_is_faster()
 
 
 def _input_from_config(model: Any) -> tuple[torch.Tensor, ...]:

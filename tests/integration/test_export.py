@@ -43,8 +43,9 @@ def infer(path, x, static=False):
 
 
 def packed_types(path):
+    """Element types of packed weights; a zero point of one element is none."""
     constants = [op for op in ov.Core().read_model(path).get_ops() if op.get_type_name() == "Constant"]
-    types = [c.get_element_type().get_type_name() for c in constants]
+    types = [c.get_element_type().get_type_name() for c in constants if np.prod(list(c.get_output_shape(0))) > 1]
     return [t for t in types if t in ("u1", "u2", "u3", "u4")]
 
 

@@ -1,0 +1,162 @@
+"""Small operations on an OpenVINO graph, and the way of a layer's codes through it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import openvino as ov
+
+from nncf_slb.openvino.packing import Bytes, pack
+
+Floats = npt.NDArray[np.float32]
+WEIGHTED_OPS = {
+    "Convolution", "GroupConvolution", "ConvolutionBackpropData", "GroupConvolutionBackpropData", "MatMul"
+}  # fmt: skip
+_TYPES = {1: ov.Type.u1, 2: ov.Type.u2, 3: ov.Type.u3, 4: ov.Type.u4}
+# Ops that hand on the numbers of their first input, in another place or fewer of them.
+_KEEP_NUMBERS = {"Reshape", "Squeeze", "Unsqueeze", "Transpose", "MaxPool", "Slice", "StridedSlice", "Pad", "Split"}
+
+
+class LoweringError(RuntimeError):
+    """The converted graph does not hold the weights of a layer in a form that can be packed."""
+
+
+@dataclass(frozen=True)
+class CodedConstant:
+    """Codes of one layer and what they mean.
+
+    Attributes:
+        codes: uint8, shape of the weight.
+        bits: Bits of one code.
+        table: int8 or float32 ``[len(values)]``.
+        binary: Whether the layer may become a BinaryConvolution.
+    """
+
+    codes: Bytes
+    bits: int
+    table: npt.NDArray[np.generic]
+    binary: bool = False
+
+
+@dataclass(frozen=True)
+class CodedUse:
+    """One place where the graph uses coded weights.
+
+    Attributes:
+        name: Path of the layer in the converted graph, such as ``self.stage1.0.conv1``.
+        constant: The layer's codes and values.
+        codes: uint8, shape of the weight as the operation reads it.
+        scale: float32, the same shape, or None.
+        consumer: Input of the operation that reads the weight.
+    """
+
+    name: str
+    constant: CodedConstant
+    codes: Bytes
+    scale: Floats | None
+    consumer: ov.Input
+
+    @property
+    def operation(self) -> ov.Node:
+        """The convolution or MatMul."""
+        return self.consumer.get_node()
+
+    def channel_scale(self, axis: int) -> Floats | None:
+        """Scale ``[channels]`` along the axis of output channels; None if it changes along another one."""
+        if self.scale is None:
+            return np.ones(self.codes.shape[axis], np.float32)
+        rows = np.moveaxis(self.scale, axis, 0).reshape(self.codes.shape[axis], -1)
+        return np.ascontiguousarray(rows[:, 0]) if (rows == rows[:, :1]).all() else None
+
+
+def find_uses(model: ov.Model, coded: dict[str, CodedConstant]) -> list[CodedUse]:
+    """Follow each layer's u8 codes to the operations that use the weight.
+
+    Args:
+        model: Converted model in which the weight of each layer is ``Convert(codes) * scale``.
+        coded: Layers by the friendly name of their codes constant.
+
+    Raises:
+        LoweringError: Naming every layer whose codes the model does not hold, or the first whose weight can't be
+            followed.
+    """
+    constants = {op.get_friendly_name(): op for op in model.get_ops() if op.get_type_name() == "Constant"}
+    missing = [name for name in coded if name not in constants]
+    if missing:
+        raise LoweringError(
+            f"the converted model does not hold the codes of: {', '.join(missing)}. A layer whose weights are unused "
+            "in forward, or a conversion that folded them, causes this; put the layer into ignored_scopes."
+        )
+    uses: list[CodedUse] = []
+    for name, constant in coded.items():
+        for consumer in constants[name].output(0).get_target_inputs():
+            start = CodedUse(name.removesuffix(".codes"), constant, constant.codes, None, consumer)
+            uses += _follow_to_uses(start)
+    return uses
+
+
+def _follow_to_uses(at: CodedUse) -> Iterator[CodedUse]:
+    node = at.operation
+    if node.get_type_name() in WEIGHTED_OPS:
+        yield at
+        return
+    changed = _through(at, node)
+    if changed is None:
+        raise LoweringError(f"{at.name}: between codes and layer stands {node.get_type_name()}, which cannot be folded")
+    for target in node.output(0).get_target_inputs():
+        yield from _follow_to_uses(CodedUse(at.name, at.constant, *changed, target))
+
+
+def _through(at: CodedUse, node: ov.Node) -> tuple[Bytes, Floats | None] | None:
+    """Codes and scale behind a node between constant and layer; None if it can't be folded into them."""
+    kind, port = node.get_type_name(), at.consumer.get_index()
+    codes, scale = at.codes, at.scale
+    if kind == "Convert":
+        return codes, scale
+    other = node.input_value(1 - port).get_node() if node.get_input_size() == 2 else None
+    value = other.data if other is not None and other.get_type_name() == "Constant" else None
+    if kind == "Multiply" and value is not None:
+        factor = np.broadcast_to(np.asarray(value, dtype=np.float32), codes.shape)
+        return codes, np.ascontiguousarray(factor if scale is None else scale * factor)
+    if kind in ("Reshape", "Unsqueeze", "Squeeze") and port == 0 and node.get_output_partial_shape(0).is_static:
+        shape = list(node.get_output_shape(0))
+        return codes.reshape(shape), None if scale is None else scale.reshape(shape)
+    if kind == "Transpose" and value is not None:
+        order = [int(axis) for axis in value]
+        return codes.transpose(order), None if scale is None else scale.transpose(order)
+    return None
+
+
+def packed_constant(codes: Bytes, bits: int) -> ov.Node:
+    """Constant of type u1, u2, u3 or u4 that owns its memory, as OpenVINO's Convert reads it."""
+    return constant_of_bytes(pack(codes, bits), _TYPES[bits], codes.shape)
+
+
+def constant_of_bytes(packed: Bytes, element_type: ov.Type, shape: tuple[int, ...]) -> ov.Node:
+    """Constant of a type smaller than a byte from its bytes."""
+    tensor = ov.Tensor(element_type, ov.Shape(list(shape)))
+    tensor.data.reshape(-1)[: packed.size] = packed.view(tensor.data.dtype)
+    return ov.op.Constant(tensor, shared_memory=False)
+
+
+def is_quantized(output: ov.Output) -> bool:
+    """Whether a tensor comes out of a FakeQuantize, at most handed on in another shape or place."""
+    node = output.get_node()
+    kind = node.get_type_name()
+    if kind == "FakeQuantize":
+        return True
+    if kind == "Concat":
+        return all(is_quantized(node.input_value(index)) for index in range(node.get_input_size()))
+    return kind in _KEEP_NUMBERS and is_quantized(node.input_value(0))
+
+
+def replace_output(old: ov.Output, new: ov.Output, but: ov.Node | None = None) -> None:
+    """Give every consumer of `old` (except the node `but`) `new` instead, which takes over the tensor's names."""
+    for target in list(old.get_target_inputs()):
+        if but is None or target.get_node().get_friendly_name() != but.get_friendly_name():
+            target.replace_source_output(new)
+    new.get_tensor().set_names(old.get_tensor().get_names())
+    old.get_tensor().set_names(set())

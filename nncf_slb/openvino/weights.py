@@ -1,0 +1,157 @@
+"""Packed constants and their decoding, in the forms that plugins run in integers.
+
+Measured (OpenVINO 2026.4.1): a convolution whose weight is ``Const(uN) -> Convert(i8) -> integer arithmetic ->
+Convert(f32) -> Multiply`` runs in int8 on the CPU when its input is quantized, with N bits per weight in the file. The
+integer part must be foldable and must not look like a dequantization, hence ``Add(c, c)`` where ``2 c`` is meant.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import openvino as ov
+from openvino import opset13 as ops
+
+from nncf_slb.openvino.graph import (
+    CodedConstant,
+    CodedUse,
+    Floats,
+    LoweringError,
+    constant_of_bytes,
+    packed_constant,
+    replace_output,
+)
+from nncf_slb.openvino.packing import Bytes, pack
+
+_PORTABLE_BITS = 4
+_I4_RANGE = (-8, 7)
+
+
+def use_integer_form(use: CodedUse, portable: bool) -> str:
+    """Decode by integer arithmetic that every plugin folds when it loads the model.
+
+    Args:
+        use: Where the weight is used.
+        portable: Store every code in 4 bits, the only packed type that all plugins read.
+
+    Returns:
+        Stored element type.
+    """
+    bits = _PORTABLE_BITS if portable else use.constant.bits
+    _use(use, _integers(use.codes, bits, use.constant))
+    return f"u{bits}"
+
+
+def use_plain_form(use: CodedUse) -> str:
+    """``Convert -> (Subtract) -> Multiply`` of an i4 or u4 constant, the form that the NPU plugin documents.
+
+    Returns:
+        Stored element type.
+
+    Raises:
+        LoweringError: If the values are no integers times a step.
+    """
+    table = use.constant.table
+    if table.dtype != np.int8:
+        raise LoweringError(
+            f"{use.name}: its values have no common step, so the types that the NPU reads cannot hold them; use values "
+            "that are integers times one step, or another target_device"
+        )
+    spacing = even_spacing(table)
+    if _I4_RANGE[0] <= table.min() and table.max() <= _I4_RANGE[1]:
+        packed = pack((table[use.codes].astype(np.int8) & 15).astype(np.uint8), 4)
+        _use(use, ops.convert(constant_of_bytes(packed, ov.Type.i4, use.codes.shape), "f32"))
+        return "i4"
+    if spacing is not None:
+        first, step = spacing
+        shifted = ops.subtract(ops.convert(packed_constant(use.codes, 4), "f32"), np.float32(-first / step))
+        _use(use, shifted, factor=float(step))
+        return "u4"
+    _use(use, ops.convert(ops.constant(table[use.codes].astype(np.int8)), "f32"))
+    return "i8"
+
+
+def use_compressed_form(use: CodedUse, portable: bool) -> str | None:
+    """Keep the weight of a Linear layer with unquantized inputs packed while it runs (FullyConnected, u2 or u4).
+
+    The kernel wants an integer zero point (a fractional one takes three times as long), but evenly spaced values
+    symmetric about zero have none. With ``w = s (d q + f)`` and an integer ``z`` near ``-f / d``, ``x w`` is
+    ``s d x (q - z) + s (d z + f) sum(x)``. 1 and 3 bits are widened to 2 and 4 when the model is loaded, since those
+    kernels exist.
+
+    Returns:
+        Stored element type; None if the weight has no such form, and nothing is changed.
+    """
+    spacing = even_spacing(use.constant.table)
+    scale = use.channel_scale(0)
+    matmul = use.operation
+    fits = matmul.get_type_name() == "MatMul" and use.codes.ndim == 2 and use.consumer.get_index() == 1
+    if spacing is None or scale is None or not fits or not matmul.get_attributes()["transpose_b"]:
+        return None
+    first, step = spacing
+    stored = _PORTABLE_BITS if portable else use.constant.bits
+    kept = stored + stored % 2
+    zero_point = int(np.clip(-first // step, 0, 2**kept - 1))
+    codes = packed_constant(use.codes, stored)
+    number = ops.convert(codes if stored == kept else ops.convert(codes, f"u{kept}"), "f32")
+    if zero_point:
+        shift = packed_constant(np.full((1, 1), zero_point, np.uint8), kept)
+        number = ops.subtract(number, ops.convert(shift, "f32"))
+    factors = scale * np.float32(step)
+    _attach(use, ops.multiply(number, ops.constant(factors[:, None])))
+    rest = step * zero_point + first
+    if rest:
+        _add_multiple_of_sum(matmul, rest / step, factors, use.name)
+    return f"u{stored}"
+
+
+def _add_multiple_of_sum(matmul: ov.Node, rest: float, factors: Floats, name: str) -> None:
+    """Add ``rest * sum(inputs) * factors``; the factors are the weight's own, which the file then holds once."""
+    total = ops.reduce_sum(matmul.input_value(0), ops.constant(np.array([-1])), keep_dims=True)
+    term = ops.multiply(ops.multiply(total, np.float32(rest)), ops.constant(factors))
+    result = ops.add(matmul, term)
+    result.set_friendly_name(f"{name}/with_zero_point")
+    replace_output(matmul.output(0), result.output(0), but=result)
+
+
+def even_spacing(table: npt.NDArray[np.generic]) -> tuple[int, int] | None:
+    """First entry of an integer table and distance of its entries; None if they are not evenly spaced integers."""
+    steps = np.unique(np.diff(table.astype(np.int16))) if table.dtype == np.int8 else np.array([])
+    return (int(table[0]), int(steps[0])) if steps.size == 1 else None
+
+
+def _use(use: CodedUse, decoded: ov.Node, factor: float = 1.0) -> None:
+    decoded.set_friendly_name(f"{use.name}/decoded")
+    scale = np.full([1] * use.codes.ndim, factor, np.float32) if use.scale is None else use.scale * np.float32(factor)
+    _attach(use, ops.multiply(decoded, ops.constant(_smallest(scale), dtype=np.float32)))
+
+
+def _attach(use: CodedUse, weight: ov.Node) -> None:
+    weight.set_friendly_name(f"{use.name}/weight")
+    use.consumer.replace_source_output(weight.output(0))
+
+
+def _smallest(scale: Floats) -> Floats:
+    """Keep one element of each axis along which the scale does not change."""
+    for axis in range(scale.ndim):
+        first = scale.take([0], axis=axis)
+        if np.array_equal(np.broadcast_to(first, scale.shape), scale):
+            scale = first
+    return np.ascontiguousarray(scale)
+
+
+def _integers(codes: Bytes, bits: int, constant: CodedConstant) -> ov.Node:
+    stored = packed_constant(codes, bits)
+    table = constant.table
+    if table.dtype != np.int8:
+        return ops.gather(ops.constant(table.astype(np.float32)), ops.convert(stored, "i32"), ops.constant(0))
+    first, step = even_spacing(table) or (0, 0)
+    if step not in (1, 2):
+        integers = ops.gather(ops.constant(table), ops.convert(stored, "i32"), ops.constant(0))
+        return ops.convert(integers, "f32")
+    integers = ops.convert(stored, "i8")
+    if step == 2:
+        integers = ops.add(integers, integers)
+    if first:
+        integers = ops.subtract(integers, ops.constant(-first, dtype=np.int8))
+    return ops.convert(integers, "f32")
