@@ -15,6 +15,8 @@ Floats = npt.NDArray[np.float32]
 WEIGHTED_OPS = {
     "Convolution", "GroupConvolution", "ConvolutionBackpropData", "GroupConvolutionBackpropData", "MatMul"
 }  # fmt: skip
+MODULE_PREFIX = "__module."
+ZERO_POINT_SUFFIX = "/with_zero_point"
 _TYPES = {1: ov.Type.u1, 2: ov.Type.u2, 3: ov.Type.u3, 4: ov.Type.u4}
 # Ops that hand on the numbers of their first input, in another place or fewer of them.
 _KEEP_NUMBERS = {"Reshape", "Squeeze", "Unsqueeze", "Transpose", "MaxPool", "Slice", "StridedSlice", "Pad", "Split"}
@@ -140,6 +142,38 @@ def constant_of_bytes(packed: Bytes, element_type: ov.Type, shape: tuple[int, ..
     tensor = ov.Tensor(element_type, ov.Shape(list(shape)))
     tensor.data.reshape(-1)[: packed.size] = packed.view(tensor.data.dtype)
     return ov.op.Constant(tensor, shared_memory=False)
+
+
+def module_of(name: str) -> str | None:
+    """Path of the torch module that an operation comes from, by its friendly name; None if the name does not tell."""
+    return name.removeprefix(MODULE_PREFIX).partition("/")[0] if name.startswith(MODULE_PREFIX) else None
+
+
+def following_chain(node: ov.Node) -> list[ov.Node]:
+    """The node and what only adds constants to its output or scales it: bias, folded batch norm, zero point."""
+    chain = [node]
+    while True:
+        targets = list(chain[-1].output(0).get_target_inputs())
+        after = targets[0].get_node() if len(targets) == 1 else None
+        if after is None or after.get_type_name() not in ("Add", "Multiply", "Subtract"):
+            return chain
+        others = [after.input_value(i).get_node() for i in range(2) if i != targets[0].get_index()]
+        if not after.get_friendly_name().endswith(ZERO_POINT_SUFFIX) and not is_constant(others[0]):
+            return chain
+        chain.append(after)
+
+
+def is_constant(node: ov.Node) -> bool:
+    """Whether a node is computed from constants only."""
+    return bool(constants_below(node))
+
+
+def constants_below(node: ov.Node) -> list[ov.Node]:
+    """Constants that a node is computed from; none if it depends on an input of the model."""
+    if node.get_type_name() == "Constant":
+        return [node]
+    below = [constants_below(node.input_value(index).get_node()) for index in range(node.get_input_size())]
+    return [constant for found in below for constant in found] if below and all(below) else []
 
 
 def is_quantized(output: ov.Output) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import openvino as ov
 
 from nncf_slb.openvino.binary import use_binary_form
-from nncf_slb.openvino.graph import CodedConstant, CodedUse, find_uses, is_quantized
+from nncf_slb.openvino.graph import MODULE_PREFIX, CodedConstant, CodedUse, find_uses, is_quantized, module_of
 from nncf_slb.openvino.inputs import lower_inputs
 from nncf_slb.openvino.weights import use_compressed_form, use_integer_form, use_plain_form
 from nncf_slb.targets import TargetDevice
@@ -47,14 +47,27 @@ def lower(
         nncf_slb.openvino.graph.LoweringError: If the model does not hold a layer's codes in a form that can be packed.
     """
     layers: list[LoweredLayer] = []
+    taken: set[str] = set()
     signs: dict[str, ov.Node] = {}
     for use in find_uses(model, coded):
-        form, stored = _lower_use(use, target_device, signs if binary else None)
         name = use.name.removeprefix("self.").partition(".pre_ops.")[0]  # without the hook of a host such as NNCF
+        _name(use.operation, name, taken)
+        form, stored = _lower_use(use, target_device, signs if binary else None)
         layers.append(LoweredLayer(name, use.constant.bits, use.codes.shape, stored, form))
     lower_inputs(model)
     model.validate_nodes_and_infer_types()
     return layers
+
+
+def _name(operation: ov.Node, layer: str, taken: set[str]) -> None:
+    """Call an operation after its layer; a converter that folds batch norm into the weight gives it a number."""
+    name = operation.get_friendly_name()
+    if module_of(name) is None:
+        name = f"{MODULE_PREFIX}{layer}/{operation.get_type_name()}"
+        while name in taken:
+            name += "_again"
+        operation.set_friendly_name(name)
+    taken.add(name)
 
 
 def _lower_use(use: CodedUse, target_device: TargetDevice, signs: dict[str, ov.Node] | None) -> tuple[str, str]:

@@ -13,6 +13,7 @@ import openvino as ov
 from openvino import opset13 as ops
 
 from nncf_slb.openvino.graph import (
+    ZERO_POINT_SUFFIX,
     CodedConstant,
     CodedUse,
     Floats,
@@ -101,16 +102,16 @@ def use_compressed_form(use: CodedUse, portable: bool) -> str | None:
     _attach(use, ops.multiply(number, ops.constant(factors[:, None])))
     rest = step * zero_point + first
     if rest:
-        _add_multiple_of_sum(matmul, rest / step, factors, use.name)
+        _add_multiple_of_sum(matmul, rest / step, factors)
     return f"u{stored}"
 
 
-def _add_multiple_of_sum(matmul: ov.Node, rest: float, factors: Floats, name: str) -> None:
+def _add_multiple_of_sum(matmul: ov.Node, rest: float, factors: Floats) -> None:
     """Add ``rest * sum(inputs) * factors``; the factors are the weight's own, which the file then holds once."""
     total = ops.reduce_sum(matmul.input_value(0), ops.constant(np.array([-1])), keep_dims=True)
     term = ops.multiply(ops.multiply(total, np.float32(rest)), ops.constant(factors))
     result = ops.add(matmul, term)
-    result.set_friendly_name(f"{name}/with_zero_point")
+    result.set_friendly_name(f"{matmul.get_friendly_name()}{ZERO_POINT_SUFFIX}")
     replace_output(matmul.output(0), result.output(0), but=result)
 
 

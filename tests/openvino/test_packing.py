@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from openvino import opset13 as ops
 
-from nncf_slb.openvino.lowering import packed_constant
+from nncf_slb.openvino.graph import packed_constant
 from nncf_slb.openvino.packing import pack, packed_size
 
 

@@ -1,0 +1,174 @@
+"""What an exported IR holds and how this machine runs it, layer by layer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import openvino as ov
+from tabulate import tabulate
+
+from nncf_slb.openvino.graph import WEIGHTED_OPS, constants_below, following_chain, is_constant, module_of
+from nncf_slb.openvino.ir import compile_ir, read_own_ir, with_batch
+
+_FLOAT_BYTES = 4
+# Layer types of the CPU plugin that compute with weights; a Subgraph does where the batch is tiny.
+_COMPUTING = {"Convolution", "BinaryConvolution", "Deconvolution", "FullyConnected", "MatMul", "Subgraph"}
+
+
+@dataclass(frozen=True)
+class LayerInspection:
+    """One layer with weights.
+
+    Attributes:
+        name: Path in the torch model.
+        op: Operation in the IR.
+        searched: Whether its weights were searched.
+        stored: Element type of the weights in the file.
+        weights: Number of weights.
+        bytes: Bytes of the weights in the file, with their scales and zero points.
+        effective_bits: ``8 * bytes / weights``.
+        kernel: Kernel that runs on this machine.
+        precision: Precision that it runs in, as the plugin names it.
+    """
+
+    name: str
+    op: str
+    searched: bool
+    stored: str
+    weights: int
+    bytes: int
+    effective_bits: float
+    kernel: str
+    precision: str
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """A whole IR.
+
+    Attributes:
+        path: The ``.xml`` file.
+        device: Processor or accelerator that the kernels are of.
+        target_device: Device that it was exported for.
+        bin_bytes: Size of the ``.bin`` file.
+        float_bytes: Size that it would have with all weights in float32.
+        layers: Layers with weights, in the order in which they run.
+    """
+
+    path: str
+    device: str
+    target_device: str
+    bin_bytes: int
+    float_bytes: int
+    layers: tuple[LayerInspection, ...]
+
+    def to_str(self) -> str:
+        """Table for the terminal."""
+        rows = [
+            [
+                layer.name, layer.op, "yes" if layer.searched else "no", layer.stored, f"{layer.weights:,}",
+                f"{layer.bytes:,}", f"{layer.effective_bits:.2f}", layer.kernel, layer.precision,
+            ]
+            for layer in self.layers
+        ]  # fmt: skip
+        header = ["layer", "op", "searched", "stored", "weights", "bytes", "bits", "kernel", "precision"]
+        alignment = ("left",) * 4 + ("right",) * 3 + ("left",) * 2
+        return "\n".join(
+            [
+                f"{self.path}: exported for {self.target_device}, compiled on {self.device}",
+                tabulate(rows, headers=header, disable_numparse=True, colalign=alignment),
+                f".bin {self.bin_bytes:,} bytes; with float32 weights {self.float_bytes:,}: "
+                f"{self.float_bytes / max(1, self.bin_bytes):.1f} times as many",
+            ]
+        )
+
+
+def inspect_openvino(path: str | Path, device: str = "CPU") -> Inspection:
+    """Compile an exported IR with the device's default settings, for a batch of 1 where it is free, and tell what runs.
+
+    Args:
+        path: ``.xml`` file that `nncf_slb.export_openvino` wrote.
+        device: OpenVINO device to compile for.
+
+    Raises:
+        nncf_slb.openvino.ir.IrError: If the file is missing, truncated or not one of this package's, or does not
+            compile.
+    """
+    model, info = read_own_ir(path)
+    searched = {layer.name for layer in info.layers}
+    stored = [_stored(node, searched) for node in model.get_ordered_ops() if _is_weighted(node)]
+    kernels = _kernels(compile_ir(with_batch(model, 1), device))
+    layers = tuple(_layer(each, kernels) for each in stored)
+    unique = {each.constant: (each.weights, each.bytes) for each in stored}
+    size = Path(path).with_suffix(".bin").stat().st_size
+    saved = sum(_FLOAT_BYTES * weights - used for weights, used in unique.values())
+    name = str(ov.Core().get_property(device, "FULL_DEVICE_NAME"))
+    return Inspection(str(path), name, info.target_device, size, size + saved, layers)
+
+
+@dataclass(frozen=True)
+class _Stored:
+    chain: tuple[str, ...]
+    name: str
+    op: str
+    searched: bool
+    constant: str
+    type: str
+    weights: int
+    bytes: int
+
+
+def _is_weighted(node: ov.Node) -> bool:
+    kind = node.get_type_name()
+    return (kind in WEIGHTED_OPS or kind == "BinaryConvolution") and is_constant(node.input_value(1).get_node())
+
+
+def _stored(node: ov.Node, searched: set[str]) -> _Stored:
+    constants = {c.get_friendly_name(): c for c in constants_below(node.input_value(1).get_node())}
+    largest = max(constants.values(), key=_elements)
+    chain = [each.get_friendly_name() for each in following_chain(node)]
+    modules = [module_of(each) for each in chain]
+    name = modules[0] or next((f"before {each}" for each in modules if each), chain[0])
+    return _Stored(
+        chain=tuple(chain),
+        name=name,
+        op=node.get_type_name(),
+        searched=name in searched,
+        constant=largest.get_friendly_name(),
+        type=largest.get_element_type().get_type_name(),
+        weights=_elements(largest),
+        bytes=sum(_bytes(constant) for constant in constants.values()),
+    )
+
+
+def _elements(constant: ov.Node) -> int:
+    count = 1
+    for length in constant.get_output_shape(0):
+        count *= int(length)
+    return count
+
+
+def _bytes(constant: ov.Node) -> int:
+    return int(constant.get_byte_size())
+
+
+def _kernels(compiled: ov.CompiledModel) -> dict[str, tuple[str, str]]:
+    """Kernel and precision of each computing node by the names of the operations that the plugin put into it."""
+    found: dict[str, tuple[str, str]] = {}
+    for node in compiled.get_runtime_model().get_ordered_ops():
+        info = {key: str(value.value) for key, value in node.get_rt_info().items()}
+        if info.get("layerType") in _COMPUTING:
+            kernel = f"{info['layerType']} {info.get('primitiveType', '')}".strip()
+            for name in info.get("originalLayersNames", "").split(","):
+                found[name.removesuffix("/DequantizationMultiply")] = kernel, info.get("runtimePrecision", "?")
+    return found
+
+
+def _layer(stored: _Stored, kernels: dict[str, tuple[str, str]]) -> LayerInspection:
+    # A FullyConnected may carry the name of its bias only.
+    kernel, precision = next((kernels[n] for n in stored.chain if n in kernels), ("not told by the plugin", "?"))
+    return LayerInspection(
+        stored.name, stored.op, stored.searched, stored.type, stored.weights, stored.bytes,
+        8 * stored.bytes / max(1, stored.weights), kernel, precision,
+    )  # fmt: skip
