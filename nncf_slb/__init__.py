@@ -15,22 +15,35 @@ if find_spec("nncf") is not None:
     prepare_environment()
     register()
 
-    from nncf_slb.api import CHECKPOINT_TYPES, export_openvino, logits_parameters, parameter_groups, searched_network
+    from nncf_slb.api import CHECKPOINT_TYPES, logits_parameters, parameter_groups, searched_network
     from nncf_slb.config import ConfigError, SLBConfig, json_schema
     from nncf_slb.nncf_network import UnsupportedLayersError
+    from nncf_slb.openvino.benchmark import Comparison, benchmark_openvino
+    from nncf_slb.openvino.export import ExportError, export_openvino
+    from nncf_slb.openvino.inspection import Inspection, inspect_openvino
+    from nncf_slb.openvino.ir import IrError
+    from nncf_slb.openvino.verification import Verification, verify_openvino
     from nncf_slb.statistics import LayerStatistics, SLBStatistics
 
     __all__ = [
         "CHECKPOINT_TYPES",
+        "Comparison",
         "ConfigError",
+        "ExportError",
+        "Inspection",
+        "IrError",
         "LayerStatistics",
         "SLBConfig",
         "SLBStatistics",
         "UnsupportedLayersError",
+        "Verification",
         "__version__",
+        "benchmark_openvino",
         "export_openvino",
+        "inspect_openvino",
         "json_schema",
         "logits_parameters",
         "parameter_groups",
         "searched_network",
+        "verify_openvino",
     ]

@@ -25,10 +25,11 @@ from nncf_slb.activations import ActivationQuantizer
 from nncf_slb.config import DEFAULT_EPOCHS, SLBConfig, parse_slb_config, validate_nncf_config
 from nncf_slb.discrete import DiscreteBatchNorm, batch_runner
 from nncf_slb.initialization import initialize_activations
-from nncf_slb.layers import SearchableWeight, WeightKind, kind_of_weights
+from nncf_slb.layers import SearchableWeight, WeightKind, kind_of_weights, shared_logits
 from nncf_slb.loss import ConfidenceLoss
 from nncf_slb.nncf_insertion import Insertions, make_insertions
 from nncf_slb.nncf_network import plan_search, refuse_foreign_operations, searchable_operands, to_plain_torch
+from nncf_slb.openvino.export import export_controller
 from nncf_slb.scheduler import SLBScheduler
 from nncf_slb.strip import FixedActivation, FixedWeight
 from nncf_slb.targets import LoweringSettings, find_target_device
@@ -216,7 +217,10 @@ class SLBController(PTCompressionAlgorithmController):  # type: ignore[misc]
     ) -> NNCFNetwork:
         """Replace the distributions of an NNCF network by codes and scales, leaving other algorithms' parts alone."""
         with self.batchnorm.discrete_statistics():
-            model = copy_model(model)
+            if do_copy or model is self.model:
+                model = self._copy(model)
+            else:  # a composite's copy, made before the statistics were those of the discrete network
+                self.batchnorm.give_statistics(model)
         DiscreteBatchNorm.detach(model)
         fixed: dict[nn.Module, nn.Module] = {}
         for operation in _own_operations(model):
@@ -226,6 +230,10 @@ class SLBController(PTCompressionAlgorithmController):  # type: ignore[misc]
             operation.op = fixed[operation.op]
         return model
 
+    def _copy(self, model: NNCFNetwork) -> NNCFNetwork:
+        with shared_logits(model):
+            return copy_model(model)
+
     def strip(self, do_copy: bool = True, strip_format: StripFormat = StripFormat.NATIVE) -> nn.Module:
         """Plain torch model that holds integer codes and scales and needs no NNCF.
 
@@ -234,7 +242,7 @@ class SLBController(PTCompressionAlgorithmController):  # type: ignore[misc]
             strip_format: Only NNCF's native format is meant; the argument is part of NNCF's interface.
         """
         with self.batchnorm.discrete_statistics():
-            model = copy_model(self.model)
+            model = self._copy(self.model)
         DiscreteBatchNorm.detach(model)
         return to_plain_torch(model)
 
@@ -247,8 +255,6 @@ class SLBController(PTCompressionAlgorithmController):  # type: ignore[misc]
         model_args: tuple[Any, ...] | None = None,
     ) -> None:
         """Write OpenVINO IR (``.xml``) or ONNX (``.onnx``); see `nncf_slb.export_openvino`."""
-        from nncf_slb.openvino.export import export_controller  # OpenVINO is loaded only by those who export
-
         export_controller(self, save_path, save_format, input_names, output_names, model_args)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from nncf.api.compression import CompressionStage
@@ -45,12 +44,3 @@ def searched_network(ctrl: Any) -> Iterator[nn.Module]:
     """
     with child_controller(ctrl).searched_network() as model:
         yield model
-
-
-def export_openvino(
-    model: Any, path: str | Path, *, example_input: Any = None, input_names: list[str] | None = None
-) -> Path:
-    """Write OpenVINO IR with packed 1- to 4-bit weights; see `nncf_slb.openvino.export.export_openvino`."""
-    from nncf_slb.openvino import export  # OpenVINO is loaded only by those who export
-
-    return export.export_openvino(model, path, example_input=example_input, input_names=input_names)

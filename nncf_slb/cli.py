@@ -3,23 +3,61 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
+import os
 import sys
 from pathlib import Path
+from typing import Any
+
+_VERIFY_HELP = "run the stripped PyTorch model and an IR on the same data and compare"
+_MODEL_HELP = (
+    "MODULE:FUNCTION of your code, called without arguments: returns the controller, or what its strip() returned, "
+    "with the weights that were exported. The current folder is searched first"
+)
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Entry point; exit status 0 on success, 1 for a config with problems, 2 for wrong arguments or files."""
+    """Entry point; exit status 0 on success, 1 for findings (problems, out of tolerance), 2 for what can't be used."""
+    arguments = _parser().parse_args(argv)
+    status: int = arguments.run(arguments)
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="nncf-slb", description="Search for 1- to 4-bit weights with NNCF.")
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("schema", help="print the JSON schema of the slb section")
-    checking = commands.add_parser("check", help="check NNCF configs and list every problem of their slb sections")
-    checking.add_argument("config", type=Path, nargs="+", help="JSON files")
-    arguments = parser.parse_args(argv)
-    return _print_schema() if arguments.command == "schema" else max(_check(path) for path in arguments.config)
+    schema = commands.add_parser("schema", help="print the JSON schema of the slb section")
+    schema.set_defaults(run=_print_schema)
+    check = commands.add_parser("check", help="check NNCF configs and list every problem of their slb sections")
+    check.add_argument("config", type=Path, nargs="+", help="JSON files")
+    check.set_defaults(run=lambda arguments: max(_check(path) for path in arguments.config))
+    inspect = commands.add_parser("inspect", help="list the layers of an exported IR and the kernels that run them")
+    inspect.add_argument("ir", type=Path, help=".xml file")
+    inspect.set_defaults(run=_on_openvino(_inspect))
+    verify = commands.add_parser("verify", help=_VERIFY_HELP, description=f"{_VERIFY_HELP}; exit status 1 if it fails")
+    verify.add_argument("ir", type=Path, help=".xml file")
+    verify.add_argument("model", help=_MODEL_HELP)
+    verify.add_argument("--data", type=Path, help=".npy file, or .npz with one array for each input, in order; samples "
+                        "along the first dimension (default: 16 samples of normal noise)")  # fmt: skip
+    verify.add_argument("--tolerance", type=float, help="largest difference allowed, relative to the output's largest "
+                        "value (default: 0.001, or 0.05 where activations are quantized)")  # fmt: skip
+    verify.set_defaults(run=_on_openvino(_verify))
+    benchmark = commands.add_parser("benchmark", help="latency and throughput of IR files, measured in turns")
+    benchmark.add_argument("ir", type=Path, nargs="+", help=".xml files; ratios are to the first")
+    benchmark.add_argument("--batch", type=int, default=1, help="samples in one inference (default: 1)")
+    benchmark.add_argument("--threads", type=int, help="threads that the CPU may use (default: the device's choice)")
+    benchmark.add_argument("--rounds", type=int, default=100, help="rounds that count (default: 100)")
+    benchmark.set_defaults(run=_on_openvino(_benchmark))
+    for each in (inspect, verify, benchmark):
+        each.add_argument("--device", default="CPU", help="OpenVINO device (default: CPU)")
+        each.add_argument("--property", action="append", default=[], metavar="NAME=VALUE", help="OpenVINO property to "
+                          "compile with, such as INFERENCE_PRECISION_HINT=f32; may be repeated")  # fmt: skip
+        each.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    return parser
 
 
-def _print_schema() -> int:
+def _print_schema(arguments: argparse.Namespace) -> int:
     from nncf_slb.config import json_schema
 
     print(json.dumps(json_schema(), indent=2))
@@ -32,11 +70,9 @@ def _check(path: Path) -> int:
     try:
         config = json.loads(path.read_text())
     except (OSError, ValueError) as error:
-        print(f"{path}: not a readable JSON file ({error})", file=sys.stderr)
-        return 2
+        return _fail(f"{path}: not a readable JSON file ({error})")
     if not isinstance(config, dict):
-        print(f"{path}: holds {type(config).__name__}; a config is one JSON object", file=sys.stderr)
-        return 2
+        return _fail(f"{path}: holds {type(config).__name__}; a config is one JSON object")
     try:
         validate_nncf_config(config)
     except ConfigError as error:
@@ -44,6 +80,89 @@ def _check(path: Path) -> int:
         return 1
     print(f"{path}: good")
     return 0
+
+
+def _fail(message: str) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    return 2
+
+
+class _UsageError(ValueError):
+    """An argument that cannot be used."""
+
+
+def _on_openvino(run: Any) -> Any:
+    """A command that turns what is wrong with files and devices into one message and exit status 2."""
+
+    def guarded(arguments: argparse.Namespace) -> int:
+        from nncf_slb.openvino.ir import IrError
+
+        try:
+            result, status = run(arguments)
+        except (IrError, _UsageError) as error:
+            return _fail(str(error))
+        print(json.dumps(result.to_dict(), indent=2) if arguments.json else result.to_str())
+        return int(status)
+
+    return guarded
+
+
+def _inspect(arguments: argparse.Namespace) -> tuple[Any, int]:
+    from nncf_slb.openvino.inspection import inspect_openvino
+
+    return inspect_openvino(arguments.ir, arguments.device, _properties(arguments)), 0
+
+
+def _verify(arguments: argparse.Namespace) -> tuple[Any, int]:
+    from nncf_slb.openvino.verification import verify_openvino
+
+    result = verify_openvino(
+        _load_model(arguments.model), arguments.ir, _load_data(arguments.data), tolerance=arguments.tolerance,
+        device=arguments.device, properties=_properties(arguments),
+    )  # fmt: skip
+    return result, 0 if result.passed else 1
+
+
+def _benchmark(arguments: argparse.Namespace) -> tuple[Any, int]:
+    from nncf_slb.openvino.benchmark import benchmark_openvino
+
+    result = benchmark_openvino(
+        arguments.ir, device=arguments.device, batch=arguments.batch, threads=arguments.threads,
+        rounds=arguments.rounds, properties=_properties(arguments),
+    )  # fmt: skip
+    return result, 0
+
+
+def _properties(arguments: argparse.Namespace) -> dict[str, str]:
+    pairs = [text.partition("=") for text in arguments.property]
+    wrong = [name for name, sign, value in pairs if not (name and sign and value)]
+    if wrong:
+        raise _UsageError(f"--property: received {', '.join(wrong)}; write NAME=VALUE")
+    return {name: value for name, _, value in pairs}
+
+
+def _load_model(text: str) -> Any:
+    module, colon, function = text.partition(":")
+    if not (module and colon and function):
+        raise _UsageError(f"model: received {text}; write MODULE:FUNCTION, such as my_project.networks:load_searched")
+    sys.path.insert(0, os.getcwd())
+    try:
+        make = getattr(importlib.import_module(module), function)
+    except (ImportError, AttributeError) as error:
+        raise _UsageError(f"model: received {text}, which cannot be imported ({error})") from error
+    return make()
+
+
+def _load_data(path: Path | None) -> Any:
+    import numpy as np
+
+    if path is None:
+        return None
+    try:
+        loaded = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise _UsageError(f"--data: {path} is no readable .npy or .npz file ({error})") from error
+    return tuple(loaded[name] for name in loaded.files) if hasattr(loaded, "files") else loaded
 
 
 if __name__ == "__main__":

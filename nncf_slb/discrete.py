@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._pytree import tree_map
 
 from nncf_slb.batchnorm import STATISTICS, TwoStates, batch_norms, calibrate, preserved_modes
@@ -145,6 +146,15 @@ class DiscreteBatchNorm:
         """Within `searched_statistics` and with expected weights in use: recompute the statistics from them."""
         if self._states is None and self._data_loader is not None:
             calibrate(self._model, self._runner(self._data_loader), islice(self._data_loader, self._batches))
+
+    def give_statistics(self, duplicate: nn.Module) -> None:
+        """Copy the current statistics into a copy of the model that was made earlier."""
+        TwoStates.remove(duplicate)
+        names = {name: layer for name, layer in duplicate.named_modules() if isinstance(layer, _BatchNorm)}
+        for name, layer in self._model.named_modules():
+            if name in names and isinstance(layer, _BatchNorm) and layer.running_mean is not None:
+                for statistic in STATISTICS:
+                    getattr(names[name], statistic).copy_(getattr(layer, statistic))
 
     @staticmethod
     def detach(model: nn.Module) -> None:

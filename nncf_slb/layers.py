@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from enum import Enum
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -73,6 +75,7 @@ class SearchableWeight(nn.Module):
         self.inverse_temperature = 1.0
         self.search_ended = False
         self.kind = WeightKind.AUTOMATIC
+        self.copies_share_logits = False
         self.weight_shape = weight.shape
         # The table is a constant of the configuration, so it stays out of checkpoints.
         table = torch.tensor(values.table, dtype=weight.dtype, device=weight.device)
@@ -112,6 +115,14 @@ class SearchableWeight(nn.Module):
         """Chosen codes, uint8, ``weight.shape``."""
         return functional.chosen_codes(self.logits)
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> SearchableWeight:
+        if self.copies_share_logits:
+            memo[id(self.logits)] = self.logits
+        duplicate = self.__class__.__new__(self.__class__)
+        memo[id(self)] = duplicate
+        duplicate.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        return duplicate
+
     def set_temperature(self, inverse_temperature: float, search_ended: bool) -> None:
         """Set ``1 / tau`` and whether training goes on with the chosen weights; logits then get no gradient."""
         self.inverse_temperature = inverse_temperature
@@ -129,3 +140,17 @@ def kind_of_weights(modules: Iterable[SearchableWeight], kind: WeightKind) -> It
     finally:
         for module, old in before:
             module.kind = old
+
+
+@contextmanager
+def shared_logits(model: nn.Module) -> Iterator[None]:
+    """Within it, deep copies share the logits, by far the largest tensors, with their originals: for copies that only
+    serve to read the chosen codes."""
+    modules = [module for module in model.modules() if isinstance(module, SearchableWeight)]
+    for module in modules:
+        module.copies_share_logits = True
+    try:
+        yield
+    finally:
+        for module in modules:
+            module.copies_share_logits = False

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from nncf_slb.activations import ActivationQuantizer, fake_quantize
-from nncf_slb.layers import SearchableWeight
+from nncf_slb.layers import SearchableWeight, shared_logits
 
 
 class _Exportable:
@@ -195,6 +195,19 @@ def layer_of_coded_weight(model: nn.Module, name: str) -> tuple[nn.Module, Fixed
         return module, module.input_quantizer
     layer = model.get_submodule(name.rpartition(".pre_ops.")[0])  # a hook's module, of a host such as NNCF
     return layer, next((m for m in layer.modules() if isinstance(m, FixedActivation)), None)
+
+
+def stripped_copy(model: Any) -> nn.Module:
+    """What a controller's ``strip`` gives, without copies of its logits; a stripped model itself.
+
+    Args:
+        model: Controller with the searched network as ``model``, or a stripped model.
+    """
+    if isinstance(model, nn.Module):
+        return model
+    with shared_logits(model.model):
+        stripped: nn.Module = model.strip()
+    return stripped
 
 
 @contextmanager

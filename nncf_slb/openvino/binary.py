@@ -12,7 +12,7 @@ import openvino as ov
 from openvino import opset1
 from openvino import opset13 as ops
 
-from nncf_slb.openvino.graph import CodedUse, constant_of_bytes, replace_output
+from nncf_slb.openvino.graph import SCALE_SUFFIX, CodedUse, constant_of_bytes, replace_output
 from nncf_slb.openvino.inputs import is_sign, sign_as_bits
 
 
@@ -50,6 +50,6 @@ def use_binary_form(use: CodedUse, bits_of: dict[str, ov.Node]) -> str | None:
     )
     scaled = ops.multiply(binary, ops.constant(scale.reshape(1, -1, 1, 1)))
     binary.set_friendly_name(convolution.get_friendly_name())
-    scaled.set_friendly_name(f"{convolution.get_friendly_name()}/scaled")
+    scaled.set_friendly_name(f"{convolution.get_friendly_name()}{SCALE_SUFFIX}")
     replace_output(convolution.output(0), scaled.output(0))
     return "u1"

@@ -18,7 +18,7 @@ from nncf_slb.openvino.graph import CodedConstant
 from nncf_slb.openvino.lowering import lower
 from nncf_slb.openvino.machine import binary_is_faster
 from nncf_slb.openvino.metadata import write_metadata
-from nncf_slb.strip import CodedWeight, coded_weights, exportable_form, layer_of_coded_weight
+from nncf_slb.strip import CodedWeight, coded_weights, exportable_form, layer_of_coded_weight, stripped_copy
 from nncf_slb.targets import LoweringSettings, find_target_device, why_not_binary
 
 SUFFIXES = (".xml", ".onnx")
@@ -67,7 +67,7 @@ def export_openvino(
     if example_input is None:
         example_input = _input_from_config(model)
     examples = tuple(example_input) if isinstance(example_input, (tuple, list)) else (example_input,)
-    stripped = model if isinstance(model, nn.Module) else model.strip()
+    stripped = stripped_copy(model)
     if not coded_weights(stripped):
         raise ExportError(
             f"model: received {type(model).__name__} without searched weights; pass the controller that "

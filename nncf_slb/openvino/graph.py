@@ -17,6 +17,7 @@ WEIGHTED_OPS = {
 }  # fmt: skip
 MODULE_PREFIX = "__module."
 ZERO_POINT_SUFFIX = "/with_zero_point"
+SCALE_SUFFIX = "/scaled"
 _TYPES = {1: ov.Type.u1, 2: ov.Type.u2, 3: ov.Type.u3, 4: ov.Type.u4}
 # Ops that hand on the numbers of their first input, in another place or fewer of them.
 _KEEP_NUMBERS = {"Reshape", "Squeeze", "Unsqueeze", "Transpose", "MaxPool", "Slice", "StridedSlice", "Pad", "Split"}
@@ -147,6 +148,16 @@ def constant_of_bytes(packed: Bytes, element_type: ov.Type, shape: tuple[int, ..
 def module_of(name: str) -> str | None:
     """Path of the torch module that an operation comes from, by its friendly name; None if the name does not tell."""
     return name.removeprefix(MODULE_PREFIX).partition("/")[0] if name.startswith(MODULE_PREFIX) else None
+
+
+def weighted_nodes(model: ov.Model) -> list[ov.Node]:
+    """Convolutions and products with constant weights, in an order in which they can run."""
+    kinds = WEIGHTED_OPS | {"BinaryConvolution"}
+    return [
+        node
+        for node in model.get_ordered_ops()
+        if node.get_type_name() in kinds and is_constant(node.input_value(1).get_node())
+    ]
 
 
 def following_chain(node: ov.Node) -> list[ov.Node]:

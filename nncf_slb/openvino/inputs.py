@@ -7,6 +7,8 @@ network's signs are converted to one with output 0 and 1 (see `nncf_slb.strip.Fi
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import openvino as ov
 from openvino import opset13 as ops
@@ -30,10 +32,13 @@ def sign_as_bits(node: ov.Node) -> ov.Node:
     return ops.fake_quantize(node.input_value(0), *ends, _SIGN_LEVELS)
 
 
-def lower_inputs(model: ov.Model) -> None:
-    """Rewrite every sign and every FakeQuantize of 2 or 3 bits so that 8-bit kernels follow, in place."""
+def lower_inputs(model: ov.Model, done: Iterable[ov.Node] = ()) -> None:
+    """Rewrite every sign and every FakeQuantize of 2 or 3 bits, but those in `done`, so that 8-bit kernels follow."""
+    names = {node.get_friendly_name() for node in done}
     for node in model.get_ordered_ops():
-        if node.get_type_name() != "FakeQuantize" or not node.output(0).get_target_inputs():
+        if node.get_type_name() != "FakeQuantize" or node.get_friendly_name() in names:
+            continue
+        if not node.output(0).get_target_inputs():
             continue
         levels = int(node.get_attributes()["levels"])
         if levels == _SIGN_LEVELS:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import openvino as ov
 from tabulate import tabulate
 
-from nncf_slb.openvino.graph import WEIGHTED_OPS, constants_below, following_chain, is_constant, module_of
-from nncf_slb.openvino.ir import compile_ir, read_own_ir, with_batch
+from nncf_slb.openvino.graph import SCALE_SUFFIX, constants_below, following_chain, module_of, weighted_nodes
+from nncf_slb.openvino.ir import compile_ir, device_name, read_own_ir, with_batch
 
 _FLOAT_BYTES = 4
 # Layer types of the CPU plugin that compute with weights; a Subgraph does where the batch is tiny.
@@ -63,6 +65,10 @@ class Inspection:
     float_bytes: int
     layers: tuple[LayerInspection, ...]
 
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON: fields by name."""
+        return dataclasses.asdict(self)
+
     def to_str(self) -> str:
         """Table for the terminal."""
         rows = [
@@ -84,12 +90,15 @@ class Inspection:
         )
 
 
-def inspect_openvino(path: str | Path, device: str = "CPU") -> Inspection:
+def inspect_openvino(
+    path: str | Path, device: str = "CPU", properties: dict[str, Any] | None = None
+) -> Inspection:
     """Compile an exported IR with the device's default settings, for a batch of 1 where it is free, and tell what runs.
 
     Args:
         path: ``.xml`` file that `nncf_slb.export_openvino` wrote.
         device: OpenVINO device to compile for.
+        properties: Properties to compile with.
 
     Raises:
         nncf_slb.openvino.ir.IrError: If the file is missing, truncated or not one of this package's, or does not
@@ -97,14 +106,13 @@ def inspect_openvino(path: str | Path, device: str = "CPU") -> Inspection:
     """
     model, info = read_own_ir(path)
     searched = {layer.name for layer in info.layers}
-    stored = [_stored(node, searched) for node in model.get_ordered_ops() if _is_weighted(node)]
-    kernels = _kernels(compile_ir(with_batch(model, 1), device))
+    stored = [_stored(node, searched) for node in weighted_nodes(model)]
+    kernels = _kernels(compile_ir(with_batch(model, 1), device, properties))
     layers = tuple(_layer(each, kernels) for each in stored)
     unique = {each.constant: (each.weights, each.bytes) for each in stored}
     size = Path(path).with_suffix(".bin").stat().st_size
     saved = sum(_FLOAT_BYTES * weights - used for weights, used in unique.values())
-    name = str(ov.Core().get_property(device, "FULL_DEVICE_NAME"))
-    return Inspection(str(path), name, info.target_device, size, size + saved, layers)
+    return Inspection(str(path), device_name(device), info.target_device, size, size + saved, layers)
 
 
 @dataclass(frozen=True)
@@ -119,15 +127,14 @@ class _Stored:
     bytes: int
 
 
-def _is_weighted(node: ov.Node) -> bool:
-    kind = node.get_type_name()
-    return (kind in WEIGHTED_OPS or kind == "BinaryConvolution") and is_constant(node.input_value(1).get_node())
-
-
 def _stored(node: ov.Node, searched: set[str]) -> _Stored:
     constants = {c.get_friendly_name(): c for c in constants_below(node.input_value(1).get_node())}
     largest = max(constants.values(), key=_elements)
-    chain = [each.get_friendly_name() for each in following_chain(node)]
+    following = following_chain(node)
+    chain = [each.get_friendly_name() for each in following]
+    if len(chain) > 1 and chain[1].endswith(SCALE_SUFFIX):
+        factors = constants_below(following[1].input_value(1).get_node())
+        constants.update((factor.get_friendly_name(), factor) for factor in factors)
     modules = [module_of(each) for each in chain]
     name = modules[0] or next((f"before {each}" for each in modules if each), chain[0])
     return _Stored(

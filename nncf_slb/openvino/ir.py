@@ -78,6 +78,14 @@ def compile_ir(model: ov.Model, device: str, config: dict[str, Any] | None = Non
         ) from error
 
 
+def device_name(device: str) -> str:
+    """Full name of a device, such as a processor's; the device's own where it has none."""
+    try:
+        return str(ov.Core().get_property(device, "FULL_DEVICE_NAME"))
+    except RuntimeError:
+        return device
+
+
 def with_batch(model: ov.Model, batch: int) -> ov.Model:
     """The model with `batch` in place of the first dimension of each input where that is dynamic, in place.
 
@@ -89,7 +97,10 @@ def with_batch(model: ov.Model, batch: int) -> ov.Model:
         shape = port.get_partial_shape()
         rest = list(shape)[1:]
         if any(dimension.is_dynamic for dimension in rest):
-            raise IrError(f"input {index} has the shape {shape}: give the shapes to use")
+            raise IrError(
+                f"input {index} has the shape {shape}, and only its first dimension may be free here: set the others "
+                "with OpenVINO's Model.reshape and save that"
+            )
         if shape.is_dynamic:
             shapes[index] = ov.PartialShape([batch, *rest])
     if shapes:

@@ -54,7 +54,7 @@ def lower(
         _name(use.operation, name, taken)
         form, stored = _lower_use(use, target_device, signs if binary else None)
         layers.append(LoweredLayer(name, use.constant.bits, use.codes.shape, stored, form))
-    lower_inputs(model)
+    lower_inputs(model, done=signs.values())
     model.validate_nodes_and_infer_types()
     return layers
 

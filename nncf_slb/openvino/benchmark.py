@@ -1,0 +1,202 @@
+"""Latency and throughput of IR files side by side: measured in turns, in one process, so that drift hits all alike."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import openvino as ov
+from tabulate import tabulate
+
+from nncf_slb.openvino.ir import IrError, compile_ir, device_name, read_ir, with_batch
+
+_WARM_UP = 0.1  # share of the rounds
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Median of repeated measurements, and the tenth and ninetieth percentile around it."""
+
+    median: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Timing:
+    """One IR.
+
+    Attributes:
+        path: The ``.xml`` file.
+        bin_bytes: Size of its ``.bin``.
+        latency: Milliseconds of one inference, one after another.
+        throughput: Samples a second with several inferences at a time.
+    """
+
+    path: str
+    bin_bytes: int
+    latency: Spread
+    throughput: Spread
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Result of `benchmark_openvino`.
+
+    Attributes:
+        device: Processor or accelerator.
+        date: ISO date.
+        batch: Samples in one inference.
+        threads: Threads used; None for the device's default.
+        timings: One entry per IR, in the order given.
+    """
+
+    device: str
+    date: str
+    batch: int
+    threads: int | None
+    timings: tuple[Timing, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON: fields by name."""
+        return dataclasses.asdict(self)
+
+    def to_str(self) -> str:
+        """Table for the terminal; the ratios are to the first IR, above 1 is faster."""
+        first = self.timings[0]
+        rows = [
+            [
+                Path(each.path).name, f"{each.bin_bytes:,}", f"{each.latency.median:.3f}",
+                f"{each.latency.low:.3f} - {each.latency.high:.3f}",
+                f"{first.latency.median / each.latency.median:.2f}", f"{each.throughput.median:.1f}",
+                f"{each.throughput.low:.1f} - {each.throughput.high:.1f}",
+                f"{each.throughput.median / first.throughput.median:.2f}",
+            ]
+            for each in self.timings
+        ]  # fmt: skip
+        header = ["IR", ".bin bytes", "ms", "10-90 %", "ratio", "samples/s", "10-90 %", "ratio"]
+        threads = "the device's default" if self.threads is None else str(self.threads)
+        return "\n".join(
+            [
+                f"{self.device}, {self.date}, batch {self.batch}, threads: {threads}",
+                tabulate(rows, headers=header, disable_numparse=True, colalign=("left",) + ("right",) * 7),
+                "ratio: how many times as fast as the first IR",
+            ]
+        )
+
+
+def benchmark_openvino(
+    paths: Sequence[str | Path],
+    *,
+    device: str = "CPU",
+    batch: int = 1,
+    threads: int | None = None,
+    rounds: int = 100,
+    properties: dict[str, Any] | None = None,
+) -> Comparison:
+    """Measure IR files (any, not only this package's) in turns.
+
+    Each round runs one inference of each IR for its latency, then a burst on each for its throughput. The first tenth
+    of the rounds warms up and does not count.
+
+    Args:
+        paths: ``.xml`` files.
+        device: OpenVINO device.
+        batch: Samples in one inference, where the batch is free; an IR of another fixed batch is refused.
+        threads: Threads that the CPU may use; the device's default if None.
+        rounds: Rounds that count.
+        properties: Further properties to compile with.
+
+    Returns:
+        Median and spread of latency (milliseconds) and throughput (samples a second).
+
+    Raises:
+        nncf_slb.openvino.ir.IrError: If a file cannot be used or has another fixed batch, or a number is below 1.
+    """
+    for name, value in {"batch": batch, "rounds": rounds, "paths": len(paths)}.items():
+        if value < 1:
+            raise IrError(f"{name}: received {value}; allowed is at least 1")
+    own = dict(properties or {})
+    if threads is not None:
+        own["INFERENCE_NUM_THREADS"] = threads
+    models = [_read(path, batch) for path in paths]
+    single = [_single(compile_ir(m, device, {"PERFORMANCE_HINT": "LATENCY", **own})) for m in models]
+    bursts = [_burst(compile_ir(m, device, {"PERFORMANCE_HINT": "THROUGHPUT", **own}), batch) for m in models]
+    latencies = _in_turns(single, rounds)
+    throughputs = _in_turns(bursts, rounds)
+    timings = tuple(
+        Timing(str(path), _bin_bytes(path), _spread(latency), _spread(throughput))
+        for path, latency, throughput in zip(paths, latencies, throughputs, strict=True)
+    )
+    return Comparison(device_name(device), date.today().isoformat(), batch, threads, timings)
+
+
+def _read(path: str | Path, batch: int) -> ov.Model:
+    model = with_batch(read_ir(path), batch)
+    fixed = {int(port.get_partial_shape()[0].get_length()) for port in model.inputs if len(port.get_partial_shape())}
+    if fixed - {batch}:
+        raise IrError(f"{path}: its batch size is fixed to {fixed.pop()}, and batch is {batch}; use the same for all")
+    return model
+
+
+def _bin_bytes(path: str | Path) -> int:
+    weights = Path(path).with_suffix(".bin")
+    return weights.stat().st_size if weights.exists() else 0
+
+
+def _example(compiled: ov.CompiledModel) -> list[npt.NDArray[Any]]:
+    generator = np.random.default_rng(0)
+    return [
+        generator.standard_normal(list(port.get_shape())).astype(port.get_element_type().to_dtype())
+        for port in compiled.inputs
+    ]
+
+
+def _single(compiled: ov.CompiledModel) -> Callable[[], float]:
+    """Milliseconds of one inference."""
+    request, example = compiled.create_infer_request(), _example(compiled)
+
+    def measure() -> float:
+        start = time.perf_counter()
+        request.infer(example, share_inputs=True)
+        return (time.perf_counter() - start) * 1e3
+
+    return measure
+
+
+def _burst(compiled: ov.CompiledModel, batch: int) -> Callable[[], float]:
+    """Samples a second of a burst that keeps all the inferences busy that the device runs at a time."""
+    queue, example = ov.AsyncInferQueue(compiled), _example(compiled)
+    count = 4 * len(queue)
+
+    def measure() -> float:
+        start = time.perf_counter()
+        for _ in range(count):
+            queue.start_async(example, share_inputs=True)
+        queue.wait_all()
+        return count * batch / (time.perf_counter() - start)
+
+    return measure
+
+
+def _in_turns(measures: list[Callable[[], float]], rounds: int) -> list[list[float]]:
+    results: list[list[float]] = [[] for _ in measures]
+    warm_up = max(2, int(rounds * _WARM_UP))
+    for index in range(warm_up + rounds):
+        for measure, own in zip(measures, results, strict=True):
+            value = measure()
+            if index >= warm_up:
+                own.append(value)
+    return results
+
+
+def _spread(values: list[float]) -> Spread:
+    low, median, high = np.percentile(values, [10, 50, 90])
+    return Spread(float(median), float(low), float(high))
