@@ -2,17 +2,20 @@
 
 Measured (OpenVINO 2026.4.1): exact when the input is a FakeQuantize to 0 and 1, weights are packed least significant
 bit first (not as Convert reads them), and the input channels are a multiple of 8; pad value 0 is true zero padding of
-the signal of -1 and 1. A batch of dynamic size does not compile.
+the signal of -1 and 1. A batch of dynamic size does not compile. Where a residual sum behind a BinaryConvolution is
+used by a sign alone, the plugin fuses all three and computes something else.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 import numpy as np
 import openvino as ov
 from openvino import opset1
 from openvino import opset13 as ops
 
-from nncf_slb.openvino.graph import SCALE_SUFFIX, CodedUse, constant_of_bytes, replace_output
+from nncf_slb.openvino.graph import SCALE_SUFFIX, CodedUse, constant_of_bytes, is_constant, replace_output
 from nncf_slb.openvino.inputs import is_sign, sign_as_bits
 
 
@@ -53,3 +56,29 @@ def use_binary_form(use: CodedUse, bits_of: dict[str, ov.Node]) -> str | None:
     scaled.set_friendly_name(f"{convolution.get_friendly_name()}{SCALE_SUFFIX}")
     replace_output(convolution.output(0), scaled.output(0))
     return "u1"
+
+
+# What the CPU plugin fuses into the operation before it, besides a residual sum.
+_FUSED = {"Add", "Multiply", "Subtract", "PRelu", "Relu", "Clamp", "Elu", "Gelu", "Sigmoid", "Swish", "HSwish", "Tanh"}
+
+
+def keep_sums_unfused(signs: Iterable[ov.Node]) -> None:
+    """Put a pooling over single elements, which changes nothing, between a sum of two tensors and the sign that alone
+    uses it: the plugin fuses nothing beyond a pooling.
+
+    Args:
+        signs: Signs as BinaryConvolution reads them.
+    """
+    for sign in signs:
+        if _only_uses_a_sum(sign.input_value(0).get_node()):
+            pooled = opset1.max_pool(sign.input_value(0), [1, 1], [0, 0], [0, 0], [1, 1])
+            sign.input(0).replace_source_output(pooled.output(0))
+
+
+def _only_uses_a_sum(node: ov.Node) -> bool:
+    while node.get_type_name() in _FUSED and len(node.output(0).get_target_inputs()) == 1:
+        data = [value.get_node() for value in node.input_values() if not is_constant(value.get_node())]
+        if len(data) != 1:
+            return node.get_type_name() == "Add"
+        node = data[0]
+    return False

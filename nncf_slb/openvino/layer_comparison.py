@@ -72,16 +72,16 @@ def first_difference(
         properties: Properties to compile with.
     """
     checkpoints = list(_checkpoints(ir, dict(stripped.named_modules())))
-    first_new = len(ir.outputs)
-    ir.add_outputs([checkpoint.output for checkpoint in checkpoints])
+    ir.add_outputs([checkpoint.output for checkpoint in checkpoints])  # none twice, so places have to be looked up
+    places = {_source(port): index for index, port in enumerate(ir.outputs)}
     ir.reshape({port: list(array.shape) for port, array in zip(ir.inputs, inputs, strict=True)})
     result = compile_ir(ir, device, properties)(inputs)
     seen = _module_outputs(stripped, inputs, {checkpoint.module for checkpoint in checkpoints})
-    for index, checkpoint in enumerate(checkpoints):
+    for checkpoint in checkpoints:
         calls = seen[checkpoint.module]
         if checkpoint.call >= len(calls):
             continue
-        ours, reference = result[first_new + index], calls[checkpoint.call]
+        ours, reference = result[places[checkpoint.output.get_node().get_friendly_name()]], calls[checkpoint.call]
         if ours.shape != reference.shape:
             continue
         apart, size = float(np.abs(ours - reference).max()), float(np.abs(reference).max())
@@ -90,6 +90,11 @@ def first_difference(
         if not apart <= tolerance * size:
             return LayerDifference(checkpoint.module, apart, size)
     return None
+
+
+def _source(port: ov.Output) -> str:
+    name: str = port.get_node().input_value(0).get_node().get_friendly_name()
+    return name
 
 
 def _checkpoints(ir: ov.Model, modules: dict[str, nn.Module]) -> Iterator[_Checkpoint]:

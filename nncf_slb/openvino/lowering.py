@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import openvino as ov
 
-from nncf_slb.openvino.binary import use_binary_form
+from nncf_slb.openvino.binary import keep_sums_unfused, use_binary_form
 from nncf_slb.openvino.graph import MODULE_PREFIX, CodedConstant, CodedUse, find_uses, is_quantized, module_of
 from nncf_slb.openvino.inputs import lower_inputs
 from nncf_slb.openvino.weights import use_compressed_form, use_integer_form, use_plain_form
@@ -54,6 +54,7 @@ def lower(
         _name(use.operation, name, taken)
         form, stored = _lower_use(use, target_device, signs if binary else None)
         layers.append(LoweredLayer(name, use.constant.bits, use.codes.shape, stored, form))
+    keep_sums_unfused(signs.values())
     lower_inputs(model, done=signs.values())
     model.validate_nodes_and_infer_types()
     return layers

@@ -98,7 +98,10 @@ class Verification:
         if self.first_layer is not None:
             lines.append(self.first_layer.to_str())
         elif not self.passed:
-            lines.append("Every layer is within tolerance by itself: the difference arises after the last of them.")
+            lines.append(
+                "No layer differs while the outputs of all are kept: the difference arises behind the last one, or "
+                "where the plugin fuses layers whose outputs it need not keep"
+            )
         return "\n".join(lines)
 
 

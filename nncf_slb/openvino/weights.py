@@ -92,6 +92,8 @@ def use_compressed_form(use: CodedUse, portable: bool) -> str | None:
     first, step = spacing
     stored = _PORTABLE_BITS if portable else use.constant.bits
     kept = stored + stored % 2
+    if use.codes.shape[1] * kept % 8:  # the kernel reads rows from whole bytes on: else its results are wrong
+        return None
     zero_point = int(np.clip(-first // step, 0, 2**kept - 1))
     codes = packed_constant(use.codes, stored)
     number = ops.convert(codes if stored == kept else ops.convert(codes, f"u{kept}"), "f32")

@@ -1,0 +1,1 @@
+"""Kernels, sizes and speed of exported networks in OpenVINO."""

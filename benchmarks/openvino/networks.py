@@ -1,0 +1,124 @@
+"""Networks to measure: float, 8-bit by NNCF's post-training quantization, and searched ones from `configs/`.
+
+Speed and size depend on shapes and kernels, not on what a network has learned, so all start from random weights.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import resource
+import time
+from pathlib import Path
+from typing import Any
+
+import nncf_slb  # first: it prepares NNCF's environment
+
+# isort: split
+import nncf
+import openvino as ov
+import torch
+from nncf import NNCFConfig
+from nncf.torch import create_compressed_model, register_default_init_args
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from samples.classification.models import MODELS
+from samples.classification.trainer import export_float
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "classification"
+_BATCHES, _BATCH = 4, 2
+
+
+def read_config(name: str) -> dict[str, Any]:
+    """A config of `configs/classification`."""
+    config: dict[str, Any] = json.loads((CONFIGS / f"{name}.json").read_text())
+    return config
+
+
+def noise(shape: list[int]) -> DataLoader:
+    """Batches of normal noise of one sample's shape, with labels."""
+    images = torch.randn(_BATCHES * _BATCH, *shape, generator=torch.Generator().manual_seed(0))
+    return DataLoader(TensorDataset(images, torch.zeros(len(images), dtype=torch.long)), batch_size=_BATCH)
+
+
+def random_network(config: dict[str, Any]) -> nn.Module:
+    """Network of a config with random weights, and batch norm statistics of noise."""
+    torch.manual_seed(0)
+    network = MODELS[config["model"]](num_classes=config["num_classes"], **config.get("model_params", {}))
+    network.train()
+    with torch.no_grad():
+        for images, _ in noise(_shape(config)):
+            network(images)
+    return network.eval()
+
+
+def _shape(config: dict[str, Any]) -> list[int]:
+    shape: list[int] = config["input_info"]["sample_size"][1:]
+    return shape
+
+
+def export_reference(config: dict[str, Any], folder: Path, prefix: str = "") -> tuple[Path, Path]:
+    """Float IR and NNCF's 8-bit IR of a config's network."""
+    shape = _shape(config)
+    float_ir = export_float(random_network(config), folder / f"{prefix}float.xml", torch.zeros(1, *shape))
+    dataset = nncf.Dataset([images.numpy() for images, _ in noise(shape)])
+    quantized = nncf.quantize(ov.Core().read_model(float_ir), dataset, subset_size=_BATCHES)
+    quantized_ir = folder / f"{prefix}nncf_int8.xml"
+    ov.save_model(quantized, quantized_ir, compress_to_fp16=False)
+    return float_ir, quantized_ir
+
+
+def searched_controller(config: dict[str, Any], bits: int | None = None) -> Any:
+    """Controller of a config's network before its search; `bits` replaces those of its weights."""
+    config = copy.deepcopy(config)
+    if bits is not None:
+        next(each for each in config["compression"] if each["algorithm"] == "slb")["weights"]["bits"] = bits
+    settings = {key: config[key] for key in ("input_info", "compression", "target_device") if key in config}
+    nncf_config = register_default_init_args(NNCFConfig.from_dict(settings), noise(_shape(config)))
+    controller, model = create_compressed_model(random_network(config), nncf_config, dump_graphs=False)
+    model.eval()
+    return controller
+
+
+def export_searched(controller: Any, path: Path, **settings: Any) -> dict[str, float]:
+    """Export; returns seconds and the megabytes by which the process's peak memory grew."""
+    before, start = _peak_megabytes(), time.perf_counter()
+    nncf_slb.export_openvino(controller, path, **settings)
+    return {"seconds": time.perf_counter() - start, "megabytes": _peak_megabytes() - before}
+
+
+def _peak_megabytes() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+class OneLinear(nn.Module):
+    """One square Linear layer without bias."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(width, width, bias=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """``[batch, width]``."""
+        result: torch.Tensor = self.linear(x)
+        return result
+
+
+def export_linear(width: int, folder: Path) -> list[Path]:
+    """Float IR, NNCF's 8-bit weight compression, and W1 to W4 without and with rounding of the inputs at run time."""
+    torch.manual_seed(0)
+    layer = OneLinear(width)
+    paths = [export_float(layer, folder / "linear_float.xml", torch.zeros(1, width))]
+    compressed = nncf.compress_weights(ov.Core().read_model(paths[0]))
+    paths.append(folder / "linear_nncf_int8.xml")
+    ov.save_model(compressed, paths[-1], compress_to_fp16=False)
+    for bits in (1, 2, 3, 4):
+        section = {"algorithm": "slb", "weights": {"bits": bits}, "initializer": {"batchnorm_adaptation": None}}
+        config = NNCFConfig.from_dict({"input_info": {"sample_size": [1, width]}, "compression": section})
+        controller, model = create_compressed_model(copy.deepcopy(layer), config, dump_graphs=False)
+        model.eval()
+        for dynamic in (False, True):
+            paths.append(folder / f"linear_w{bits}{'_dynamic' if dynamic else ''}.xml")
+            nncf_slb.export_openvino(controller, paths[-1], dynamic_quantization=dynamic)
+    return paths

@@ -1,0 +1,173 @@
+"""Speed and size of searched networks beside float and NNCF's 8 bits, under limits that show other processors.
+
+    python -m benchmarks.openvino.speed --work runs/benchmarks     about 30 minutes; makes the IRs, then measures
+
+Each limit and number of threads is one process, in which all IRs of a group are measured in turns
+(`nncf_slb.benchmark_openvino`). Results go to `benchmarks/openvino/results`: a CSV file with every figure, and a
+Markdown table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from datetime import date
+from pathlib import Path
+
+import openvino as ov
+
+from benchmarks.openvino.networks import (
+    export_linear,
+    export_reference,
+    export_searched,
+    read_config,
+    searched_controller,
+)
+from nncf_slb.openvino.ir import device_name
+from samples.classification.quiet import quieten
+
+RESULTS = Path(__file__).parent / "results"
+LIMITS = ("none", "AVX512_CORE_VNNI", "AVX512_CORE", "AVX2")
+THREADS = (1, 2)
+_WIDTH = 4096
+
+
+@dataclass(frozen=True)
+class Group:
+    """IRs that are compared with each other.
+
+    Attributes:
+        name: What the table is called.
+        irs: Paths, the float network first and NNCF's 8 bits second.
+        limits: Limits of instruction sets to measure under.
+        rounds: Rounds that count.
+    """
+
+    name: str
+    irs: tuple[Path, ...]
+    limits: tuple[str, ...]
+    rounds: int
+
+
+@dataclass(frozen=True)
+class Row:
+    """One IR under one limit."""
+
+    group: str
+    limit: str
+    threads: int
+    ir: str
+    bin_bytes: int
+    ms: float
+    ms_low: float
+    ms_high: float
+    samples_per_s: float
+    latency_to_float: float
+    latency_to_int8: float
+    throughput_to_float: float
+    throughput_to_int8: float
+
+
+def make(work: Path) -> list[Group]:
+    """Export every network into a folder."""
+    work.mkdir(parents=True, exist_ok=True)
+    groups, costs = [], {}
+    for model, rounds in (("resnet18_imagenet", 60), ("resnet20_cifar10", 400)):
+        irs = list(export_reference(read_config(f"{model}_float"), work, f"{model}_"))
+        for bits in (1, 2, 3, 4):
+            controller = searched_controller(read_config(f"{model}_w2a8"), bits)
+            irs.append(work / f"{model}_w{bits}a8.xml")
+            costs[irs[-1].stem] = export_searched(controller, irs[-1])
+        groups.append(Group(f"{model}, A8", tuple(irs), LIMITS, rounds))
+    model = "resnet18_imagenet"
+    irs = list(export_reference(read_config(f"{model}_bireal_float"), work, f"{model}_bireal_"))
+    controller = searched_controller(read_config(f"{model}_w1a1"))
+    for form in ("always", "never"):
+        irs.append(work / f"{model}_w1a1_{'binary' if form == 'always' else 'int8'}.xml")
+        costs[irs[-1].stem] = export_searched(controller, irs[-1], binary_convolution=form)
+    groups.append(Group(f"{model}, Bi-Real, W1A1", tuple(irs), LIMITS, 60))
+    linear = tuple(export_linear(_WIDTH, work))
+    groups.append(Group(f"Linear {_WIDTH} x {_WIDTH}", linear, LIMITS[:1], 200))
+    (work / "export.json").write_text(json.dumps(costs, indent=2))
+    return groups
+
+
+def measure(group: Group, limit: str, threads: int) -> Iterator[Row]:
+    """Run the command line's benchmark in a process of its own, since a limit holds for a whole process."""
+    environment = {**os.environ, **({"ONEDNN_MAX_CPU_ISA": limit} if limit != "none" else {})}
+    command = [sys.executable, "-m", "nncf_slb.cli", "benchmark", *map(str, group.irs), "--json"]
+    command += ["--threads", str(threads), "--rounds", str(group.rounds)]
+    command += ["--property", "INFERENCE_PRECISION_HINT=f32"]
+    printed = subprocess.run(command, env=environment, capture_output=True, text=True)
+    if printed.returncode:
+        raise RuntimeError(f"{group.name}, limit {limit}: {printed.stderr.strip()}")
+    timings = json.loads(printed.stdout)["timings"]
+    reference, int8 = timings[0], timings[1]
+    for each in timings:
+        latency, throughput = each["latency"], each["throughput"]["median"]
+        yield Row(
+            group.name, limit, threads, Path(each["path"]).stem, each["bin_bytes"],
+            latency["median"], latency["low"], latency["high"], throughput,
+            reference["latency"]["median"] / latency["median"], int8["latency"]["median"] / latency["median"],
+            throughput / reference["throughput"]["median"], throughput / int8["throughput"]["median"],
+        )  # fmt: skip
+
+
+def markdown(rows: list[Row]) -> str:
+    """A table for each group."""
+    lines = [
+        f"{device_name('CPU')}, {os.cpu_count()} cores, OpenVINO {ov.get_version().split('-')[0]}, {date.today()}, "
+        "`python -m benchmarks.openvino.speed`. Batch 1, floating point in float32. Ratios: how many times as fast as "
+        "float or NNCF's 8 bits; lat. = one inference after another, thr. = as many at a time as there are threads.",
+    ]
+    for group in dict.fromkeys(row.group for row in rows):
+        lines += ["", f"### {group}", ""]
+        names = ["limit", "threads", "IR", ".bin bytes", "ms (10-90 %)", "samples/s"]
+        names += [f"{what} / {to}" for what in ("lat.", "thr.") for to in ("float", "int8")]
+        lines.append(f"| {' | '.join(names)} |")
+        lines.append("| --- | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
+        lines += [_line(row) for row in rows if row.group == group]
+    return "\n".join(lines) + "\n"
+
+
+def _line(row: Row) -> str:
+    cells = [
+        row.limit, str(row.threads), row.ir, f"{row.bin_bytes:,}", f"{row.ms:.3f} ({row.ms_low:.3f}-{row.ms_high:.3f})",
+        f"{row.samples_per_s:.1f}", f"{row.latency_to_float:.2f}", f"{row.latency_to_int8:.2f}",
+        f"{row.throughput_to_float:.2f}", f"{row.throughput_to_int8:.2f}",
+    ]  # fmt: skip
+    return f"| {' | '.join(cells)} |"
+
+
+def main() -> int:
+    """Make, measure, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", type=Path, default=Path("runs/benchmarks"), help="folder for the IRs")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder for the tables")
+    arguments = parser.parse_args()
+    quieten()
+    groups = make(arguments.work)
+    print((arguments.work / "export.json").read_text(), flush=True)
+    rows: list[Row] = []
+    for group in groups:
+        for limit in group.limits:
+            for threads in THREADS:
+                print(f"{group.name}, limit {limit}, {threads} threads", flush=True)
+                rows += measure(group, limit, threads)
+    arguments.results.mkdir(parents=True, exist_ok=True)
+    with (arguments.results / "speed.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(asdict(rows[0])))
+        writer.writeheader()
+        writer.writerows(asdict(row) for row in rows)
+    (arguments.results / "speed.md").write_text(markdown(rows))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
