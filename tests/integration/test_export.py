@@ -1,5 +1,6 @@
 """Strip and export against the compressed model, as OpenVINO runs it."""
 
+import copy
 import io
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 import nncf_slb
+from nncf_slb.layers import shared_logits
 from nncf_slb.openvino.export import ExportError
 from nncf_slb.openvino.packing import packed_size
 from tests.networks import MIXED_ENDS, Mixed, Small, compress, digits, make_config, train
@@ -134,6 +136,33 @@ def test_predicted_classes_of_the_ir_equal_pytorchs_on_all_images(tmp_path):
     reference = model(x).detach()
     path = nncf_slb.export_openvino(ctrl, tmp_path / "model.xml")
     assert np.array_equal(infer(path, x)[0].argmax(1), reference.argmax(1).numpy())
+
+
+def test_a_composite_stripped_straight_after_training_has_the_discrete_networks_statistics():
+    results = []
+    for evaluated_first in (True, False):
+        torch.manual_seed(0)
+        loader, x, _ = digits()
+        quantization = {"algorithm": "quantization", "initializer": {"range": {"num_init_samples": 50}}}
+        quantization["ignored_scopes"] = ["Small/NNCFConv2d[second]/conv2d_0"]
+        section = {"weights": {"bits": 1}, "ignored_scopes": ["{re}first", "{re}head"]}
+        ctrl, model = compress(Small(), make_config([50, 1, 8, 8], section, [quantization]), loader)
+        train(ctrl, model, loader, 1)
+        if evaluated_first:
+            model(x)
+        results.append(ctrl.strip().eval()(x))
+    assert torch.equal(*results)
+
+
+def test_copies_share_logits_only_where_that_is_asked_for():
+    ctrl, model = searched_mixed({"bits": 2})
+    own = [p.data_ptr() for p in nncf_slb.logits_parameters(model)]
+    with shared_logits(model):
+        assert [p.data_ptr() for p in nncf_slb.logits_parameters(copy.deepcopy(model))] == own
+    other = copy.deepcopy(model)
+    assert not set(own) & {p.data_ptr() for p in nncf_slb.logits_parameters(other)}
+    assert torch.equal(other(images()), model(images()))
+    assert ctrl.strip().grouped.codes.data_ptr() not in own
 
 
 @pytest.mark.parametrize("bits", [1, 2, 3, 4])

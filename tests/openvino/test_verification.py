@@ -1,0 +1,100 @@
+"""Comparison of an IR with PyTorch: what it reports, and that it finds what is wrong."""
+
+import numpy as np
+import pytest
+import torch
+
+import nncf_slb
+from tests.networks import Small, compress, digits, make_config
+from tests.openvino.exported import corrupt_codes, exported_small, searched_small
+
+
+def test_an_exact_export_passes_and_says_how_exact(tmp_path):
+    ctrl, path = exported_small(tmp_path)
+    images = digits(count=1797)[1]
+    result = nncf_slb.verify_openvino(ctrl, path, images)
+    (output,) = result.outputs
+    assert result.passed and result.samples == 1797 and result.first_layer is None
+    reference = ctrl.strip()(images).detach()
+    assert output.reference == pytest.approx(float(reference.abs().max()), rel=1e-4)
+    assert 0 <= output.mean <= output.largest < 1e-4 * output.reference and output.agreement == 1.0
+    assert result.tolerance == 0.001
+    for text in ("within tolerance", "100.00%", "1797 samples"):
+        assert text in result.to_str()
+
+
+@pytest.mark.parametrize("layer", ["second", "head"])
+@pytest.mark.parametrize("activations", [4, 32])
+def test_the_first_damaged_layer_is_named(layer, activations, tmp_path):
+    ctrl, path = exported_small(tmp_path, activations=activations)
+    images = digits()[1]
+    assert nncf_slb.verify_openvino(ctrl, path, images).passed
+    corrupt_codes(path, layer)
+    result = nncf_slb.verify_openvino(ctrl, path, images)
+    assert not result.passed
+    assert result.first_layer.name == {"second": "second_bn", "head": "head"}[layer]
+    assert f"first layer out of tolerance: {result.first_layer.name}" in result.to_str()
+    assert result.outputs[0].agreement < 1
+
+
+def test_the_ir_of_another_search_fails(tmp_path):
+    _, path = exported_small(tmp_path)
+    assert not nncf_slb.verify_openvino(searched_small(seed=1), path, digits()[1]).passed
+
+
+def test_difference_and_agreement_are_those_of_the_outputs(tmp_path):
+    ctrl, path = exported_small(tmp_path)
+    other = searched_small(seed=1)
+    images = digits(count=37)[1]
+    result = nncf_slb.verify_openvino(other, path, images).outputs[0]
+    ours, theirs = ctrl.strip()(images).detach().numpy(), other.strip()(images).detach().numpy()
+    assert result.largest == pytest.approx(np.abs(ours - theirs).max(), rel=1e-3)
+    assert result.mean == pytest.approx(np.abs(ours - theirs).mean(), rel=1e-3)
+    assert result.agreement == (ours.argmax(1) == theirs.argmax(1)).mean()
+
+
+def test_a_controller_stays_as_it_was_and_a_stripped_model_will_do(tmp_path):
+    ctrl, path = exported_small(tmp_path)
+    ctrl.model.train()
+    before = {name: value.clone() for name, value in ctrl.model.state_dict().items()}
+    assert nncf_slb.verify_openvino(ctrl, path).passed  # noise by default
+    assert all(torch.equal(before[name], value) for name, value in ctrl.model.state_dict().items())
+    assert ctrl.model.training
+    ctrl.model.eval()
+    assert nncf_slb.verify_openvino(ctrl.strip(), path, digits()[1].numpy()).passed
+
+
+def test_tolerance_is_wider_where_activations_are_quantized_and_can_be_set(tmp_path):
+    ctrl, path = exported_small(tmp_path, activations=8)
+    assert nncf_slb.verify_openvino(ctrl, path).tolerance == 0.05
+    assert not nncf_slb.verify_openvino(ctrl, path, tolerance=1e-9).passed
+
+
+def test_a_composite_is_verified_too(tmp_path):
+    loader, images, _ = digits()
+    quantization = {"algorithm": "quantization", "initializer": {"range": {"num_init_samples": 50}}}
+    quantization["weights"] = {"ignored_scopes": ["Small/NNCFConv2d[second]/conv2d_0"]}
+    section = {"ignored_scopes": ["{re}first", "{re}head"]}
+    ctrl, model = compress(Small(), make_config([50, 1, 8, 8], section, [quantization]), loader)
+    model.eval()
+    path = nncf_slb.export_openvino(ctrl, tmp_path / "m.xml")
+    result = nncf_slb.verify_openvino(ctrl, path, images)
+    assert result.passed, result.to_str()
+    corrupt_codes(path, "second")
+    damaged = nncf_slb.verify_openvino(ctrl, path, images)
+    assert not damaged.passed and damaged.first_layer.name in ("second", "second_bn")
+
+
+@pytest.mark.parametrize(
+    ("data", "received"),
+    [
+        (torch.zeros(4, 1, 9, 8), r"\[4, 1, 9, 8\]"),
+        (torch.zeros(0, 1, 8, 8), r"\[0, 1, 8, 8\]"),
+        ((torch.zeros(4, 1, 8, 8), torch.zeros(4, 1)), r"\[4, 1, 8, 8\], \[4, 1\]"),
+        (torch.zeros(4), r"\[4\]"),
+    ],
+)
+def test_data_that_does_not_fit_is_refused_with_what_does(data, received, tmp_path):
+    ctrl, path = exported_small(tmp_path)
+    with pytest.raises(nncf_slb.IrError, match=rf"data: received {received}; the network takes \[\?,1,8,8\]"):
+        nncf_slb.verify_openvino(ctrl, path, data)

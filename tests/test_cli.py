@@ -1,0 +1,74 @@
+"""The command on exported files: what it prints, and its exit status."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import nncf_slb
+from nncf_slb.cli import main
+from tests.networks import digits
+from tests.openvino.exported import corrupt_codes, exported_small, searched_small
+
+searched = searched_small  # MODULE:FUNCTION for the command
+
+
+def test_inspect_prints_a_table_or_json(tmp_path, capsys):
+    _, path = exported_small(tmp_path)
+    assert main(["inspect", str(path)]) == 0
+    assert "second" in capsys.readouterr().out
+    assert main(["inspect", str(path), "--json", "--property", "INFERENCE_PRECISION_HINT=f32"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed == nncf_slb.inspect_openvino(path, properties={"INFERENCE_PRECISION_HINT": "f32"}).to_dict() | {
+        "layers": printed["layers"]
+    }
+    assert [layer["name"] for layer in printed["layers"]] == ["first", "second", "head"]
+
+
+def test_verify_exits_with_1_when_out_of_tolerance(tmp_path, capsys):
+    _, path = exported_small(tmp_path)
+    np.save(tmp_path / "images.npy", digits()[1].numpy())
+    command = ["verify", str(path), "tests.test_cli:searched", "--data", str(tmp_path / "images.npy")]
+    assert main(command) == 0
+    assert "within tolerance" in capsys.readouterr().out
+    np.savez(tmp_path / "images.npz", images=digits()[1].numpy())
+    assert main([*command[:-1], str(tmp_path / "images.npz"), "--tolerance", "0"]) == 1
+    corrupt_codes(path, "second")
+    assert main([*command, "--json"]) == 1
+    out = capsys.readouterr().out
+    printed = json.loads(out[out.index("{") :])
+    assert printed["passed"] is False and printed["first_layer"]["name"] == "second_bn"
+
+
+def test_benchmark_compares_files(tmp_path, capsys):
+    _, path = exported_small(tmp_path)
+    assert main(["benchmark", str(path), str(path), "--rounds", "3", "--threads", "1", "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert len(printed["timings"]) == 2 and printed["threads"] == 1
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (["inspect", "absent.xml"], "absent.xml: there is no such file"),
+        (["inspect", "{ir}", "--property", "HINT"], "--property: received HINT; write NAME=VALUE"),
+        (["verify", "{ir}", "tests.test_cli"], "write MODULE:FUNCTION"),
+        (["verify", "{ir}", "no.such.module:f"], "cannot be imported"),
+        (["verify", "{ir}", "tests.test_cli:no_such"], "cannot be imported"),
+        (["verify", "{ir}", "tests.test_cli:searched", "--data", "{ir}"], "is no readable .npy or .npz file"),
+        (["benchmark", "{ir}", "absent.xml"], "absent.xml: there is no such file"),
+        (["benchmark", "{ir}", "--rounds", "0"], "rounds: received 0"),
+    ],
+)
+def test_what_cannot_be_used_is_one_message_and_exit_status_2(command, message, tmp_path, capsys):
+    _, path = exported_small(tmp_path)
+    assert main([part.replace("{ir}", str(path)) for part in command]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_json_is_all_that_stands_on_the_standard_output(tmp_path):
+    _, path = exported_small(tmp_path)
+    command = [sys.executable, "-m", "nncf_slb.cli", "inspect", str(path), "--json"]
+    assert json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)["layers"]
