@@ -1,4 +1,4 @@
-# make quickstart | test | fashion-mnist | docs | clean      (PYTHON=python3.x, MODEL=resnet20)
+# make quickstart | test | fashion-mnist | benchmark-openvino | docs | clean      (PYTHON=python3.x, MODEL=resnet20)
 PYTHON ?= python3
 MODEL ?= small_resnet
 VENV := .venv
@@ -6,7 +6,7 @@ RUN := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 PIP_QUIET := -q --disable-pip-version-check
 
-.PHONY: quickstart test fashion-mnist docs clean check-python check-compiler
+.PHONY: quickstart test fashion-mnist benchmark-openvino docs clean check-python check-compiler
 
 quickstart: $(INSTALLED)
 	$(RUN) -m samples.classification.quickstart --log-dir runs/quickstart
@@ -23,6 +23,11 @@ fashion-mnist: check-compiler $(INSTALLED)
 	    "or name a folder with its four .gz files: make fashion-mnist DATA=/path"; exit 1; fi; fi
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(RUN) -m samples.classification.fashion_mnist --model $(MODEL) \
 	  --log-dir runs/fashion_mnist_$(MODEL) $(if $(DATA),--data $(DATA))
+
+# Which kernel runs what (docs/openvino.md), then speed (benchmarks/openvino/results); leave the machine alone meanwhile.
+benchmark-openvino: check-compiler $(INSTALLED)
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(RUN) -m benchmarks.openvino.lowering docs/openvino.md
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(RUN) -m benchmarks.openvino.speed --work runs/benchmarks
 
 docs: $(INSTALLED)
 	$(RUN) -m nncf_slb.config_reference docs/config.md
