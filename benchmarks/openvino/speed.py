@@ -23,6 +23,7 @@ from pathlib import Path
 import openvino as ov
 
 from benchmarks.openvino.networks import (
+    Export,
     export_linear,
     export_reference,
     export_searched,
@@ -74,28 +75,27 @@ class Row:
     throughput_to_int8: float
 
 
-def make(work: Path) -> list[Group]:
+def make(work: Path) -> tuple[list[Group], list[Export]]:
     """Export every network into a folder."""
     work.mkdir(parents=True, exist_ok=True)
-    groups, costs = [], {}
+    groups, exports = [], []
     for model, rounds in (("resnet18_imagenet", 60), ("resnet20_cifar10", 400)):
         irs = list(export_reference(read_config(f"{model}_float"), work, f"{model}_"))
         for bits in (1, 2, 3, 4):
             controller = searched_controller(read_config(f"{model}_w2a8"), bits)
             irs.append(work / f"{model}_w{bits}a8.xml")
-            costs[irs[-1].stem] = export_searched(controller, irs[-1])
+            exports.append(export_searched(controller, irs[-1]))
         groups.append(Group(f"{model}, A8", tuple(irs), LIMITS, rounds))
     model = "resnet18_imagenet"
     irs = list(export_reference(read_config(f"{model}_bireal_float"), work, f"{model}_bireal_"))
     controller = searched_controller(read_config(f"{model}_w1a1"))
     for form in ("always", "never"):
         irs.append(work / f"{model}_w1a1_{'binary' if form == 'always' else 'int8'}.xml")
-        costs[irs[-1].stem] = export_searched(controller, irs[-1], binary_convolution=form)
+        exports.append(export_searched(controller, irs[-1], binary_convolution=form))
     groups.append(Group(f"{model}, Bi-Real, W1A1", tuple(irs), LIMITS, 60))
     linear = tuple(export_linear(_WIDTH, work))
     groups.append(Group(f"Linear {_WIDTH} x {_WIDTH}", linear, LIMITS[:1], 200))
-    (work / "export.json").write_text(json.dumps(costs, indent=2))
-    return groups
+    return groups, exports
 
 
 def measure(group: Group, limit: str, threads: int) -> Iterator[Row]:
@@ -119,8 +119,30 @@ def measure(group: Group, limit: str, threads: int) -> Iterator[Row]:
         )  # fmt: skip
 
 
-def markdown(rows: list[Row]) -> str:
-    """A table for each group."""
+def profile(group: Group, ir: str, limit: str) -> str:
+    """Table of where the time of one IR goes, one thread."""
+    path = next(each for each in group.irs if each.stem == ir)
+    command = [sys.executable, "-m", "benchmarks.openvino.profile", str(path)]
+    environment = {**os.environ, "ONEDNN_MAX_CPU_ISA": limit}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+
+
+def export_table(exports: list[Export]) -> str:
+    """Cost of each export, and its size beside the arithmetic."""
+    names = ["IR", "s", "MB", ".bin bytes", "weights", "ratio", "with scales and shifts", "ratio", "in low precision"]
+    lines = [f"| {' | '.join(names)} |", "| --- |" + " ---: |" * (len(names) - 1)]
+    for each in exports:
+        cells = [
+            each.ir, f"{each.seconds:.1f}", f"{each.megabytes:.0f}", f"{each.bin_bytes:,}", f"{each.weight_bytes:,}",
+            f"{each.bin_bytes / each.weight_bytes:.4f}", f"{each.arithmetic_bytes:,}",
+            f"{each.bin_bytes / each.arithmetic_bytes:.4f}", f"{each.low_precision} of {each.searched}",
+        ]  # fmt: skip
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def markdown(rows: list[Row], exports: list[Export], profiles: dict[str, str]) -> str:
+    """All tables."""
     lines = [
         f"{device_name('CPU')}, {os.cpu_count()} cores, OpenVINO {ov.get_version().split('-')[0]}, {date.today()}, "
         "`python -m benchmarks.openvino.speed`. Batch 1, floating point in float32. Ratios: how many times as fast as "
@@ -133,6 +155,18 @@ def markdown(rows: list[Row]) -> str:
         lines.append(f"| {' | '.join(names)} |")
         lines.append("| --- | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
         lines += [_line(row) for row in rows if row.group == group]
+    lines += [
+        "",
+        "### Export and size",
+        "",
+        "s and MB: time of the export, and peak memory meanwhile beyond what was in use before. weights: bytes of all "
+        "weights at the bits they are stored in; with scales and shifts: and 4 bytes for each of these. Last column: "
+        "searched layers that run in int8 or binary.",
+        "",
+        export_table(exports),
+    ]
+    for title, text in profiles.items():
+        lines += ["", f"### {title}", "", text.strip()]
     return "\n".join(lines) + "\n"
 
 
@@ -152,8 +186,8 @@ def main() -> int:
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder for the tables")
     arguments = parser.parse_args()
     quieten()
-    groups = make(arguments.work)
-    print((arguments.work / "export.json").read_text(), flush=True)
+    groups, exports = make(arguments.work)
+    print(export_table(exports), flush=True)
     rows: list[Row] = []
     for group in groups:
         for limit in group.limits:
@@ -165,7 +199,12 @@ def main() -> int:
         writer = csv.DictWriter(file, list(asdict(rows[0])))
         writer.writeheader()
         writer.writerows(asdict(row) for row in rows)
-    (arguments.results / "speed.md").write_text(markdown(rows))
+    bireal = next(group for group in groups if "W1A1" in group.name)
+    profiles = {
+        f"Where the time goes: {ir}, limit AVX2, 1 thread": profile(bireal, ir, "AVX2")
+        for ir in (bireal.irs[1].stem, bireal.irs[2].stem)
+    }
+    (arguments.results / "speed.md").write_text(markdown(rows, exports, profiles))
     return 0
 
 
