@@ -79,6 +79,6 @@ def _only_uses_a_sum(node: ov.Node) -> bool:
     while node.get_type_name() in _FUSED and len(node.output(0).get_target_inputs()) == 1:
         data = [value.get_node() for value in node.input_values() if not is_constant(value.get_node())]
         if len(data) != 1:
-            return node.get_type_name() == "Add"
+            return str(node.get_type_name()) == "Add"
         node = data[0]
     return False

@@ -12,6 +12,7 @@ from typing import Any
 
 import openvino as ov
 import torch
+from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 from torch import nn
 
 from nncf_slb.openvino.graph import CodedConstant
@@ -140,8 +141,11 @@ def convert(
     binary = _binary(stripped, coded, settings)
     static = binary or settings.target_device == "NPU"
     shapes = [ov.PartialShape([example.shape[0] if static else -1, *example.shape[1:]]) for example in examples]
+    example = examples if len(examples) > 1 else examples[0]
     with exportable_form(stripped), torch.no_grad():
-        model = ov.convert_model(stripped, example_input=examples if len(examples) > 1 else examples[0], input=shapes)
+        # Tracing checks itself by two more passes and comparisons of them: more than half of an export's time.
+        decoder = TorchScriptPythonDecoder(stripped, example_input=example, trace_kwargs={"check_trace": False})
+        model = ov.convert_model(decoder, example_input=example, input=shapes)
     layers = lower(model, coded, settings.target_device, binary)
     for port, name in zip(model.inputs, input_names or [], strict=False):
         port.get_node().set_friendly_name(name)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import platform
-import statistics
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +12,7 @@ import torch
 from rich.table import Table
 from torch import Tensor
 
+from nncf_slb import benchmark_openvino
 from samples.classification.progress import console, track
 
 
@@ -63,18 +62,10 @@ def predict_with_ir(path: Path, batches: object, count: int) -> Tensor:
     return torch.cat(logits)
 
 
-def median_latencies(paths: list[Path], rounds: int = 200) -> list[float]:
-    """Median milliseconds of one image for each IR, measured in turn in one process after a warm-up."""
-    irs = [Ir(path, 1) for path in paths]
-    image = np.random.default_rng(0).standard_normal(irs[0].shape).astype(np.float32)
-    times: list[list[float]] = [[] for _ in irs]
-    for index in range(rounds + 20):
-        for ir, own in zip(irs, times, strict=True):
-            start = time.perf_counter()
-            ir(image)
-            if index >= 20:
-                own.append((time.perf_counter() - start) * 1e3)
-    return [statistics.median(own) for own in times]
+def median_latencies(paths: list[Path]) -> list[float]:
+    """Median milliseconds of one image for each IR, measured in turns, floating point in float32."""
+    compared = benchmark_openvino(paths, rounds=200, properties={"INFERENCE_PRECISION_HINT": "f32"})
+    return [timing.latency.median for timing in compared.timings]
 
 
 def differing_classes(ours: Tensor, reference: Tensor, tie: float = 1e-4) -> int:
