@@ -76,6 +76,7 @@ def check(settings: Settings) -> None:
     config = settings.config
     problems = [
         *_choice("model", config.get("model"), MODELS),
+        *_model_params(config),
         *_choice("dataset", config.get("dataset"), DATASETS),
         *_count("epochs", config.get("epochs")),
         *_count("batch_size", config.get("batch_size")),
@@ -99,6 +100,17 @@ def check(settings: Settings) -> None:
 
 def _choice(name: str, received: Any, allowed: dict[str, Any]) -> list[str]:
     return [] if received in allowed else [f"{name}: received {received!r}; allowed: {', '.join(allowed)}"]
+
+
+def _model_params(config: dict[str, Any]) -> list[str]:
+    if config.get("model") not in MODELS:
+        return []
+    try:
+        with torch.device("meta"):  # no memory for weights: only the network's own checks of its arguments
+            MODELS[config["model"]](**config.get("model_params", {}))
+    except (TypeError, ValueError) as error:
+        return [f"model_params: {error}"]
+    return []
 
 
 def _count(name: str, received: Any) -> list[str]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from samples.classification.models.activations import make_activation
+
 
 class DigitsNet(nn.Module):
     """Three 3 x 3 convolutions with batch norm and a classifier; about 75k parameters.
@@ -11,10 +13,12 @@ class DigitsNet(nn.Module):
     Args:
         num_classes: Classes.
         in_channels: Channels of the images.
+        activation: ``relu``, or ``hardtanh`` for 1-bit inputs.
     """
 
-    def __init__(self, num_classes: int = 10, in_channels: int = 1) -> None:
+    def __init__(self, num_classes: int = 10, in_channels: int = 1, activation: str = "relu") -> None:
         super().__init__()
+        self.activation = make_activation(activation)
         self.stem = nn.Conv2d(in_channels, 32, 3, padding=1, bias=False)
         self.stem_bn = nn.BatchNorm2d(32)
         self.conv1 = nn.Conv2d(32, 64, 3, stride=2, padding=1, bias=False)
@@ -25,8 +29,8 @@ class DigitsNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits ``[batch, num_classes]`` of images ``[batch, channels, 8, 8]``."""
-        x = self.stem_bn(self.stem(x)).relu()
-        x = self.bn1(self.conv1(x)).relu()
-        x = self.bn2(self.conv2(x)).relu()
+        x = self.activation(self.stem_bn(self.stem(x)))
+        x = self.activation(self.bn1(self.conv1(x)))
+        x = self.activation(self.bn2(self.conv2(x)))
         result: Tensor = self.fc(x.mean((2, 3)))
         return result
