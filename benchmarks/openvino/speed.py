@@ -1,6 +1,6 @@
 """Speed and size of searched networks beside float and NNCF's 8 bits, under limits that show other processors.
 
-    python -m benchmarks.openvino.speed --work runs/benchmarks     about 30 minutes; makes the IRs, then measures
+    python -m benchmarks.openvino.speed --work runs/benchmarks     about 15 minutes; makes the IRs, then measures
 
 Each limit and number of threads is one process, in which all IRs of a group are measured in turns
 (`nncf_slb.benchmark_openvino`). Results go to `benchmarks/openvino/results`: a CSV file with every figure, and a
@@ -79,7 +79,7 @@ def make(work: Path) -> tuple[list[Group], list[Export]]:
     """Export every network into a folder."""
     work.mkdir(parents=True, exist_ok=True)
     groups, exports = [], []
-    for model, rounds in (("resnet18_imagenet", 60), ("resnet20_cifar10", 400)):
+    for model, rounds in (("resnet18_imagenet", 40), ("resnet20_cifar10", 100)):
         irs = list(export_reference(read_config(f"{model}_float"), work, f"{model}_"))
         for bits in (1, 2, 3, 4):
             controller = searched_controller(read_config(f"{model}_w2a8"), bits)
@@ -92,9 +92,9 @@ def make(work: Path) -> tuple[list[Group], list[Export]]:
     for form in ("always", "never"):
         irs.append(work / f"{model}_w1a1_{'binary' if form == 'always' else 'int8'}.xml")
         exports.append(export_searched(controller, irs[-1], binary_convolution=form))
-    groups.append(Group(f"{model}, Bi-Real, W1A1", tuple(irs), LIMITS, 60))
+    groups.append(Group(f"{model}, Bi-Real, W1A1", tuple(irs), LIMITS, 40))
     linear = tuple(export_linear(_WIDTH, work))
-    groups.append(Group(f"Linear {_WIDTH} x {_WIDTH}", linear, LIMITS[:1], 200))
+    groups.append(Group(f"Linear {_WIDTH} x {_WIDTH}", linear, LIMITS[:1], 100))
     return groups, exports
 
 

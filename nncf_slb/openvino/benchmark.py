@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from tabulate import tabulate
 from nncf_slb.openvino.ir import IrError, compile_ir, device_name, read_ir, with_batch
 
 _WARM_UP = 0.1  # share of the rounds
+_BURST_SECONDS = 0.05
 
 
 @dataclass(frozen=True)
@@ -174,16 +176,19 @@ def _single(compiled: ov.CompiledModel) -> Callable[[], float]:
 def _burst(compiled: ov.CompiledModel, batch: int) -> Callable[[], float]:
     """Samples a second of a burst that keeps all the inferences busy that the device runs at a time."""
     queue, example = ov.AsyncInferQueue(compiled), _example(compiled)
-    count = 4 * len(queue)
 
-    def measure() -> float:
+    def run(count: int) -> float:
         start = time.perf_counter()
         for _ in range(count):
             queue.start_async(example, share_inputs=True)
         queue.wait_all()
-        return count * batch / (time.perf_counter() - start)
+        return time.perf_counter() - start
 
-    return measure
+    run(len(queue))
+    fast = run(4 * len(queue)) / 4
+    # Long enough that starting the threads and the caches that another network left do not weigh in.
+    count = len(queue) * max(4, math.ceil(_BURST_SECONDS / fast))
+    return lambda: count * batch / run(count)
 
 
 def _in_turns(measures: list[Callable[[], float]], rounds: int) -> list[list[float]]:

@@ -197,6 +197,15 @@ def test_onnx_through_the_same_call_gives_the_same_outputs(tmp_path):
     np.testing.assert_allclose(infer(path, images())[0], model(images()).detach().numpy(), atol=1e-5)
 
 
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+def test_quantized_inputs_survive_onnx(bits, tmp_path):
+    pytest.importorskip("onnx")
+    loader, x, _ = digits()
+    ctrl, model = compress(Small(), make_config([50, 1, 8, 8], {"activations": {"bits": bits}}), loader)
+    path = nncf_slb.export_openvino(ctrl, tmp_path / "model.onnx")
+    np.testing.assert_allclose(infer(path, x)[0], model.eval()(x).detach().numpy(), atol=1e-4)
+
+
 def test_batch_is_dynamic_and_input_names_are_kept(tmp_path):
     ctrl, model = searched_mixed({"bits": 2})
     path = nncf_slb.export_openvino(ctrl, tmp_path / "model.xml", input_names=["image"])

@@ -8,6 +8,7 @@ from torch import nn
 
 import nncf_slb
 from benchmarks.openvino.lowering import ACTIVATIONS, BEGIN, END, WEIGHTS, measure, write_between_markers
+from nncf_slb.openvino.machine import binary_is_faster
 from tests.networks import compress, make_config
 
 FLOAT = {"INFERENCE_PRECISION_HINT": "f32"}
@@ -183,6 +184,20 @@ def test_an_argument_overrides_the_configs_device_and_kernel(tmp_path):
         kernels[name] = {layer.precision for layer in inspection.layers if layer.name == "first"}, inspection
     assert kernels["binary"][0] == {"u1"} and kernels["int8"][0] <= {"u8", "i8"}
     assert kernels["portable"][1].target_device == "ANY" and kernels["portable"][0] <= {"u8", "i8"}
+
+
+@pytest.mark.parametrize("faster", [True, False])
+def test_auto_takes_the_binary_kernel_where_the_machine_runs_it_faster(faster, tmp_path, monkeypatch):
+    monkeypatch.setattr("nncf_slb.openvino.export.binary_is_faster", lambda: faster)
+    path = nncf_slb.export_openvino(patterns_controller(1, 1), tmp_path / "m.xml")
+    binary = any(op.get_type_name() == "BinaryConvolution" for op in ov.Core().read_model(path).get_ops())
+    assert binary == faster
+
+
+def test_the_machine_is_asked_for_its_own_8_bit_kernel(tmp_path):
+    path = nncf_slb.export_openvino(patterns_controller(2, 8), tmp_path / "m.xml")
+    kernels = {layer.kernel for layer in nncf_slb.inspect_openvino(path).layers}
+    assert binary_is_faster() == (not any("amx" in kernel for kernel in kernels))
 
 
 @pytest.mark.parametrize(
