@@ -23,6 +23,7 @@ from nncf_slb.strip import CodedWeight, coded_weights, exportable_form, layer_of
 from nncf_slb.targets import LoweringSettings, find_target_device, why_not_binary
 
 SUFFIXES = (".xml", ".onnx")
+_INPUTS_NOT_BINARY = "its inputs are not 1-bit"
 
 
 class ExportError(RuntimeError):
@@ -134,7 +135,7 @@ def convert(
     """OpenVINO model of a stripped model in eval mode, with packed weights.
 
     Raises:
-        ExportError: If binary convolutions are asked for and a layer with 1-bit weights and inputs can't be one.
+        ExportError: If only binary convolutions will do, and a layer with 1-bit weights and inputs can't be one.
     """
     settings = settings or LoweringSettings()
     coded = {f"self.{name}.codes": _constant(stripped, name, m) for name, m in coded_weights(stripped).items()}
@@ -150,7 +151,8 @@ def convert(
     for port, name in zip(model.inputs, input_names or [], strict=False):
         port.get_node().set_friendly_name(name)
         port.set_names({name})
-    if not settings.dynamic_quantization:  # the CPU plugin's own choice is to round inputs of packed Linear layers
+    if not settings.dynamic_quantization and any(layer.form == "compressed" for layer in layers):
+        # Unless told otherwise, the CPU plugin rounds the inputs of packed Linear layers.
         model.set_rt_info("0", ["runtime_options", "DYNAMIC_QUANTIZATION_GROUP_SIZE"])
     write_metadata(model, settings, layers)
     return model
@@ -164,17 +166,33 @@ def _constant(stripped: nn.Module, name: str, module: CodedWeight) -> CodedConst
 def _why_not_binary(stripped: nn.Module, name: str) -> str | None:
     layer, quantizer = layer_of_coded_weight(stripped, name)
     if quantizer is None or quantizer.bits != 1:
-        return "its inputs are not 1-bit"
+        return _INPUTS_NOT_BINARY
     return why_not_binary(layer, coded_weights(stripped)[name].values.tolist())
 
 
 def _binary(stripped: nn.Module, coded: dict[str, CodedConstant], settings: LoweringSettings) -> bool:
     """Whether to use binary convolutions."""
-    if settings.binary_convolution == "never" or settings.target_device != "CPU":
-        return False
+    possible = any(constant.binary for constant in coded.values())
     if settings.binary_convolution == "always":
-        return any(constant.binary for constant in coded.values())
-    return any(constant.binary for constant in coded.values()) and binary_is_faster()
+        _refuse_other_than_binary(stripped, settings)
+        return possible
+    wanted = settings.binary_convolution == "auto" and settings.target_device == "CPU"
+    return wanted and possible and binary_is_faster()
+
+
+def _refuse_other_than_binary(stripped: nn.Module, settings: LoweringSettings) -> None:
+    problems = []
+    if settings.target_device != "CPU":
+        problems.append(f"target_device is {settings.target_device}, and only the CPU has that kernel")
+    for name, module in coded_weights(stripped).items():
+        reason = _why_not_binary(stripped, name) if module.bits == 1 else None
+        if reason not in (None, _INPUTS_NOT_BINARY):
+            problems.append(f"{name.partition('.pre_ops.')[0]}: {reason}")
+    if problems:
+        raise ExportError(
+            'binary_convolution: received "always", which these cannot follow; use "auto" or "never":\n  '
+            + "\n  ".join(problems)
+        )
 
 
 def _input_from_config(model: Any) -> tuple[torch.Tensor, ...]:

@@ -23,7 +23,7 @@ def test_files_are_reported_in_the_order_given_with_medians_within_their_spread(
 
 
 def test_a_fixed_batch_and_numbers_below_one_are_refused(tmp_path):
-    _, path = exported_small(tmp_path, bits=1, activations=1, binary_convolution="always")
+    _, path = exported_small(tmp_path, target_device="NPU")
     with pytest.raises(nncf_slb.IrError, match=r"m\.xml: its batch size is fixed to 50, and batch is 1"):
         nncf_slb.benchmark_openvino([path])
     for name, value in (("rounds", 0), ("batch", -1)):

@@ -15,6 +15,12 @@ FLOAT = {"INFERENCE_PRECISION_HINT": "f32"}
 BINARY = {"Conv2d", "Conv2d, stride 2", "Conv2d, dilation 2"}
 
 
+@pytest.fixture(autouse=True)
+def machine_that_prefers_binary_kernels(monkeypatch):
+    """They run on every machine; whether they are faster there is another matter."""
+    monkeypatch.setattr("nncf_slb.openvino.export.binary_is_faster", lambda: True)
+
+
 @pytest.mark.parametrize("activations", ACTIVATIONS)
 @pytest.mark.parametrize("weights", WEIGHTS)
 def test_every_pair_runs_in_low_precision_and_computes_the_same(weights, activations, tmp_path):
@@ -175,7 +181,7 @@ def test_an_argument_overrides_the_configs_device_and_kernel(tmp_path):
     ctrl = patterns_controller(1, 1)
     kernels = {}
     for name, settings in {
-        "binary": {"binary_convolution": "always"},
+        "binary": {"binary_convolution": "auto"},
         "int8": {"binary_convolution": "never"},
         "portable": {"target_device": "ANY"},
     }.items():
@@ -198,6 +204,16 @@ def test_the_machine_is_asked_for_its_own_8_bit_kernel(tmp_path):
     path = nncf_slb.export_openvino(patterns_controller(2, 8), tmp_path / "m.xml")
     kernels = {layer.kernel for layer in nncf_slb.inspect_openvino(path).layers}
     assert binary_is_faster() == (not any("amx" in kernel for kernel in kernels))
+
+
+def test_layers_that_cannot_be_binary_are_named_when_nothing_else_will_do(tmp_path):
+    with pytest.raises(nncf_slb.ExportError) as caught:
+        nncf_slb.export_openvino(
+            patterns_controller(1, 1), tmp_path / "m.xml", binary_convolution="always", target_device="ANY"
+        )
+    for part in ("target_device is ANY", "left: it is Linear, not Conv2d", "right: it is Linear", '"auto" or "never"'):
+        assert part in str(caught.value)
+    assert "joined" not in str(caught.value) and not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
