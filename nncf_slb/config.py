@@ -43,8 +43,8 @@ class OpenVINOConfig(Section):
     )
     dynamic_quantization: bool = Field(
         default=False,
-        description="Whether the CPU may round the 32-bit inputs of Linear layers to 8 bits as it runs: about 4 times "
-        "faster with large layers and batch 1, but no longer equal to PyTorch.",
+        description="Whether the CPU may round the 32-bit inputs of Linear layers to 8 bits as it runs: 2 to 4 times "
+        "as fast with large layers and batch 1, but no longer equal to PyTorch.",
     )
 
 
