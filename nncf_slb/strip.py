@@ -23,6 +23,10 @@ class _Exportable:
 
     _exporting = False
 
+    def start_exporting(self) -> None:
+        """Compute in that form from now on."""
+        self._exporting = True
+
 
 class FixedActivation(_Exportable, nn.Module):
     """Quantizer of a layer's input: the sign, or rounding to levels a fixed step apart.
@@ -55,12 +59,17 @@ class FixedActivation(_Exportable, nn.Module):
         if torch.onnx.is_in_onnx_export() and self.bits not in (1, 8):  # ONNX quantizes to 8 bits only
             return torch.clamp(torch.round(x / self.step), self.lowest, self.highest) * self.step
         if self.bits > 1 and self._exporting:
-            return torch.fake_quantize_per_tensor_affine(x, float(self.step), 0, self.lowest, self.highest)
+            return torch.fake_quantize_per_tensor_affine(x, self._step_number, 0, self.lowest, self.highest)
         if self.bits > 1:
             return fake_quantize(x, self.step, self.lowest, self.highest)
         if self._exporting:
             return torch.fake_quantize_per_tensor_affine(x, 1.0, 0, 0, 1)
         return torch.where(x > 0, 1.0, -1.0).to(x.dtype)
+
+    def start_exporting(self) -> None:
+        """The step becomes a number here, before a converter traces."""
+        super().start_exporting()
+        self._step_number = float(self.step) if self.bits > 1 else 1.0
 
     def extra_repr(self) -> str:
         """Bits."""
@@ -215,7 +224,7 @@ def exportable_form(model: nn.Module) -> Iterator[None]:
     """Make coded weights give ``codes * scale`` and signs a quantization to 2 levels, for a rewrite to recognise."""
     modules = [module for module in model.modules() if isinstance(module, _Exportable)]
     for module in modules:
-        module._exporting = True
+        module.start_exporting()
     try:
         yield
     finally:
