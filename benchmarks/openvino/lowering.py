@@ -79,11 +79,6 @@ class Cell:
     precision: str
     difference: float
 
-    @property
-    def runs_in_integers(self) -> bool:
-        """Whether the kernel computes with 8-bit or 1-bit numbers."""
-        return self.precision in ("u8", "i8", "u1")
-
     def to_str(self) -> str:
         """Stored type, kernel, largest difference."""
         return f"{self.stored} `{self.kernel}` {self.difference:.0e}"
@@ -97,23 +92,20 @@ def samples(seed: int) -> tuple[Tensor, ...]:
     return tuple(torch.randn(_SAMPLES, *shape, generator=generator) for shape in shapes)
 
 
-def searched(weights: int, activations: int, target_device: str = "CPU") -> tuple[object, EveryLayer]:
-    """Controller and network before its search, with the discrete weights nearest to random ones."""
+def searched(weights: int, activations: int) -> object:
+    """Controller of the network before its search, with the discrete weights nearest to random ones."""
     torch.manual_seed(0)
-    network = EveryLayer()
     data = samples(seed=0)
     loader = DataLoader(TensorDataset(*data, torch.zeros(_SAMPLES)), batch_size=_SAMPLES)
     section = {"algorithm": "slb", "weights": {"bits": weights}, "activations": {"bits": activations}}
     config = NNCFConfig.from_dict(
         {
             "input_info": [{"sample_size": [1, *x.shape[1:]]} for x in data],
-            "target_device": target_device,
             "compression": section,
         }
     )
     config = register_default_init_args(config, _Inputs(loader))
-    controller, _ = create_compressed_model(network, config, dump_graphs=False)
-    return controller, network
+    return create_compressed_model(EveryLayer(), config, dump_graphs=False)[0]
 
 
 class _Inputs(PTInitializingDataLoader):
@@ -130,7 +122,7 @@ class _Inputs(PTInitializingDataLoader):
 
 def measure(weights: int, activations: int, folder: Path) -> list[Cell]:
     """Export one pair, see what runs and compare."""
-    controller, _ = searched(weights, activations)
+    controller = searched(weights, activations)
     path = nncf_slb.export_openvino(controller, folder / f"w{weights}a{activations}.xml")
     layers = {layer.name: layer for layer in nncf_slb.inspect_openvino(path, properties=_FLOAT).layers}
     verified = nncf_slb.verify_openvino(controller, path, samples(seed=1), properties=_FLOAT)

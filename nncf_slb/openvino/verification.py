@@ -208,7 +208,7 @@ def _both(
     reference: list[list[FloatArray]] = []
     ours: list[list[FloatArray]] = []
     for chunk, count in _chunks(inputs, batch):
-        expected = torch_outputs(stripped(*(torch.from_numpy(each).to(where) for each in chunk)))
+        expected = _torch_outputs(stripped(*(torch.from_numpy(each).to(where) for each in chunk)))
         result = compiled(chunk)
         reference.append([each.cpu().numpy()[:count] for each in expected])
         ours.append([result[index][:count].copy() for index in range(len(ir.outputs))])
@@ -219,12 +219,12 @@ def _both(
     ]
 
 
-def torch_outputs(result: Any) -> list[Tensor]:
+def _torch_outputs(result: Any) -> list[Tensor]:
     """Tensors of a module's result, in the order in which OpenVINO's converter makes outputs of them."""
     if isinstance(result, Tensor):
         return [result]
     entries = result.values() if isinstance(result, dict) else result
-    return [tensor for entry in entries for tensor in torch_outputs(entry)]
+    return [tensor for entry in entries for tensor in _torch_outputs(entry)]
 
 
 def _chunks(inputs: list[FloatArray], batch: int) -> Iterator[tuple[list[FloatArray], int]]:
