@@ -72,7 +72,10 @@ MALFORMED = [
     (weights(values=[0, True]), ["compression.weights.values: received [0, true]", "different numbers"]),
     (weights(values=list(range(17))), ["compression.weights.values: received [0, 1", "2 to 16"]),
     (weights(values=None), ["compression.weights.values: received null", 'for the default, "uniform"']),
-    (weights(scale="per_tensor"), ['weights.scale: received "per_tensor"', 'one of "per_channel", "none"']),
+    (
+        weights(scale="per_tensor"),
+        ['weights.scale: received "per_tensor"', 'one of "per_channel", "per_channel_fixed", "none"'],
+    ),
     (weights(overrides=[{"bits": 4}]), ["weights.overrides[0].target_scopes: received nothing", "Add it"]),
     (weights(overrides={}), ["compression.weights.overrides: received {}", "a list of objects"]),
     (override(target_scopes=[]), ["weights.overrides[0].target_scopes: received []", "a non-empty list"]),
