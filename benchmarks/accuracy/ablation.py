@@ -103,6 +103,22 @@ def variant(protocol: Protocol, bits: int, factor: str, setting: str, patch: Pat
     return Job(f"ablation/w{bits}/{folder}/seed{seed}", config, shipped.start, None, labels, test=False)
 
 
+def progressive(protocol: Protocol, bits: int, seed: int) -> list[Job]:
+    """Searches with 4, 2 and 1 bits, or 4 and 2, one from the other's discrete weights, in as many epochs as one."""
+    widths = [width for width in (4, 2, 1) if width >= bits]
+    share = protocol.epochs // len(widths)
+    epochs = {width: share for width in widths} | {bits: protocol.epochs - share * (len(widths) - 1)}
+    chain: list[Job] = []
+    for width in widths:
+        shipped = protocol.run_of((width, 32), seed, epochs=epochs[width])
+        start = chain[-1].name if chain else shipped.start
+        name = f"ablation/w{bits}/progressive-bits/{width}-bits/seed{seed}"
+        setting = ", ".join(f"{w} bits for {e} epochs" for w, e in epochs.items())
+        labels = {"method": "progressive bits", "setting": setting, "weights": bits, "activations": 32, "seed": seed}
+        chain.append(Job(name, shipped.config, start, None, labels, test=False, hands_on=width != bits))
+    return chain
+
+
 def is_shipped(job: Job, protocol: Protocol) -> bool:
     """True where the variant is what the shipped config says anyway."""
     shipped = protocol.run_of((job.labels["weights"], 32), job.labels["seed"])
@@ -123,4 +139,5 @@ def variants(protocol: Protocol, bits: int, seeds: tuple[int, ...]) -> list[Job]
     chosen = [v for v in VARIANTS if bits > 1 or v[1] not in _NOT_AT_ONE_BIT]
     shipped = [variant(protocol, bits, "as shipped", "", {}, seed) for seed in seeds]
     made = [variant(protocol, bits, *each, seed) for each in chosen for seed in seeds]
-    return shipped + [job for job in made if not is_shipped(job, protocol)]
+    changed = [job for job in made if not is_shipped(job, protocol)]
+    return shipped + changed + [job for seed in seeds for job in progressive(protocol, bits, seed)]

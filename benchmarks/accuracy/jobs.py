@@ -20,6 +20,7 @@ class Job:
         rival: Name of a quantizer of `rivals`, put in place of the inner convolutions' weights; None for none.
         labels: What the run is in the tables: method, weights, activations, and so on.
         test: Whether the test set is used, once, after training; runs that only serve a choice leave it alone.
+        hands_on: Whether another job begins from the discrete weights of this one's search.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Job:
     rival: str | None = None
     labels: dict[str, Any] = field(default_factory=dict)
     test: bool = True
+    hands_on: bool = False
 
     @property
     def needs_brevitas(self) -> bool:

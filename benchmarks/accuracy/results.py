@@ -31,7 +31,7 @@ def row(job: Job, result: dict[str, Any], study: Path) -> dict[str, Any]:
 
 def frame(jobs: list[Job], results: dict[str, dict[str, Any]], study: Path) -> pd.DataFrame:
     """Rows of all jobs that have a result."""
-    rows = [row(job, results[job.name], study) for job in jobs if job.name in results]
+    rows = [row(job, results[job.name], study) for job in jobs if job.name in results and not job.hands_on]
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 

@@ -16,7 +16,7 @@ from torch.nn.utils import parametrize
 
 def straight_through(value: Tensor, x: Tensor) -> Tensor:
     """`value` forward, the gradient of `x` backward."""
-    return x + (value - x).detach()
+    return value.detach() + (x - x.detach())  # in this order the sum is exact
 
 
 class BWN(nn.Module):

@@ -12,8 +12,12 @@ from torch import nn
 import nncf_slb  # before anything that imports nncf.torch
 from benchmarks.accuracy import rivals
 from benchmarks.accuracy.jobs import Job, read_job, write_json
+from nncf_slb.strip import float_state_dict
+from samples.classification import checkpoint
 from samples.classification.settings import Settings, check
 from samples.classification.trainer import Trainer, top1
+
+HANDED_ON = "float.pth"  # a searched network with its discrete weights in float, for the next search
 
 
 class JobTrainer(Trainer):
@@ -28,11 +32,17 @@ class JobTrainer(Trainer):
         return rivals.insert(network, self._rival) if self._rival else network
 
 
+def _weights_of(folder: Path) -> Path:
+    """Checkpoint of the network that a job begins from."""
+    handed_on = folder / HANDED_ON
+    return handed_on if handed_on.exists() else folder / "last.pth"
+
+
 def make_trainer(job: Job, study: Path, data: Path | None, device: str) -> JobTrainer:
     """Trainer of a job, at the last completed epoch of its folder."""
     folder = study / job.name
     last = folder / "last.pth"
-    weights = study / job.start / "last.pth" if job.start else None
+    weights = _weights_of(study / job.start) if job.start else None
     settings = Settings(job.config, folder, data, weights, last if last.exists() else None, device)
     check(settings)
     return JobTrainer(job, settings)
@@ -52,6 +62,8 @@ def run(job: Job, study: Path, data: Path | None = None, device: str = "cpu") ->
         if searches:
             with nncf_slb.searched_network(trainer.ctrl):
                 result[f"searched_{part}_top1"] = trainer.evaluate(trainer.splits.loader(part, 1000))
+    if job.hands_on:
+        checkpoint.save({"model": float_state_dict(trainer.ctrl.strip())}, study / job.name / HANDED_ON)
     result["seconds"] = time.perf_counter() - started
     write_json(result, study / job.name / "result.json")
     return result
