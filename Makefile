@@ -1,12 +1,14 @@
-# make quickstart | test | fashion-mnist | benchmark-openvino | docs | clean      (PYTHON=python3.x, MODEL=resnet20)
+# make quickstart | test | fashion-mnist | benchmark-openvino | accuracy | docs | clean
+# (PYTHON=python3.x, MODEL=resnet20, TABLES="rows rivals report", ARGS="--network resnet20 --dataset cifar10 --data DIR")
 PYTHON ?= python3
 MODEL ?= small_resnet
+TABLES ?= rows random rivals epochs ablation report
 VENV := .venv
 RUN := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 PIP_QUIET := -q --disable-pip-version-check
 
-.PHONY: quickstart test fashion-mnist benchmark-openvino docs clean check-python check-compiler
+.PHONY: quickstart test fashion-mnist benchmark-openvino accuracy docs clean check-python check-compiler
 
 quickstart: $(INSTALLED)
 	$(RUN) -m samples.classification.quickstart --log-dir runs/quickstart
@@ -28,6 +30,18 @@ fashion-mnist: check-compiler $(INSTALLED)
 benchmark-openvino: check-compiler $(INSTALLED)
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(RUN) -m benchmarks.openvino.lowering docs/openvino.md
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(RUN) -m benchmarks.openvino.speed --work runs/benchmarks
+
+# docs/results.md: TABLES="rows random rivals epochs ablation report", in runs that go on where they were interrupted.
+accuracy: check-compiler $(INSTALLED) .venv-rivals/.installed
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(RUN) -m benchmarks.accuracy $(TABLES) --work runs/accuracy $(ARGS)
+
+# Brevitas wants packages of its own, so the rivals have an environment of their own.
+.venv-rivals/.installed: setup.cfg constraints.txt benchmarks/accuracy/requirements-rivals.txt | check-python
+	$(PYTHON) -m venv .venv-rivals
+	.venv-rivals/bin/python -m pip install $(PIP_QUIET) $$(grep '^torch==' constraints.txt)
+	.venv-rivals/bin/python -m pip install $(PIP_QUIET) -c constraints.txt -e '.[samples]' \
+	  -r benchmarks/accuracy/requirements-rivals.txt
+	@touch $@
 
 docs: $(INSTALLED)
 	$(RUN) -m nncf_slb.config_reference docs/config.md
@@ -51,4 +65,4 @@ check-compiler:
 	  echo "A C++ compiler is needed: NNCF compiles its quantization extension. On Debian: sudo apt-get install g++"; exit 1; }
 
 clean:
-	rm -rf $(VENV) runs build *.egg-info
+	rm -rf $(VENV) .venv-rivals runs build *.egg-info

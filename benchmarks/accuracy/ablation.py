@@ -129,7 +129,12 @@ def effective(config: dict[str, Any]) -> Any:
     """A config with the defaults of its slb section filled in, for comparison."""
     from nncf_slb.config import parse_slb_config
 
-    section = parse_slb_config(slb_section(config)).model_dump()
+    parsed = parse_slb_config(slb_section(config))
+    params = parsed.params
+    section = parsed.model_dump()
+    section["params"]["inverse_temperature_end"] = params.effective_inverse_temperature_end
+    del section["params"]["end_fraction"]
+    section["params"]["epochs"] = params.epoch_range(config["epochs"])
     around = {name: value for name, value in config.items() if name != "compression"}
     return section, around, isinstance(config["compression"], list)
 

@@ -171,3 +171,24 @@ def test_plots_are_drawn_from_results_alone(tmp_path, monkeypatch):
     (tmp_path / "results/net_sensitivity.json").write_text(json.dumps({"conv": {"1": 0.5, "2": 0.1}}))
     report.plots.draw("net", tmp_path)
     assert {p.name for p in tmp_path.glob("*.png")} == {f"net_{n}.png" for n in ("accuracy", "search", "sensitivity")}
+
+
+@pytest.mark.parametrize(
+    ("network", "dataset"),
+    [
+        ("small_resnet", "fashion_mnist"), ("resnet20", "cifar10"), ("resnet20", "fashion_mnist"),
+        ("vgg_small", "cifar10"), ("resnet18", "imagenet"),
+    ],
+)  # fmt: skip
+def test_every_network_of_the_study_has_all_its_runs(network, dataset):
+    """Whoever has the data can run the same commands: every config is there, valid, and starts from its float network."""
+    own = protocol.Protocol(network, dataset)
+    for row in protocol.ROWS:
+        for random in (False, True):
+            job = own.run_of(row, 1, random)
+            validate_nncf_config(job.config)
+            assert job.config["seed"] == 1 and (job.start is None) == random
+        start = own.float_start(f"w{row[0]}a{row[1]}")
+        assert start.config["model_params"] == job.config["model_params"]
+    for method in protocol.METHODS:
+        validate_nncf_config(own.rival(method, ("SGD", 0.1), 0, True).config)
