@@ -53,7 +53,8 @@ def measure_sensitivity(
 
     Args:
         model: Trained float network, before `create_compressed_model`; left as it was.
-        loader: Data loader of (inputs, labels), of which only the inputs are used, or NNCF's `PTInitializingDataLoader`.
+        loader: Data loader of (inputs, labels), of which only the inputs are used, or a `PTInitializingDataLoader` of
+            NNCF.
         values: Name of a set of values, as in the config.
         candidates: Bits to try, 1 to 4; by default all that the values can have.
         samples: Samples to measure with, rounded up to whole batches.

@@ -201,6 +201,6 @@ def refuse_missing_bits(chosen: ChosenBits, plan: SearchPlan, config: SLBConfig)
     if missing:
         raise ConfigError([
             f'weights.bits: received "auto" and a compression state without bits for {", ".join(missing)}; allowed: '
-            "the state of a model that was created with the same layers and bits. Use the config that the checkpoint was "
-            "made with"
+            "the state of a model that was created with the same layers and bits. Use the config that the checkpoint "
+            "was made with"
         ])  # fmt: skip

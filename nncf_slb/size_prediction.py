@@ -30,7 +30,8 @@ _RANGE_BYTES = 2 * _FLOAT_BYTES  # a quantized input of NNCF: both ends of its r
 def predict_bin_bytes(model: NNCFNetwork, insertions: Insertions, settings: LoweringSettings) -> int:
     """Bytes of the ``.bin`` file with what is about to be inserted, other algorithms left out.
 
-    Exact but for constants that come out equal by training, which the file holds once.
+    Exact but for constants that training makes equal, which the file holds once, and for quantized inputs whose
+    `signed` is left open: here they count as signed, up to 8 bytes each.
 
     Args:
         model: NNCF network into which nothing has been inserted yet; stays as it is.
@@ -43,13 +44,14 @@ def predict_bin_bytes(model: NNCFNetwork, insertions: Insertions, settings: Lowe
     trial = copy_model(model)
     layers = {name: trial.nncf.get_containing_module(name) for name in insertions.weights}
     plain = to_plain_torch(trial).eval()
+    numbers = torch.Generator().manual_seed(0)
     fixed: dict[nn.Module, FixedActivation] = {}
     for name, layer in layers.items():
         quantizer = insertions.quantizers.get(name)
         if quantizer is not None and quantizer not in fixed:
-            fixed[quantizer] = _fixed(quantizer)
+            fixed[quantizer] = _fixed(quantizer, numbers)
         make_low_bit_(layer, insertions.weights[name], None if quantizer is None else fixed[quantizer])
-    _make_numbers_differ(plain)
+    _make_numbers_differ(plain, numbers)
     converted = convert(plain, example_inputs(model), settings=settings)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "trial.xml"
@@ -57,22 +59,21 @@ def predict_bin_bytes(model: NNCFNetwork, insertions: Insertions, settings: Lowe
         return path.with_suffix(".bin").stat().st_size
 
 
-def _fixed(quantizer: ActivationQuantizer) -> FixedActivation:
-    """As after training, though the quantizer may have seen no data yet."""
+def _fixed(quantizer: ActivationQuantizer, numbers: torch.Generator) -> FixedActivation:
+    """As after training, though the quantizer has seen no data yet; signed, which takes more bytes, unless set."""
     ready = copy.deepcopy(quantizer)
-    ready.signed, ready.initialized = bool(ready.signed), True
-    _make_numbers_differ(ready)
+    ready.signed, ready.initialized = ready.signed is not False, True
+    _make_numbers_differ(ready, numbers)
     return FixedActivation(ready)
 
 
 @torch.no_grad()
-def _make_numbers_differ(model: nn.Module) -> None:
+def _make_numbers_differ(model: nn.Module, numbers: torch.Generator) -> None:
     """Numbers as different as after training: of equal constants, such as the zeros of new biases, a file holds one."""
-    generator = torch.Generator().manual_seed(0)
     statistics = [getattr(layer, name) for layer in batch_norms(model) for name in STATISTICS]
     for tensor in [*model.parameters(), *statistics]:
         if tensor.is_floating_point():
-            tensor.copy_(torch.rand(tensor.shape, generator=generator) + 0.5)
+            tensor.copy_(torch.rand(tensor.shape, generator=numbers) + 0.5)
 
 
 def saved_by_quantization(model: NNCFNetwork, plan: SearchPlan, nncf_config: Mapping[str, Any]) -> int:
