@@ -81,7 +81,7 @@ class SLBBuilder(PTCompressionAlgorithmBuilder):  # type: ignore[misc]
             loader, lowering = _registered_loader(self.config), _lowering(self.config, self.slb_config)
             self._chosen = choose_bits(model, plan, self.slb_config, self.config, loader, lowering)
         else:
-            refuse_missing_bits(self._chosen, plan, self.slb_config)
+            refuse_missing_bits(self._chosen, plan, self.slb_config, self.config)
 
     def _get_state_without_name(self) -> dict[str, Any]:
         return self._chosen.to_state()

@@ -121,7 +121,7 @@ def choose_bits(
     if budget.bytes is None:
         choose = _mean_bits_limit(layers, float(budget.mean_bits or 0), at)
     else:
-        choose = _bytes_limit(layers, budget.bytes, at, _size_of(model, plan, config, nncf_config, settings))
+        choose = _bytes_limit(layers, budget.bytes, at, _size_of(model, plan, config, nncf_config, settings, at))
     batches = islice(loader, -(-budget.samples // max(1, loader.batch_size)))
     runner = batch_runner(model, loader, get_model_device(model))
     modules = {layer.names[0]: layer.module for layer in layers}
@@ -180,18 +180,32 @@ def _too_small(path: str, received: str, least: str) -> str:
 
 
 def _size_of(
-    model: NNCFNetwork, plan: SearchPlan, config: SLBConfig, nncf_config: Mapping[str, Any], settings: LoweringSettings
+    model: NNCFNetwork,
+    plan: SearchPlan,
+    config: SLBConfig,
+    nncf_config: Mapping[str, Any],
+    settings: LoweringSettings,
+    at: str,
 ) -> Callable[[dict[str, int]], int]:
     saved = saved_by_quantization(model, plan, nncf_config)
     device = nncf_config.get("target_device")
 
     def size_of(bits: dict[str, int]) -> int:
-        return predict_bin_bytes(model, make_insertions(model, plan, config, device, None, bits), settings) - saved
+        insertions = make_insertions(model, plan, config, device, None, bits)
+        try:
+            return predict_bin_bytes(model, insertions, settings) - saved
+        except Exception as error:  # OpenVINO's share no class of their own
+            raise ConfigError([
+                f"{at}.budget.bytes: received a network that OpenVINO cannot convert, so its size is unknown; allowed: "
+                f"mean_bits for such a network. The converter says: {error}"
+            ]) from error  # fmt: skip
 
     return size_of
 
 
-def refuse_missing_bits(chosen: ChosenBits, plan: SearchPlan, config: SLBConfig) -> None:
+def refuse_missing_bits(
+    chosen: ChosenBits, plan: SearchPlan, config: SLBConfig, nncf_config: Mapping[str, Any]
+) -> None:
     """Check bits from a compression state against the layers that need them.
 
     Raises:
@@ -200,7 +214,7 @@ def refuse_missing_bits(chosen: ChosenBits, plan: SearchPlan, config: SLBConfig)
     missing = [n for layer in _layers_to_choose(plan, config) for n in layer.names if n not in chosen.bits]
     if missing:
         raise ConfigError([
-            f'weights.bits: received "auto" and a compression state without bits for {", ".join(missing)}; allowed: '
-            "the state of a model that was created with the same layers and bits. Use the config that the checkpoint "
-            "was made with"
+            f'{find_slb_sections(nncf_config)[0][0]}.weights.bits: received "auto" and a compression state without '
+            f"bits for {', '.join(missing)}; allowed: the state of a model that was created with the same layers and bits. "
+            "Use the config that the checkpoint was made with"
         ])  # fmt: skip

@@ -1,6 +1,7 @@
 """How far outputs move, against the obvious way to compute it."""
 
 import copy
+import itertools
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import nncf_slb
+from nncf_slb.batchnorm import calibrate
 from nncf_slb.layers import SearchableWeight
 from nncf_slb.values import make_values
 from tests.networks import Mixed, Small, compress, digits, make_config
@@ -106,6 +108,39 @@ def test_layers_that_share_a_parameter_are_measured_once():
     model = Mixed()
     model.dilated.weight = model.strided.weight
     assert "dilated" not in nncf_slb.measure_sensitivity(model, digits()[0], samples=1, candidates=[1])
+
+
+def ranks(numbers):
+    return torch.tensor(numbers).argsort().argsort().double()
+
+
+def test_sums_of_sensitivities_rank_mixed_networks_as_their_losses_on_other_data_do():
+    """Every mix of 1 to 3 bits of a trained network, batch norm recalibrated as the search does it."""
+    model, (loader, _, _) = trained(), digits()
+    _, x, y = digits(count=1200)
+    measured = nncf_slb.measure_sensitivity(model, loader, candidates=[1, 2, 3])
+    sums, losses = [], []
+    for mix in itertools.product([1, 2, 3], repeat=3):
+        rounded = copy.deepcopy(model)
+        for name, bits in zip(measured, mix, strict=True):
+            weight = rounded.get_submodule(name).weight
+            weight.data = SearchableWeight(weight.detach(), make_values("uniform", bits), None, True).eval()().detach()
+        calibrate(rounded, lambda batch, network=rounded: network(batch[0]), loader)
+        with torch.no_grad():
+            losses.append(float(nn.functional.cross_entropy(rounded(x[200:]), y[200:])))
+        sums.append(sum(by_bits[bits] for by_bits, bits in zip(measured.values(), mix, strict=True)))
+    assert torch.corrcoef(torch.stack([ranks(sums), ranks(losses)]))[0, 1] > 0.8
+
+
+def trained():
+    model = small()
+    optimizer = torch.optim.Adam(model.parameters(), 0.02)
+    for _ in range(15):
+        for x, y in digits()[0]:
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(model(x), y).backward()
+            optimizer.step()
+    return model.eval()
 
 
 class Answers(nn.Module):

@@ -89,6 +89,8 @@ def test_beside_quantization_bytes_are_close(tmp_path):
     ctrl, _ = auto(budget={"bytes": smallest + 150}, **settings)
     assert ctrl.statistics().slb.layers[0].bits == 2
     assert bin_size(ctrl, tmp_path) == pytest.approx(smallest + 144, rel=0.03)
+    state = ctrl.get_compression_state()
+    assert bits_of(auto(budget={"bytes": smallest + 150}, state=state, loader=False, **settings)[0]) == bits_of(ctrl)
 
 
 def test_overrides_keep_their_bits_and_other_values_get_bits_of_their_own():
@@ -103,6 +105,11 @@ def test_overrides_keep_their_bits_and_other_values_get_bits_of_their_own():
     assert set(statistics.sensitivities[head.name]) == {2, 3, 4}
     assert second.weights * second.bits + head.weights * head.bits <= 2.3 * (second.weights + head.weights)
     assert second.bits == 2 and head.bits == 4
+
+
+def test_overrides_for_every_layer_leave_nothing_to_choose():
+    ctrl, _ = auto(budget={"mean_bits": 2}, overrides=[{"target_scopes": "{re}.*", "bits": 3}])
+    assert set(bits_of(ctrl).values()) == {3} and not ctrl.statistics().slb.sensitivities
 
 
 def test_a_sensitive_layer_gets_more_bits():
@@ -174,6 +181,17 @@ def test_a_mean_below_what_the_values_allow_says_what_is_needed():
         auto(budget={"mean_bits": 1.2}, overrides=overrides)
     needed = float(re.search(r"at least ([\d.]+\d)", str(caught.value)).group(1))
     assert set(bits_of(auto(budget={"mean_bits": needed}, overrides=overrides)[0]).values()) == {1, 2}
+
+
+class Unconvertible(Small):
+    def forward(self, x):
+        return super().forward(x) + torch.linalg.svdvals(x.flatten(1)).sum()
+
+
+def test_bytes_of_a_network_that_openvino_cannot_convert_are_refused():
+    with pytest.raises(nncf_slb.ConfigError, match=r"budget.bytes: received a network that OpenVINO cannot convert"):
+        auto(network=Unconvertible, budget={"bytes": 1000})
+    assert bits_of(auto(network=Unconvertible, budget={"mean_bits": 1})[0])
 
 
 def test_random_logits_are_measured_from_the_float_weights():
