@@ -211,10 +211,11 @@ def refuse_missing_bits(
     Raises:
         ConfigError: Naming the layers that the state holds no bits for.
     """
+    at = find_slb_sections(nncf_config)[0][0]
     missing = [n for layer in _layers_to_choose(plan, config) for n in layer.names if n not in chosen.bits]
     if missing:
         raise ConfigError([
-            f'{find_slb_sections(nncf_config)[0][0]}.weights.bits: received "auto" and a compression state without '
-            f"bits for {', '.join(missing)}; allowed: the state of a model that was created with the same layers and bits. "
-            "Use the config that the checkpoint was made with"
+            f'{at}.weights.bits: received "auto" and a compression state without bits for {", ".join(missing)}; '
+            "allowed: the state of a model that was created with the same layers and bits. Use the config that the "
+            "checkpoint was made with"
         ])  # fmt: skip
