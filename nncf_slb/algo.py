@@ -18,7 +18,7 @@ from nncf.torch.compression_method_api import PTCompressionAlgorithmBuilder, PTC
 from nncf.torch.graph.transformations.layout import PTTransformationLayout
 from nncf.torch.nncf_network import NNCFNetwork
 from nncf.torch.utils import get_model_device
-from torch import nn
+from torch import Tensor, nn
 
 from nncf_slb import statistics
 from nncf_slb.activations import ActivationQuantizer
@@ -26,7 +26,7 @@ from nncf_slb.config import DEFAULT_EPOCHS, SLBConfig, parse_slb_config, validat
 from nncf_slb.config_budget import AUTO
 from nncf_slb.discrete import DiscreteBatchNorm, batch_runner
 from nncf_slb.initialization import initialize_activations
-from nncf_slb.layers import SearchableWeight, WeightKind, kind_of_weights, shared_logits
+from nncf_slb.layers import SearchableWeight, WeightKind, decide, kind_of_weights, shared_logits
 from nncf_slb.loss import ConfidenceLoss
 from nncf_slb.mixed_precision import ChosenBits, choose_bits, refuse_missing_bits
 from nncf_slb.nncf_insertion import Insertions, make_insertions
@@ -38,6 +38,7 @@ from nncf_slb.nncf_network import (
     to_plain_torch,
 )
 from nncf_slb.openvino.export import export_controller
+from nncf_slb.phases import Phase, PhasePlan
 from nncf_slb.scheduler import SLBScheduler
 from nncf_slb.sensitivity import Sensitivities
 from nncf_slb.strip import FixedActivation, FixedWeight
@@ -129,8 +130,8 @@ def _as_list(scopes: str | list[str] | None) -> list[str]:
     return [scopes] if isinstance(scopes, str) else list(scopes or [])
 
 
-def make_curve(config: SLBConfig, epochs: int) -> TemperatureCurve:
-    """Temperature curve of a config; `epochs` is what its fractions refer to if it states no number itself."""
+def make_plan(config: SLBConfig, epochs: int) -> PhasePlan:
+    """Phases of a config; `epochs` is what its fractions refer to if it states no number itself."""
     params = config.params
     start, end = params.epoch_range(epochs)
     first = params.inverse_temperature_start
@@ -138,7 +139,10 @@ def make_curve(config: SLBConfig, epochs: int) -> TemperatureCurve:
         last = end_value_from_factor(first, params.inverse_temperature_factor, end - start)
     else:
         last = params.effective_inverse_temperature_end or first
-    return TemperatureCurve(params.schedule, first, last, start, end)
+    curve = TemperatureCurve(params.schedule, first, last, start, end)
+    return PhasePlan(
+        curve, params.after_end == "straight_through", params.gumbel_noise, params.hardening != "temperature"
+    )
 
 
 class SLBController(PTCompressionAlgorithmController):  # type: ignore[misc]
@@ -174,6 +178,11 @@ class SLBController(PTCompressionAlgorithmController):  # type: ignore[misc]
         self.lowering = _lowering(nncf_config, slb_config)
         self._loss = ConfidenceLoss(self._modules, slb_config.params.confidence_loss_weight)
         params = slb_config.params
+        self._codes_before: dict[SearchableWeight, Tensor] = {}
+        self._whole_layers = params.hardening == "layers_by_confidence"
+        if params.hardening != "temperature":
+            for searchable in self._modules:
+                searchable.decide_gradually()
         self.batchnorm = DiscreteBatchNorm(
             model,
             self._modules,
@@ -183,13 +192,18 @@ class SLBController(PTCompressionAlgorithmController):  # type: ignore[misc]
             host_is_tracing=lambda: bool(model.nncf.get_tracing_context().trace_dynamic_graph),
         )
         self._scheduler = SLBScheduler(
-            make_curve(slb_config, epochs), self._set_temperature, params.update_per_optimizer_step,
-            params.steps_per_epoch,
+            make_plan(slb_config, epochs), self._set_phase, self._remember_codes,
+            params.update_per_optimizer_step, params.steps_per_epoch,
         )  # fmt: skip
 
-    def _set_temperature(self, inverse_temperature: float, search_ended: bool) -> None:
+    def _remember_codes(self) -> None:
+        self._codes_before = {searchable: searchable.codes() for searchable in self._modules}
+
+    def _set_phase(self, phase: Phase) -> None:
         for searchable in self._modules:
-            searchable.set_temperature(inverse_temperature, search_ended)
+            searchable.phase = phase
+        if phase.decided:
+            decide(self._modules, phase.decided, self._whole_layers)
 
     @property
     def loss(self) -> ConfidenceLoss:
@@ -204,9 +218,9 @@ class SLBController(PTCompressionAlgorithmController):  # type: ignore[misc]
     def compression_stage(self) -> CompressionStage:
         """Uncompressed before the temperature falls, partially compressed while it does, then fully compressed."""
         scheduler = self._scheduler
-        if scheduler.curve.has_ended(scheduler.position):
+        if scheduler.phase.discrete:
             return CompressionStage.FULLY_COMPRESSED
-        if scheduler.current_epoch < 0 or not scheduler.curve.has_started(scheduler.position):
+        if scheduler.current_epoch < 0 or not scheduler.plan.curve.has_started(scheduler.position):
             return CompressionStage.UNCOMPRESSED
         return CompressionStage.PARTIALLY_COMPRESSED
 
@@ -216,7 +230,9 @@ class SLBController(PTCompressionAlgorithmController):  # type: ignore[misc]
         if not quickly_collected_only:
             by_name = {names[0]: module for module, names in self._names_by_module().items()}
             inverse_temperature = self._scheduler.inverse_temperature
-            collected = statistics.collect(by_name, inverse_temperature, self._full_precision, self._sensitivities)
+            collected = statistics.collect(
+                by_name, self._codes_before, inverse_temperature, self._full_precision, self._sensitivities
+            )
             result.register("slb", collected)
         return result
 

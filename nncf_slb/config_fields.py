@@ -66,7 +66,7 @@ Whole = Annotated[int, BeforeValidator(whole)]
 PositiveWhole = Annotated[int, Field(ge=1), BeforeValidator(whole)]
 Bits = Annotated[int, Field(ge=1, le=4), BeforeValidator(whole)]
 Values = Annotated[str | tuple[float, ...], PlainValidator(_check_values), WithJsonSchema(_VALUES_SCHEMA)]
-Scale = Literal["per_channel", "none"]
+Scale = Literal["per_channel", "per_channel_fixed", "none"]
 Scopes = Annotated[tuple[str, ...], PlainValidator(_check_scopes), WithJsonSchema(_SCOPES_SCHEMA)]
 SomeScopes = Annotated[tuple[str, ...], PlainValidator(_check_some_scopes), WithJsonSchema(_SOME_SCOPES_SCHEMA)]
 

@@ -106,6 +106,24 @@ class ParamsConfig(Section):
         description="The same as a fraction of `epochs`. Not with `end_epoch`. If left out, the last epoch is "
         "discrete in any case.",
     )
+    after_end: Literal["fixed", "straight_through"] = Field(
+        default="fixed",
+        description="What follows the end of the search. `fixed`: the choices are final, and only scales and the "
+        "network's other parameters train. `straight_through`: the network computes with the discrete weights, and "
+        "logits go on with the gradients of the expected weights, so that choices can still change.",
+    )
+    hardening: Literal["temperature", "weights_by_confidence", "layers_by_confidence"] = Field(
+        default="temperature",
+        description="How weights become discrete. `temperature`: all together, as 1/tau rises. "
+        "`weights_by_confidence`: meanwhile a growing share of each layer's weights is decided for good, the most "
+        "confident first; `layers_by_confidence`: layer by layer. Only with `after_end` set to `fixed`.",
+    )
+    gumbel_noise: float = Field(
+        default=0.0,
+        ge=0,
+        description="Factor of the Gumbel noise added to the logits over the temperature in training; falls to 0 on a "
+        "line until the search ends. 1 draws near values of the distribution; 0 turns it off.",
+    )
     update_per_optimizer_step: bool = Field(
         default=False, description="true changes 1/tau at every optimizer step, false at every epoch."
     )
@@ -197,6 +215,9 @@ class ParamsConfig(Section):
         if self.steps_per_epoch is not None and not self.update_per_optimizer_step:
             advice = "Set update_per_optimizer_step to true, or remove it"
             yield ("steps_per_epoch",), "none unless update_per_optimizer_step is true", advice
+        if self.hardening != "temperature" and self.after_end == "straight_through":
+            advice = 'Set hardening to "temperature", or after_end to "fixed"'
+            yield ("hardening",), '"temperature" where after_end is "straight_through"', advice
         if self.batchnorm == "state" and "batchnorm_calibration_batches" in self.model_fields_set:
             advice = 'Remove it, or set batchnorm to "calibrate"'
             yield ("batchnorm_calibration_batches",), 'none with batchnorm "state"', advice

@@ -21,8 +21,8 @@ _VALUES_HELP = (
     "more); `ternary` is -1, 0, 1 (2 bits); `power_of_two` is zero and signed powers of two up to 1; or your own list."
 )
 _SCALE_HELP = (
-    "`per_channel` learns one factor for each output channel; `none` has no factor, as in the paper, where batch norm "
-    "takes its place."
+    "`per_channel` learns one factor for each output channel; `per_channel_fixed` keeps the one of least squared error "
+    "that it begins with; `none` has no factor, as in the paper, where batch norm takes its place."
 )
 
 
@@ -33,7 +33,7 @@ class ResolvedWeights:
     Attributes:
         bits: Storage bits of one weight, 1-4, or ``auto``: one of `candidates`, chosen when the model is created.
         values: Name of a set of values, or an own list.
-        scale: ``per_channel`` or ``none``.
+        scale: ``per_channel``, ``per_channel_fixed`` or ``none``.
         candidates: Bits to choose from, ascending; none unless `bits` is ``auto``.
     """
 

@@ -178,7 +178,7 @@ class DiscreteBatchNorm:
 
     @property
     def _search_ended(self) -> bool:
-        return all(s.search_ended for s in self._searchable)
+        return all(s.phase.discrete for s in self._searchable)
 
     def _before_forward(self, model: nn.Module, args: Any) -> None:
         if self._busy or self._host_is_tracing():

@@ -30,22 +30,25 @@ class _ExpectedValue(torch.autograd.Function):
     """Expected value with its closed-form gradient ``dA_k = (1 / tau) p_k (v_k - E[v]) dE``.
 
     Saves the probabilities and the result only; autograd's own graph would keep two more tensors of logits' size.
+    Straight through, the result is the most probable value, and the gradient stays that of the expected one.
     """
 
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, values: Tensor, inverse_temperature: float) -> Tensor:
+    def forward(
+        ctx: Any, logits: Tensor, values: Tensor, inverse_temperature: float, straight_through: bool
+    ) -> Tensor:
         p = probabilities(logits, inverse_temperature)
         expected = torch.matmul(values, p.flatten(1)).view(logits.shape[1:])
         ctx.save_for_backward(p, values, expected)
         ctx.inverse_temperature = inverse_temperature
-        return expected
+        return values[logits.argmax(dim=0)] if straight_through else expected
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
         p, values, expected = ctx.saved_tensors
         column = values.view(-1, *[1] * expected.dim())
-        return (column - expected).mul_(p).mul_(grad * ctx.inverse_temperature), None, None
+        return (column - expected).mul_(p).mul_(grad * ctx.inverse_temperature), None, None, None
 
 
 def expected_value(logits: Tensor, values: Tensor, inverse_temperature: float) -> Tensor:
@@ -59,7 +62,20 @@ def expected_value(logits: Tensor, values: Tensor, inverse_temperature: float) -
     Returns:
         Tensor of ``weight.shape`` within ``[min(values), max(values)]``.
     """
-    return _ExpectedValue.apply(logits, values, inverse_temperature)  # type: ignore[no-any-return, no-untyped-call]
+    return _ExpectedValue.apply(logits, values, inverse_temperature, False)  # type: ignore[no-any-return, no-untyped-call]
+
+
+def chosen_value(logits: Tensor, values: Tensor, inverse_temperature: float) -> Tensor:
+    """Most probable value of each weight; its gradient is that of `expected_value`, which see (straight through)."""
+    return _ExpectedValue.apply(logits, values, inverse_temperature, True)  # type: ignore[no-any-return, no-untyped-call]
+
+
+def gumbel_noise(like: Tensor) -> Tensor:
+    """Sample of the standard Gumbel distribution with the shape, dtype and device of `like`.
+
+    Added to ``logits / tau``, it makes the largest entry a draw from the distribution (Jang et al., 2017, equation 1).
+    """
+    return -torch.empty_like(like).exponential_().log()
 
 
 def chosen_codes(logits: Tensor) -> Tensor:

@@ -12,11 +12,15 @@ import torch
 from torch import Tensor, nn
 
 from nncf_slb import functional
+from nncf_slb.phases import Phase
 from nncf_slb.values import ValueSet
 
 SEARCHABLE_LAYERS = (
     nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d, nn.Linear
 )  # fmt: skip
+
+
+_OPEN = 255  # stands for no code
 
 
 class WeightKind(Enum):
@@ -53,27 +57,29 @@ class SearchableWeight(nn.Module):
     """Distribution over discrete values for each weight of one layer.
 
     Parameters: ``logits`` ``[len(values), *weight.shape]`` and, with a scale per channel, ``scale``
-    ``[output channels]``, both float. In training mode and before the end of the schedule `forward` gives the
-    expected weight; in eval mode, and in training mode after the end, the chosen one.
+    ``[output channels]`` (a buffer where it is fixed), both float. In training mode and before the end of the schedule
+    `forward` gives the expected weight; in eval mode, and in training mode after the end, the chosen one. `phase` says
+    how far it is.
 
     Args:
         weight: Trained float weight of the layer.
         values: Discrete values.
         groups: As from `transposed_groups`.
-        per_channel: Learn a scale per output channel; otherwise the values are used as they are, as in the paper.
+        scale: ``per_channel`` learns a scale per output channel, ``per_channel_fixed`` keeps its first one, ``none``
+            uses the values as they are, as in the paper.
         sharpness: Sharpness of the logits made from `weight`; None draws them at random as in the paper.
     """
 
     value_table: Tensor
+    final_codes: Tensor | None
 
     def __init__(
-        self, weight: Tensor, values: ValueSet, groups: int | None, per_channel: bool, sharpness: float | None = 2.0
+        self, weight: Tensor, values: ValueSet, groups: int | None, scale: str, sharpness: float | None = 2.0
     ) -> None:
         super().__init__()
         self.values = values
         self.groups = groups
-        self.inverse_temperature = 1.0
-        self.search_ended = False
+        self.phase = Phase()
         self.kind = WeightKind.AUTOMATIC
         self.copies_share_logits = False
         self.weight_shape = weight.shape
@@ -82,27 +88,46 @@ class SearchableWeight(nn.Module):
         self.register_buffer("value_table", table, persistent=False)
         rows = channel_rows(weight.detach(), groups)
         numbers = table * values.step
-        scale = functional.fit_scale(rows, numbers)
+        fitted = functional.fit_scale(rows, numbers)
         if sharpness is None:
             logits = functional.random_logits(weight.shape, len(values), rows.shape[1]).to(weight)
         else:
-            scaled = weight.detach() / channel_broadcast(scale, weight.shape, groups)
+            scaled = weight.detach() / channel_broadcast(fitted, weight.shape, groups)
             logits = functional.logits_from_weight(scaled, numbers, sharpness)
         self.logits = nn.Parameter(logits)
-        self.scale = nn.Parameter(scale) if per_channel else None
+        self.scale: Tensor | None
+        if scale == "per_channel_fixed":
+            self.register_buffer("scale", fitted)
+        else:
+            self.scale = nn.Parameter(fitted) if scale == "per_channel" else None
+        self.register_buffer("final_codes", None)
+
+    def decide_gradually(self) -> None:
+        """Be ready for `decide`: a buffer ``final_codes`` (uint8, ``weight.shape``) holds what is decided."""
+        self.final_codes = torch.full(self.weight_shape, _OPEN, dtype=torch.uint8, device=self.logits.device)
 
     def forward(self, weight: Tensor | None = None) -> Tensor:
         """The weight to use (``weight.shape``); the argument, the layer's own float weight, is not used."""
-        if self._uses_expected():
-            unscaled = functional.expected_value(self.logits, self.value_table, self.inverse_temperature)
-        else:
-            unscaled = self.value_table[functional.chosen_codes(self.logits).long()]
-        return unscaled * self.multiplier()
+        return self._unscaled() * self.multiplier()
 
-    def _uses_expected(self) -> bool:
-        if self.kind is WeightKind.AUTOMATIC:
-            return self.training and not self.search_ended
-        return self.kind is WeightKind.EXPECTED
+    def _unscaled(self) -> Tensor:
+        in_training = self.kind is WeightKind.AUTOMATIC and self.training
+        phase = self.phase
+        if in_training and phase.straight_through:
+            return functional.chosen_value(self.logits, self.value_table, phase.inverse_temperature)
+        if self.kind is WeightKind.EXPECTED or (in_training and not phase.discrete):
+            return self._expected(phase.noise if in_training else 0.0)
+        return self.value_table[self.codes().long()]
+
+    def _expected(self, noise: float) -> Tensor:
+        inverse_temperature = self.phase.inverse_temperature
+        logits: Tensor = self.logits
+        if noise:
+            logits = logits + functional.gumbel_noise(logits) * (noise / inverse_temperature)
+        expected = functional.expected_value(logits, self.value_table, inverse_temperature)
+        if self.final_codes is None or not self.phase.decided:
+            return expected
+        return torch.where(self.final_codes == _OPEN, expected, self.value_table[self.codes().long()])
 
     def multiplier(self) -> Tensor:
         """Factor from table entries to weights: scale times the values' step, broadcastable to ``weight.shape``."""
@@ -112,8 +137,9 @@ class SearchableWeight(nn.Module):
 
     @torch.no_grad()
     def codes(self) -> Tensor:
-        """Chosen codes, uint8, ``weight.shape``."""
-        return functional.chosen_codes(self.logits)
+        """Chosen codes, uint8, ``weight.shape``: the final one where there is one, else the most probable."""
+        codes = functional.chosen_codes(self.logits)
+        return codes if self.final_codes is None else torch.where(self.final_codes == _OPEN, codes, self.final_codes)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> SearchableWeight:
         if self.copies_share_logits:
@@ -123,10 +149,41 @@ class SearchableWeight(nn.Module):
         duplicate.__dict__.update(copy.deepcopy(self.__dict__, memo))
         return duplicate
 
-    def set_temperature(self, inverse_temperature: float, search_ended: bool) -> None:
-        """Set ``1 / tau`` and whether training goes on with the chosen weights; logits then get no gradient."""
-        self.inverse_temperature = inverse_temperature
-        self.search_ended = search_ended
+    def confidence(self) -> Tensor:
+        """Largest probability of each weight, float, ``weight.shape``."""
+        return functional.probabilities(self.logits, self.phase.inverse_temperature).amax(dim=0)
+
+    @property
+    def is_decided(self) -> bool:
+        """True when every choice is final."""
+        return self.final_codes is not None and bool((self.final_codes != _OPEN).all())
+
+    @torch.no_grad()
+    def decide(self, share: float) -> None:
+        """Make the choice of the most confident weights final, until `share` of them all (0 to 1) are decided.
+
+        Raises:
+            RuntimeError: Without `decide_gradually` before.
+        """
+        if self.final_codes is None:
+            raise RuntimeError("decide: call decide_gradually first")
+        decided = self.final_codes != _OPEN
+        missing = round(share * decided.numel()) - int(decided.sum())
+        if missing > 0:
+            chosen = self.confidence().masked_fill(decided, -1.0).flatten().topk(missing).indices
+            self.final_codes.view(-1)[chosen] = self.codes().view(-1)[chosen]
+
+
+def decide(modules: Iterable[SearchableWeight], share: float, whole_layers: bool) -> None:
+    """Make the most confident choices final, up to `share` (0 to 1): of each layer's weights, or of the layers."""
+    modules = list(modules)
+    if not whole_layers:
+        for module in modules:
+            module.decide(share)
+        return
+    confidence = {module: 2.0 if module.is_decided else float(module.confidence().mean()) for module in modules}
+    for module in sorted(modules, key=lambda m: -confidence[m])[: round(share * len(modules))]:
+        module.decide(1.0)
 
 
 @contextmanager

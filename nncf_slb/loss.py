@@ -6,7 +6,6 @@ import torch
 from nncf.torch.compression_method_api import PTCompressionLoss
 from torch import Tensor
 
-from nncf_slb import functional
 from nncf_slb.layers import SearchableWeight
 
 
@@ -23,12 +22,11 @@ class ConfidenceLoss(PTCompressionLoss):  # type: ignore[misc]
 
     def calculate(self) -> Tensor:
         """Scalar loss on the device of the logits."""
-        active = [s for s in self._searchable if not s.search_ended]
+        active = [s for s in self._searchable if not s.phase.discrete]
         if not self._weight or not active:
             device = self._searchable[0].logits.device if self._searchable else None
             return torch.zeros([], device=device)
         doubt = torch.zeros([], device=active[0].logits.device)
         for searchable in active:
-            p = functional.probabilities(searchable.logits, searchable.inverse_temperature)
-            doubt = doubt + (1 - p.amax(dim=0)).sum()
+            doubt = doubt + (1 - searchable.confidence()).sum()
         return self._weight * doubt / sum(s.weight_shape.numel() for s in active)

@@ -36,7 +36,7 @@ class _Chosen:
     """What the config says of one layer."""
 
     values: ValueSet
-    per_channel: bool
+    scale: str
     activations: ResolvedActivations
 
     @property
@@ -110,7 +110,7 @@ def _choose(name: str, config: SLBConfig, bits: Mapping[str, int]) -> _Chosen:
 
     weights = config.weights.resolve(match)
     values = make_values(weights.values, bits[name] if weights.bits == "auto" else weights.bits)
-    return _Chosen(values, weights.scale == "per_channel", config.activations.resolve(match))
+    return _Chosen(values, weights.scale, config.activations.resolve(match))
 
 
 def _producer(model: NNCFNetwork, name: str) -> tuple[Any, ...]:
@@ -128,7 +128,7 @@ def _make_weight(layer: nn.Module, chosen: _Chosen, config: SLBConfig) -> Search
         weight.detach(),
         chosen.values,
         transposed_groups(layer),
-        per_channel=chosen.per_channel,
+        scale=chosen.scale,
         sharpness=initializer.sharpness if initializer.logits == "trained" else None,
     )
 

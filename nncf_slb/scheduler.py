@@ -1,4 +1,4 @@
-"""Temperature curve behind NNCF's `CompressionScheduler` interface."""
+"""Phases of the search behind NNCF's `CompressionScheduler` interface."""
 
 from __future__ import annotations
 
@@ -7,30 +7,33 @@ from typing import Any
 
 from nncf.common.schedulers import BaseCompressionScheduler
 
-from nncf_slb.temperature import TemperatureCurve
+from nncf_slb.phases import Phase, PhasePlan
 
 
 class SLBScheduler(BaseCompressionScheduler):  # type: ignore[misc]
-    """Sets the inverse temperature at the beginning of each epoch, or of each optimizer step.
+    """Sets the phase of the search at the beginning of each epoch, or of each optimizer step.
 
     Args:
-        curve: Inverse temperature over the epochs.
-        apply: Called with (inverse temperature, whether the search has ended).
-        per_step: Follow the curve within each epoch.
+        plan: Phases over the epochs.
+        apply: Called with the phase.
+        begin_epoch: Called before the first step of each epoch.
+        per_step: Follow the plan within each epoch.
         steps_per_epoch: Optimizer steps in an epoch; None learns it from the first epoch, during which the
-            temperature then stays as it was at the epoch's beginning.
+            phase then stays as it was at the epoch's beginning.
     """
 
     def __init__(
         self,
-        curve: TemperatureCurve,
-        apply: Callable[[float, bool], None],
+        plan: PhasePlan,
+        apply: Callable[[Phase], None],
+        begin_epoch: Callable[[], None],
         per_step: bool = False,
         steps_per_epoch: int | None = None,
     ) -> None:
         super().__init__()
-        self.curve = curve
+        self.plan = plan
         self._apply = apply
+        self._begin_epoch = begin_epoch
         self._per_step = per_step
         self._steps_per_epoch = steps_per_epoch
         self._step_in_epoch = -1
@@ -45,9 +48,14 @@ class SLBScheduler(BaseCompressionScheduler):  # type: ignore[misc]
         return epoch + min(max(self._step_in_epoch, 0) / self._steps_per_epoch, 1.0)
 
     @property
+    def phase(self) -> Phase:
+        """Current phase."""
+        return self.plan(self.position)
+
+    @property
     def inverse_temperature(self) -> float:
         """Current ``1 / tau``."""
-        return self.curve(self.position)
+        return self.phase.inverse_temperature
 
     def step(self, next_step: int | None = None) -> None:
         """Prepare the next optimizer step (global index from 0)."""
@@ -63,10 +71,11 @@ class SLBScheduler(BaseCompressionScheduler):  # type: ignore[misc]
             self._steps_per_epoch = self._step_in_epoch + 1
         super().epoch_step(next_epoch)
         self._step_in_epoch = -1
+        self._begin_epoch()
         self._update()
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Continue from `get_state`, with the temperature that belongs to it."""
+        """Continue from `get_state`, with the phase that belongs to it."""
         super().load_state(state)
         self._step_in_epoch = state["step_in_epoch"]
         self._steps_per_epoch = state["steps_per_epoch"]
@@ -81,4 +90,4 @@ class SLBScheduler(BaseCompressionScheduler):  # type: ignore[misc]
         }
 
     def _update(self) -> None:
-        self._apply(self.inverse_temperature, self.curve.has_ended(self.position))
+        self._apply(self.phase)

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import torch
 from nncf.api.statistics import Statistics
 from tabulate import tabulate
+from torch import Tensor
 
-from nncf_slb import functional
 from nncf_slb.layers import SearchableWeight, WeightKind, kind_of_weights
 
 
@@ -26,6 +26,8 @@ class LayerStatistics:
         lowest_confidence: Lowest of them.
         histogram: Share of the weights at each value, ascending values.
         distance: Distance between expected and chosen weights, relative to the chosen ones (2-norms).
+        confidence_histogram: Share of the weights with a confidence in each of 20 equal parts of [0, 1], ascending.
+        changed: Share of the weights whose chosen value is another one than at the beginning of the epoch.
     """
 
     name: str
@@ -36,6 +38,8 @@ class LayerStatistics:
     lowest_confidence: float
     histogram: tuple[float, ...]
     distance: float
+    confidence_histogram: tuple[float, ...]
+    changed: float
 
 
 @dataclass(frozen=True)
@@ -101,9 +105,15 @@ class SLBStatistics(Statistics):  # type: ignore[misc]
 
 
 @torch.no_grad()
-def layer_statistics(name: str, searchable: SearchableWeight) -> LayerStatistics:
-    """Measure one layer; costs about one forward pass of its weights."""
-    confidence = functional.probabilities(searchable.logits, searchable.inverse_temperature).amax(dim=0)
+def layer_statistics(name: str, searchable: SearchableWeight, codes_before: Tensor | None = None) -> LayerStatistics:
+    """Measure one layer; costs about one forward pass of its weights.
+
+    Args:
+        name: NNCF node name.
+        searchable: Its weight.
+        codes_before: Codes, uint8, at the beginning of the epoch; None before the first one.
+    """
+    confidence = searchable.confidence()
     codes = searchable.codes()
     chosen, expected = (weight_of_kind(searchable, kind) for kind in (WeightKind.CHOSEN, WeightKind.EXPECTED))
     count, bits = codes.numel(), searchable.values.bits
@@ -117,10 +127,12 @@ def layer_statistics(name: str, searchable: SearchableWeight) -> LayerStatistics
         lowest_confidence=float(confidence.min()),
         histogram=tuple(histogram.tolist()),
         distance=float((expected - chosen).norm() / chosen.norm().clamp_min(1e-12)),
+        confidence_histogram=tuple((torch.histc(confidence.float(), 20, 0, 1).double() / count).tolist()),
+        changed=0.0 if codes_before is None else float((codes != codes_before).double().mean()),
     )
 
 
-def weight_of_kind(searchable: SearchableWeight, kind: WeightKind) -> torch.Tensor:
+def weight_of_kind(searchable: SearchableWeight, kind: WeightKind) -> Tensor:
     """The expected or the chosen weight, whatever mode the module is in."""
     with kind_of_weights([searchable], kind):
         return searchable()  # type: ignore[no-any-return]
@@ -128,10 +140,11 @@ def weight_of_kind(searchable: SearchableWeight, kind: WeightKind) -> torch.Tens
 
 def collect(
     searchable: Mapping[str, SearchableWeight],
+    codes_before: Mapping[SearchableWeight, Tensor],
     inverse_temperature: float,
     full_precision_layers: list[str],
     sensitivities: Mapping[str, Mapping[int, float]],
 ) -> SLBStatistics:
-    """Statistics of all layers."""
-    layers = tuple(layer_statistics(name, module) for name, module in searchable.items())
+    """Statistics of all layers; arguments as for `layer_statistics` and `SLBStatistics`."""
+    layers = tuple(layer_statistics(name, module, codes_before.get(module)) for name, module in searchable.items())
     return SLBStatistics(inverse_temperature, layers, tuple(full_precision_layers), sensitivities)

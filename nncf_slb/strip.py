@@ -197,6 +197,24 @@ def coded_weights(model: nn.Module) -> dict[str, CodedWeight]:
     return {name: module for name, module in model.named_modules() if isinstance(module, CodedWeight)}
 
 
+def float_state_dict(stripped: nn.Module) -> dict[str, Tensor]:
+    """State dict of the network before compression, with the decoded weights in float: for a search with other bits.
+
+    Args:
+        stripped: What the controller of a network with `slb` alone gives from ``strip()``. Quantizers of inputs are
+            left out.
+    """
+    state = dict(stripped.state_dict())
+    for name, module in stripped.named_modules():
+        if isinstance(module, CodedWeight):
+            for part in ("codes", "values", "scale"):
+                del state[f"{name}.{part}"]
+            state[f"{name}.weight"] = module.decode().detach()
+        elif isinstance(module, FixedActivation):
+            state = {key: value for key, value in state.items() if not key.startswith(f"{name}.")}
+    return state
+
+
 def layer_of_coded_weight(model: nn.Module, name: str) -> tuple[nn.Module, FixedActivation | None]:
     """The layer whose weight is coded by the module of that path, and the quantizer of its input."""
     module = model.get_submodule(name)

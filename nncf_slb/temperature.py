@@ -27,9 +27,12 @@ class TemperatureCurve:
 
     def __call__(self, epoch: float) -> float:
         """Inverse temperature at `epoch` (zero-based, fractional within an epoch)."""
+        return CURVES[self.shape](self.start_value, self.end_value, self.progress(epoch))
+
+    def progress(self, epoch: float) -> float:
+        """Share of the way from `start_epoch` to `end_epoch`, from 0 to 1."""
         span = self.end_epoch - self.start_epoch
-        progress = min(1.0, max(0.0, (epoch - self.start_epoch) / span)) if span > 0 else float(epoch >= self.end_epoch)
-        return CURVES[self.shape](self.start_value, self.end_value, progress)
+        return min(1.0, max(0.0, (epoch - self.start_epoch) / span)) if span > 0 else float(epoch >= self.end_epoch)
 
     def has_started(self, epoch: float) -> bool:
         """True once the temperature has begun to fall."""

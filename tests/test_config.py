@@ -76,7 +76,10 @@ MALFORMED = [
     (weights(values=[0, True]), ["compression.weights.values: received [0, true]", "different numbers"]),
     (weights(values=list(range(17))), ["compression.weights.values: received [0, 1", "2 to 16"]),
     (weights(values=None), ["compression.weights.values: received null", 'for the default, "uniform"']),
-    (weights(scale="per_tensor"), ['weights.scale: received "per_tensor"', 'one of "per_channel", "none"']),
+    (
+        weights(scale="per_tensor"),
+        ['weights.scale: received "per_tensor"', 'one of "per_channel", "per_channel_fixed", "none"'],
+    ),
     (weights(bits="many"), ['weights.bits: received "many"', 'an integer from 1 to 4, or "auto"', "the default, 2"]),
     (weights(bits="autp"), ['weights.bits: received "autp"', 'Did you mean "auto"?']),
     (auto(budget=2.0), ["weights.budget: received 2.0", "an object with any of the keys mean_bits, bytes, samples"]),

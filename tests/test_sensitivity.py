@@ -26,7 +26,7 @@ def obvious(model, layer, values, batches, distance):
     rounded = copy.deepcopy(model)
     module = rounded.get_submodule(layer)
     groups = module.groups if isinstance(module, nn.ConvTranspose2d) else None
-    module.weight.copy_(SearchableWeight(module.weight.detach(), values, groups, per_channel=True).eval()())
+    module.weight.copy_(SearchableWeight(module.weight.detach(), values, groups, "per_channel").eval()())
     return distance([(copy.deepcopy(model).train()(x), rounded.train()(x)) for x in batches])
 
 
@@ -124,7 +124,8 @@ def test_sums_of_sensitivities_rank_mixed_networks_as_their_losses_on_other_data
         rounded = copy.deepcopy(model)
         for name, bits in zip(measured, mix, strict=True):
             weight = rounded.get_submodule(name).weight
-            weight.data = SearchableWeight(weight.detach(), make_values("uniform", bits), None, True).eval()().detach()
+            begun = SearchableWeight(weight.detach(), make_values("uniform", bits), None, "per_channel")
+            weight.data = begun.eval()().detach()
         calibrate(rounded, lambda batch, network=rounded: network(batch[0]), loader)
         with torch.no_grad():
             losses.append(float(nn.functional.cross_entropy(rounded(x[200:]), y[200:])))

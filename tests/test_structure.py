@@ -16,7 +16,7 @@ PACKAGE = Path(nncf_slb.__file__).parent
 # Each module may import only from the sets before its own (design of the package, left to right).
 LAYERS = [
     {"values", "functional", "temperature", "allocation", "config_schema", "targets", "version"},
-    {"config_errors"},
+    {"config_errors", "phases"},
     {"config_fields"},
     {"config_budget"},
     {"config_weights", "config_training", "config_activations"},
@@ -40,7 +40,7 @@ LAYERS = [
     {"cli"},
 ]
 CORE = {
-    "values", "functional", "temperature", "layers", "activations", "batchnorm", "discrete", "initialization",
+    "values", "functional", "temperature", "phases", "layers", "activations", "batchnorm", "discrete", "initialization",
     "strip", "targets", "allocation", "sensitivity",
     "config", "config_fields", "config_budget", "config_weights", "config_training", "config_activations",
 }  # fmt: skip

@@ -22,12 +22,12 @@ from nncf.torch.initialization import PTInitializingDataLoader
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from benchmarks.documents import write_between_markers
 from nncf_slb.openvino.ir import device_name
 from samples.classification.quiet import quieten
 
 WEIGHTS = (1, 2, 3, 4)
 ACTIVATIONS = (1, 2, 4, 8, 32)
-BEGIN, END = "<!-- lowering table: begin -->", "<!-- lowering table: end -->"
 _CHANNELS, _SIZE, _SAMPLES = 64, 14, 16
 KINDS = {
     "conv": "Conv2d",
@@ -147,20 +147,6 @@ def table(cells: list[Cell]) -> str:
     return "\n".join(lines)
 
 
-def write_between_markers(file: Path, text: str) -> None:
-    """Replace what stands between the two markers of a file.
-
-    Raises:
-        ValueError: If the file lacks a marker.
-    """
-    whole = file.read_text()
-    before, begin, rest = whole.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
-        raise ValueError(f"{file}: the lines {BEGIN} and {END} are needed; the table goes between them")
-    file.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}")
-
-
 def main() -> int:
     """Measure every pair and rewrite the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -174,7 +160,7 @@ def main() -> int:
                 cells += measure(weights, activations, Path(folder))
                 print(f"W{weights}A{activations}", flush=True)
     head = f"{device_name('CPU')}, {date.today()}, `python -m benchmarks.openvino.lowering docs/openvino.md`\n"
-    write_between_markers(arguments.file, f"{head}\n{table(cells)}")
+    write_between_markers(arguments.file, "lowering table", f"{head}\n{table(cells)}")
     return 0
 
 

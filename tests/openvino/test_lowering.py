@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 import nncf_slb
-from benchmarks.openvino.lowering import ACTIVATIONS, BEGIN, END, WEIGHTS, measure, write_between_markers
+from benchmarks.documents import write_between_markers
+from benchmarks.openvino.lowering import ACTIVATIONS, WEIGHTS, measure
 from nncf_slb.openvino.machine import binary_is_faster
 from tests.networks import compress, make_config
 
@@ -42,12 +43,13 @@ def test_every_pair_runs_in_low_precision_and_computes_the_same(weights, activat
 
 def test_a_table_replaces_what_stands_between_its_markers(tmp_path):
     file = tmp_path / "page.md"
-    file.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
-    write_between_markers(file, "new")
-    assert file.read_text() == f"before\n{BEGIN}\nnew\n{END}\nafter\n"
+    page = "before\n<!-- t: begin -->\n{}\n<!-- t: end -->\nafter <!-- u: begin --><!-- u: end -->\n"
+    file.write_text(page.format("old"))
+    write_between_markers(file, "t", "new")
+    assert file.read_text() == page.format("new")
     file.write_text("nothing")
     with pytest.raises(ValueError, match="are needed"):
-        write_between_markers(file, "new")
+        write_between_markers(file, "t", "new")
 
 
 class Patterns(nn.Module):

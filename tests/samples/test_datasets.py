@@ -71,7 +71,7 @@ def write_imagenet(folder):
 )
 def test_archives_are_read(name, write, file, classes, shape, test_count, tmp_path):
     write(tmp_path / file if file else tmp_path)
-    splits = DATASETS[name](tmp_path, 0)
+    splits = DATASETS[name](tmp_path)
     assert (splits.num_classes, splits.image_shape) == (classes, shape)
     images, labels = next(iter(splits.loader("test", 100)))
     assert images.shape == (test_count, *shape) and labels.dtype == torch.int64
@@ -81,7 +81,7 @@ def test_archives_are_read(name, write, file, classes, shape, test_count, tmp_pa
 
 
 def test_digits_parts_do_not_overlap_and_cover_everything():
-    splits = DATASETS["digits"](None, 3)
+    splits = DATASETS["digits"](None)
     parts = [torch.cat([x for x, _ in splits.loader(part, 100)]) for part in ("train", "val", "test")]
     assert sum(len(p) for p in parts) == 1797
     assert abs(float(parts[0].mean())) < 1e-3 and float(parts[0].std()) == pytest.approx(1, abs=1e-2)
@@ -95,14 +95,14 @@ class Evil:
 def test_code_in_an_archive_is_refused_and_does_not_run(tmp_path, capsys):
     write_cifar10(tmp_path / "cifar-10-python.tar.gz", {b"data": Evil(), b"labels": []})
     with pytest.raises(DatasetError, match=r"holds __builtin__\.print|holds builtins\.print"):
-        DATASETS["cifar10"](tmp_path, 0)
+        DATASETS["cifar10"](tmp_path)
     assert "ran" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", ["cifar10", "cifar100", "fashion_mnist", "imagenet"])
 def test_missing_data_is_an_error_that_names_the_remedy(name, tmp_path):
     with pytest.raises(DatasetError, match="--data"):
-        DATASETS[name](tmp_path, 0)
+        DATASETS[name](tmp_path)
 
 
 def test_broken_files_are_errors_that_name_them(tmp_path):
@@ -110,10 +110,10 @@ def test_broken_files_are_errors_that_name_them(tmp_path):
     path = tmp_path / "train-images-idx3-ubyte.gz"
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(DatasetError, match=r"train-images-idx3-ubyte\.gz' is broken"):
-        DATASETS["fashion_mnist"](tmp_path, 0)
+        DATASETS["fashion_mnist"](tmp_path)
     (tmp_path / "cifar-10-python.tar.gz").write_bytes(b"not a tar")
     with pytest.raises(DatasetError, match="not CIFAR's python archive"):
-        DATASETS["cifar10"](tmp_path, 0)
+        DATASETS["cifar10"](tmp_path)
 
 
 def test_order_depends_on_seed_and_epoch_alone_and_processes_share_it():

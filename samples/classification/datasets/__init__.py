@@ -1,4 +1,4 @@
-"""Data sets by the name that a config's ``dataset`` takes: functions of (data folder, seed) to `Splits`."""
+"""Data sets by the name that a config's ``dataset`` takes: functions of the data folder to `Splits`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from samples.classification.datasets.digits import load_digits_splits
 from samples.classification.datasets.fashion_mnist import load_fashion_mnist
 from samples.classification.datasets.imagenet import load_imagenet
 
-DATASETS: dict[str, Callable[[Path | None, int], Splits]] = {
+DATASETS: dict[str, Callable[[Path | None], Splits]] = {
     "digits": load_digits_splits,
     "fashion_mnist": load_fashion_mnist,
     "cifar10": load_cifar10,

@@ -97,19 +97,22 @@ def random_crop_and_flip(images: Tensor, generator: torch.Generator) -> Tensor:
     return random_flip(padded[index, channels, rows, columns], generator)
 
 
-def split_validation(labels: np.ndarray, seed: int, fraction: float = 0.1) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of (training, validation), `fraction` of each class for validation."""
-    generator = np.random.default_rng(seed)
+def split_validation(labels: np.ndarray, fraction: float = 0.1) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of (training, validation), `fraction` of each class for validation.
+
+    The same for every run: a network that another run trained must not have seen the images that validate this one.
+    """
+    generator = np.random.default_rng(0)
     held = [generator.permutation(np.flatnonzero(labels == c)) for c in np.unique(labels)]
     validation = np.sort(np.concatenate([h[: max(1, round(len(h) * fraction))] for h in held]))
     return np.setdiff1d(np.arange(len(labels)), validation), validation
 
 
 def make_splits(
-    train: tuple[np.ndarray, np.ndarray], test: tuple[np.ndarray, np.ndarray], seed: int, augment: Augment | None
+    train: tuple[np.ndarray, np.ndarray], test: tuple[np.ndarray, np.ndarray], augment: Augment | None
 ) -> Splits:
     """Splits of arrays ``[count, channels, height, width]``, normalised by the training part's statistics."""
-    kept, validation = split_validation(train[1], seed)
+    kept, validation = split_validation(train[1])
     parts = {
         "train": (train[0][kept], train[1][kept]),
         "val": (train[0][validation], train[1][validation]),

@@ -58,14 +58,14 @@ def _read_archive(data: Path | None, name: str, members: dict[str, str], key: by
     return {part: tuple(np.concatenate(column) for column in zip(*pairs, strict=True)) for part, pairs in parts.items()}
 
 
-def load_cifar10(data: Path | None, seed: int) -> Splits:
+def load_cifar10(data: Path | None) -> Splits:
     """CIFAR-10 from ``cifar-10-python.tar.gz``."""
     members = {**{f"data_batch_{k}": "train" for k in range(1, 6)}, "test_batch": "test"}
     parts = _read_archive(data, "cifar-10-python.tar.gz", members, b"labels")
-    return make_splits(parts["train"], parts["test"], seed, random_crop_and_flip)
+    return make_splits(parts["train"], parts["test"], random_crop_and_flip)
 
 
-def load_cifar100(data: Path | None, seed: int) -> Splits:
+def load_cifar100(data: Path | None) -> Splits:
     """CIFAR-100 (fine labels) from ``cifar-100-python.tar.gz``."""
     parts = _read_archive(data, "cifar-100-python.tar.gz", {"train": "train", "test": "test"}, b"fine_labels")
-    return make_splits(parts["train"], parts["test"], seed, random_crop_and_flip)
+    return make_splits(parts["train"], parts["test"], random_crop_and_flip)

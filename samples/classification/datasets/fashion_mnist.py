@@ -33,11 +33,11 @@ def read_idx(path: Path) -> np.ndarray:
         raise DatasetError(f"data: '{path}' is broken ({error}); copy it anew") from None
 
 
-def load_fashion_mnist(data: Path | None, seed: int) -> Splits:
+def load_fashion_mnist(data: Path | None) -> Splits:
     """Official split; a tenth of the training images is cut off for validation."""
     folder = data or DEBIAN_FOLDER
     parts = [
         (read_idx(folder / f"{name}-images-idx3-ubyte.gz")[:, None], read_idx(folder / f"{name}-labels-idx1-ubyte.gz"))
         for name in ("train", "t10k")
     ]
-    return make_splits(parts[0], parts[1], seed, random_flip)
+    return make_splits(parts[0], parts[1], random_flip)

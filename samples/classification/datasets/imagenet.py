@@ -105,13 +105,13 @@ class ImageBatches:
         return iter(DataLoader(self._images, self.batch_size, sampler=self._order(), num_workers=self._workers))
 
 
-def load_imagenet(data: Path | None, seed: int) -> Splits:
+def load_imagenet(data: Path | None) -> Splits:
     """A tenth of each class's training images is cut off for validation."""
     if data is None or not (data / "train").is_dir() or not (data / "val").is_dir():
         raise DatasetError(f"data: received '{data}'; give --data a folder that holds train/ and val/")
     classes = sorted(folder.name for folder in (data / "train").iterdir() if folder.is_dir())
     images, test = find_images(data / "train", classes), find_images(data / "val", classes)
-    kept, held = split_validation(np.array([label for _, label in images]), seed)
+    kept, held = split_validation(np.array([label for _, label in images]))
     parts = {"train": [images[i] for i in kept], "val": [images[i] for i in held], "test": test}
 
     def loader(

@@ -1,0 +1,124 @@
+"""Accuracy studies: run what a table still lacks, write its CSV file, and bring docs/results.md up to date.
+
+    python -m benchmarks.accuracy rows random rivals epochs ablation mixed report --work runs/accuracy
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from benchmarks.accuracy import ablation, report, results
+from benchmarks.accuracy.jobs import Job
+from benchmarks.accuracy.pool import FailedJobsError, Study, run_jobs
+from benchmarks.accuracy.protocol import METHODS, RATES, ROWS, Protocol
+
+Maker = Callable[[tuple[str, float], int, bool], Job]  # (optimizer and learning rate, seed, whether to test) -> run
+
+
+def _starts(protocol: Protocol) -> list[Job]:
+    found = [protocol.float_start(f"w{w}a{a}") for w, a in ROWS]
+    return list({job.name: job for job in found}.values())
+
+
+def _run(name: str, jobs: list[Job], protocol: Protocol, study: Study) -> None:
+    """Run jobs and save their rows as ``NETWORK_NAME.csv``."""
+    done = run_jobs([*_starts(protocol), *jobs], study)
+    results.save(results.frame(jobs, done, study.folder), f"{protocol.network}_{name}")
+
+
+def _best_runs(makers: list[Maker], protocol: Protocol, study: Study) -> list[Job]:
+    """Runs of each maker: all rates with the first seed, then all seeds with the rate that validation prefers."""
+    first = protocol.seeds[0]
+    tried = [{rate: make(rate, first, False) for rate in RATES} for make in makers]
+    done = run_jobs([*_starts(protocol), *(job for by_rate in tried for job in by_rate.values())], study)
+    runs: list[Job] = []
+    for make, by_rate in zip(makers, tried, strict=True):
+        best = max(by_rate, key=lambda rate, jobs=by_rate: done[jobs[rate].name]["val_top1"])  # type: ignore[misc]
+        runs += [make(best, seed, True) for seed in protocol.seeds]
+        runs += [job for rate, job in by_rate.items() if rate != best]
+    return runs
+
+
+def rows(protocol: Protocol, study: Study, random: bool = False) -> None:
+    """The paper's twelve rows, and the float networks trained for the same epochs."""
+    kinds = {protocol.float_start(f"w{w}a{a}").name: f"w{w}a{a}" for w, a in ROWS}
+    floats = [partial(protocol.float_more, name, random=random) for name in kinds.values()]
+    jobs = _best_runs(floats, protocol, study)
+    jobs += [protocol.run_of(row, seed, random) for row in ROWS for seed in protocol.seeds]
+    _run("random" if random else "rows", jobs, protocol, study)
+
+
+def rivals(protocol: Protocol, study: Study) -> None:
+    """Every rival with its own best learning rate."""
+    jobs = _best_runs([partial(protocol.rival, method) for method in METHODS], protocol, study)
+    _run("rivals", jobs, protocol, study)
+
+
+def epochs(protocol: Protocol, study: Study) -> None:
+    """How soon the search is good: whole runs of fewer epochs from the float checkpoint."""
+    jobs = [
+        protocol.run_of((bits, 32), seed, epochs=count)
+        for bits in (1, 2, 4)
+        for count in sorted({max(1, protocol.epochs // 4), max(1, protocol.epochs // 2)})
+        for seed in protocol.seeds
+    ]
+    _run("epochs", jobs, protocol, study)
+
+
+def one_change_at_a_time(protocol: Protocol, study: Study) -> None:
+    """The ablation, on validation accuracy alone."""
+    jobs = [job for bits in (1, 2) for job in ablation.variants(protocol, bits, protocol.seeds)]
+    _run("ablation", jobs, protocol, study)
+
+
+TABLES: dict[str, Callable[[Protocol, Study], None]] = {
+    "rows": rows,
+    "random": lambda protocol, study: rows(protocol, study, random=True),
+    "rivals": rivals,
+    "epochs": epochs,
+    "ablation": one_change_at_a_time,
+    "report": lambda protocol, study: report.write(protocol),
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point; the same command goes on with what an interrupted one left."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.accuracy", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("tables", nargs="+", choices=list(TABLES), help="tables to complete, in this order")
+    add("--work", type=Path, default=Path("runs/accuracy"), help="folder of all runs")
+    add("--network", default="small_resnet", help="model of the classification sample")
+    add("--dataset", default="fashion_mnist", help="data set of the classification sample")
+    add("--data", type=Path, help="folder of the data set")
+    add("--epochs", type=int, default=8, help="epochs of every method")
+    add("--seeds", type=int, default=3, help="number of seeds")
+    add("--processes", type=int, default=2, help="runs at a time, one thread each")
+    add("--device", choices=["cpu", "cuda"], default="cpu")
+    add("--rivals-python", type=Path, default=Path(".venv-rivals/bin/python"), help="Python of the rivals' environment")
+    arguments = parser.parse_args(argv)
+    protocol = Protocol(
+        arguments.network, arguments.dataset, arguments.epochs, tuple(range(arguments.seeds))
+    )
+    study = Study(
+        arguments.work, arguments.data, arguments.device, arguments.processes, arguments.rivals_python
+    )
+    try:
+        for table in arguments.tables:
+            TABLES[table](protocol, study)
+    except FailedJobsError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nInterrupted; the same command goes on from the last completed epoch of each run.", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,143 @@
+"""One change at a time to the shipped settings: what the defaults rest on. Validation accuracy only."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from benchmarks.accuracy.jobs import Job
+from benchmarks.accuracy.protocol import Protocol, slb_section
+
+Patch = dict[str, Any]
+
+
+def _params(**values: Any) -> Patch:
+    return {"params": values}
+
+
+def _logits(kind: str, rate: float, **params: Any) -> Patch:
+    own = {"type": kind, "base_lr": rate, "schedule_type": "cosine", "optimizer_params": params}
+    return {"logits_optimizer": own}
+
+
+def _distilled(scale: float) -> Patch:
+    algorithm = {"algorithm": "knowledge_distillation", "type": "softmax", "scale": scale, "temperature": 4}
+    return {"distillation": algorithm}
+
+
+# (what is changed, the setting, patch of the slb section; `logits_optimizer`, `optimizer` and `distillation` patch the
+# config around it). Settings that equal the shipped ones are left out: they are the first row of the table.
+VARIANTS: tuple[tuple[str, str, Patch], ...] = (
+    ("1/tau, end", "5", _params(inverse_temperature_end=5.0)),
+    ("1/tau, end", "20", _params(inverse_temperature_end=20.0)),
+    ("1/tau, end", "100", _params(inverse_temperature_end=100.0)),
+    ("1/tau, start", "0.3", _params(inverse_temperature_start=0.3)),
+    ("1/tau, start", "1", _params(inverse_temperature_start=1.0)),
+    ("1/tau, start", "3", _params(inverse_temperature_start=3.0)),
+    ("1/tau, shape", "exponential", _params(schedule="exponential")),
+    ("1/tau, shape", "linear", _params(schedule="linear")),
+    ("1/tau, shape", "sine", _params(schedule="sine")),
+    ("1/tau, update", "every epoch", _params(update_per_optimizer_step=False)),
+    ("1/tau, update", "every step", _params(update_per_optimizer_step=True, steps_per_epoch=270)),
+    ("end of the search", "25 %, then straight through", _params(end_fraction=0.25, after_end="straight_through")),
+    ("end of the search", "50 %, then straight through", _params(end_fraction=0.5, after_end="straight_through")),
+    ("end of the search", "75 %, then straight through", _params(end_fraction=0.75, after_end="straight_through")),
+    ("end of the search", "50 %, then fixed", _params(end_fraction=0.5, after_end="fixed")),
+    ("end of the search", "85 %, then fixed", _params(end_fraction=0.85, after_end="fixed")),
+    ("optimizer of the logits", "Adam 0.005", _logits("Adam", 0.005)),
+    ("optimizer of the logits", "Adam 0.01", _logits("Adam", 0.01)),
+    ("optimizer of the logits", "Adam 0.02", _logits("Adam", 0.02)),
+    ("optimizer of the logits", "Adam 0.05", _logits("Adam", 0.05)),
+    ("optimizer of the logits", "SGD 0.1", _logits("SGD", 0.1, momentum=0.9)),
+    ("optimizer of the logits", "SGD 1", _logits("SGD", 1.0, momentum=0.9)),
+    ("optimizer of the logits", "AdamW 0.02, decay 0.5", _logits("AdamW", 0.02, weight_decay=0.5)),
+    ("sharpness of the first logits", "0.5", {"initializer": {"sharpness": 0.5}}),
+    ("sharpness of the first logits", "2", {"initializer": {"sharpness": 2.0}}),
+    ("sharpness of the first logits", "8", {"initializer": {"sharpness": 8.0}}),
+    ("sharpness of the first logits", "random logits", {"initializer": {"logits": "random"}}),
+    ("scale", "none", {"weights": {"scale": "none"}}),
+    ("scale", "per channel, fixed", {"weights": {"scale": "per_channel_fixed"}}),
+    ("scale", "per channel, learned", {"weights": {"scale": "per_channel"}}),
+    ("values", "uniform", {"weights": {"values": "uniform"}}),
+    ("values", "zero-centred", {"weights": {"values": "zero_centered"}}),
+    ("values", "ternary", {"weights": {"values": "ternary"}}),
+    ("values", "power of two", {"weights": {"values": "power_of_two"}}),
+    ("confidence loss", "0.1", _params(confidence_loss_weight=0.1)),
+    ("confidence loss", "1", _params(confidence_loss_weight=1.0)),
+    ("hardening", "weight by weight", _params(hardening="weights_by_confidence", after_end="fixed", end_fraction=0.85)),
+    ("hardening", "layer by layer", _params(hardening="layers_by_confidence", after_end="fixed", end_fraction=0.85)),
+    ("Gumbel noise", "0.5", _params(gumbel_noise=0.5)),
+    ("Gumbel noise", "1", _params(gumbel_noise=1.0)),
+    ("distillation (NNCF)", "scale 0.5", _distilled(0.5)),
+    ("distillation (NNCF)", "scale 1", _distilled(1.0)),
+    ("batch norm", "calibrated, 10 batches", _params(batchnorm_calibration_batches=10)),
+    ("batch norm", "calibrated, 50 batches", _params(batchnorm_calibration_batches=50)),
+    ("batch norm", "calibrated, all 270 batches", _params(batchnorm_calibration_batches=270)),
+    ("batch norm", "two states", _params(batchnorm="state")),
+)
+_NOT_AT_ONE_BIT = ("zero-centred", "ternary", "power of two")
+
+
+def merged(section: dict[str, Any], patch: Patch) -> dict[str, Any]:
+    """A section with a patch on top, nested objects merged key by key."""
+    result = copy.deepcopy(section)
+    for name, value in patch.items():
+        inner = isinstance(value, dict) and isinstance(result.get(name), dict)
+        result[name] = merged(result[name], value) if inner else copy.deepcopy(value)
+    return result
+
+
+def variant(protocol: Protocol, bits: int, factor: str, setting: str, patch: Patch, seed: int) -> Job:
+    """The run of one setting at some bits (32-bit activations)."""
+    shipped = protocol.run_of((bits, 32), seed)
+    config = copy.deepcopy(shipped.config)
+    patch = dict(patch)
+    for name in ("optimizer", "logits_optimizer"):
+        config[name] = patch.pop(name, config[name])
+    distillation = patch.pop("distillation", None)
+    config["compression"] = merged(slb_section(config), patch)
+    if distillation:
+        config["compression"] = [config["compression"], distillation]
+    labels = {"method": factor, "setting": setting, "weights": bits, "activations": 32, "seed": seed}
+    folder = "".join(c if c.isalnum() else "-" for c in f"{factor} {setting}")
+    return Job(f"ablation/w{bits}/{folder}/seed{seed}", config, shipped.start, None, labels, test=False)
+
+
+def progressive(protocol: Protocol, bits: int, seed: int) -> list[Job]:
+    """Searches with 4, 2 and 1 bits, or 4 and 2, one from the other's discrete weights, in as many epochs as one."""
+    widths = [width for width in (4, 2, 1) if width >= bits]
+    share = protocol.epochs // len(widths)
+    epochs = {width: share for width in widths} | {bits: protocol.epochs - share * (len(widths) - 1)}
+    chain: list[Job] = []
+    for width in widths:
+        shipped = protocol.run_of((width, 32), seed, epochs=epochs[width])
+        start = chain[-1].name if chain else shipped.start
+        name = f"ablation/w{bits}/progressive-bits/{width}-bits/seed{seed}"
+        setting = ", ".join(f"{w} bits for {e} epochs" for w, e in epochs.items())
+        labels = {"method": "progressive bits", "setting": setting, "weights": bits, "activations": 32, "seed": seed}
+        chain.append(Job(name, shipped.config, start, None, labels, test=False, hands_on=width != bits))
+    return chain
+
+
+def is_shipped(job: Job, protocol: Protocol) -> bool:
+    """True where the variant is what the shipped config says anyway."""
+    shipped = protocol.run_of((job.labels["weights"], 32), job.labels["seed"])
+    return effective(job.config) == effective(shipped.config)
+
+
+def effective(config: dict[str, Any]) -> Any:
+    """A config with the defaults of its slb section filled in, for comparison."""
+    from nncf_slb.config import parse_slb_config
+
+    section = parse_slb_config(slb_section(config)).model_dump()
+    around = {name: value for name, value in config.items() if name != "compression"}
+    return section, around, isinstance(config["compression"], list)
+
+
+def variants(protocol: Protocol, bits: int, seeds: tuple[int, ...]) -> list[Job]:
+    """All variants that make sense at some bits and differ from what is shipped, and what is shipped first."""
+    chosen = [v for v in VARIANTS if bits > 1 or v[1] not in _NOT_AT_ONE_BIT]
+    shipped = [variant(protocol, bits, "as shipped", "", {}, seed) for seed in seeds]
+    made = [variant(protocol, bits, *each, seed) for each in chosen for seed in seeds]
+    changed = [job for job in made if not is_shipped(job, protocol)]
+    return shipped + changed + [job for seed in seeds for job in progressive(protocol, bits, seed)]

@@ -1,0 +1,79 @@
+"""One training of a study: settings as plain data, folder, result; files are written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run of the classification sample.
+
+    Attributes:
+        name: Folder below the study's, and the key of its result.
+        config: Config of the sample (JSON), with epochs and seed.
+        start: Name of the job whose last network it begins from; None for random weights.
+        rival: Name of a quantizer of `rivals`, put in place of the inner convolutions' weights; None for none.
+        labels: What the run is in the tables: method, weights, activations, and so on.
+        test: Whether the test set is used, once, after training; runs that only serve a choice leave it alone.
+        hands_on: Whether another job begins from the discrete weights of this one's search.
+    """
+
+    name: str
+    config: dict[str, Any]
+    start: str | None = None
+    rival: str | None = None
+    labels: dict[str, Any] = field(default_factory=dict)
+    test: bool = True
+    hands_on: bool = False
+
+    @property
+    def needs_brevitas(self) -> bool:
+        """True for runs that need the rivals' own environment."""
+        return bool(self.rival and self.rival.startswith("brevitas"))
+
+
+def write_json(content: Any, path: Path) -> None:
+    """Write beside the final place, then move."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        partial.write_text(json.dumps(content, indent=1) + "\n")
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def read_job(folder: Path) -> Job:
+    """The job that `prepare` wrote into a folder."""
+    return Job(**json.loads((folder / "job.json").read_text()))
+
+
+def prepare(job: Job, study: Path) -> Path:
+    """Write a job's settings into its folder and return that.
+
+    Raises:
+        ValueError: If the folder holds another job's work, which would otherwise be taken for this one's.
+    """
+    folder = study / job.name
+    content = json.loads(json.dumps(asdict(job)))
+    file = folder / "job.json"
+    if file.exists():
+        found = json.loads(file.read_text())
+        if any(found[key] != content[key] for key in ("config", "start", "rival")):
+            raise ValueError(f"'{folder}' holds a run with other settings; move it away, or use another --work folder")
+    write_json(content, file)
+    return folder
+
+
+def result_of(job: Job, study: Path) -> dict[str, Any] | None:
+    """What the worker wrote, once it has done all that the job asks for."""
+    file = study / job.name / "result.json"
+    if not file.exists():
+        return None
+    result: dict[str, Any] = json.loads(file.read_text())
+    return result if "test_top1" in result or not job.test else None

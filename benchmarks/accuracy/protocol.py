@@ -1,0 +1,140 @@
+"""What every method gets: network, data, epochs, seeds, float checkpoint, and the learning rates it may choose from."""
+
+from __future__ import annotations
+
+import copy
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.accuracy.jobs import Job
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "classification"
+# The paper's rows: (bits of the weights, bits of the activations), 32 for full precision.
+ROWS = ((1, 1), (1, 2), (1, 4), (1, 8), (1, 32), (2, 2), (2, 4), (2, 8), (2, 32), (4, 4), (4, 8), (4, 32))
+# What the paper's tables lose against the float network, in points of top-1 (CIFAR-10), in the order of `ROWS`.
+PAPER_GAPS = {
+    "resnet20": (6.6, 2.6, 1.8, 1.6, 1.5, 1.5, 0.8, 0.4, 0.1, 0.5, 0.3, 0.0),
+    "vgg_small": (2.1, 0.7, 0.6, 0.3, 0.3, 0.6, 0.2, 0.1, 0.1, 0.3, 0.1, 0.0),
+}
+
+
+def _optimizer(kind: str, rate: float) -> dict[str, Any]:
+    sgd = {"optimizer_params": {"momentum": 0.9, "nesterov": True, "weight_decay": 5e-4}}
+    return {"type": kind, "base_lr": rate, "schedule_type": "cosine", **(sgd if kind == "SGD" else {})}
+
+
+# Optimizers and learning rates that each method may choose from, by validation accuracy with the first seed.
+RATES = (("Adam", 0.003), ("Adam", 0.01), ("SGD", 0.02), ("SGD", 0.1))
+
+
+# Rivals by method: (bits of the weights, bits of the activations, name in the tables).
+METHODS = {
+    "bwn_w1": (1, 32, "BWN"),
+    "dorefa_w1": (1, 32, "DoReFa"),
+    "lsq_w1": (1, 32, "LSQ"),
+    "brevitas_w1": (1, 32, "Brevitas, binary"),
+    "brevitas_ternary": (2, 32, "Brevitas, ternary"),
+    "brevitas_w2": (2, 32, "Brevitas, 2 bits"),
+    "dorefa_w2": (2, 32, "DoReFa"),
+    "lsq_w2": (2, 32, "LSQ"),
+    "nncf_w2": (2, 8, "NNCF quantization"),
+    "brevitas_w4": (4, 32, "Brevitas, 4 bits"),
+    "dorefa_w4": (4, 32, "DoReFa"),
+    "lsq_w4": (4, 32, "LSQ"),
+    "nncf_w4": (4, 8, "NNCF quantization"),
+}
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """One network on one data set.
+
+    Attributes:
+        network: Model of the sample.
+        dataset: Data set of the sample.
+        epochs: Epochs of every method.
+        seeds: Seeds of data order, augmentation and random weights.
+    """
+
+    network: str = "small_resnet"
+    dataset: str = "fashion_mnist"
+    epochs: int = 8
+    seeds: tuple[int, ...] = (0, 1, 2)
+
+    def config(self, name: str, seed: int, epochs: int | None = None) -> dict[str, Any]:
+        """Shipped config of this network and data set, with seed and epochs."""
+        config: dict[str, Any] = json.loads((CONFIGS / f"{self.network}_{self.dataset}_{name}.json").read_text())
+        return {**config, "seed": seed, "epochs": epochs or config["epochs"]}
+
+    def float_start(self, name: str) -> Job:
+        """The float network that searches with a config start from: one for each architecture."""
+        architecture = self.config(name, 0)["model_params"]
+        kinds = ("float", "bireal_float", "hardtanh_float")
+        found = [kind for kind in kinds if self._has(kind) and self.config(kind, 0)["model_params"] == architecture]
+        return Job(f"start/{found[0]}", self.config(found[0], 0), labels={"method": "float"}, test=False)
+
+    def _has(self, name: str) -> bool:
+        return (CONFIGS / f"{self.network}_{self.dataset}_{name}.json").exists()
+
+    def run_of(self, row: tuple[int, int], seed: int, random: bool = False, epochs: int | None = None) -> Job:
+        """`slb` as shipped, from the float checkpoint or from random weights and logits."""
+        name = f"w{row[0]}a{row[1]}"
+        config = self.config(name, seed, epochs or self.epochs)
+        if random:
+            slb_section(config)["initializer"] = {"logits": "random"}
+        architecture = self.float_start(name)
+        start = None if random else architecture.name
+        origin = "random" if random else "checkpoint"
+        labels = {
+            "method": "slb", "setting": architecture.name.removeprefix("start/"), "weights": row[0],
+            "activations": row[1], "start": origin, "seed": seed,
+        }  # fmt: skip
+        folder = f"rows/{origin}" if config["epochs"] == self.epochs else f"epochs/{config['epochs']}"
+        return Job(f"{folder}/{name}/seed{seed}", config, start, None, labels)
+
+    def float_more(self, name: str, rate: tuple[str, float], seed: int, test: bool, random: bool = False) -> Job:
+        """The float network of a config, trained for the same epochs as every method."""
+        start = self.float_start(name)
+        config = {**copy.deepcopy(start.config), "seed": seed, "epochs": self.epochs, "optimizer": _optimizer(*rate)}
+        origin = "random" if random else "checkpoint"
+        kind = start.name.removeprefix("start/")
+        labels = {
+            "method": "float", "setting": kind, "weights": 32, "activations": 32, "start": origin, "seed": seed,
+            "rate": rate,
+        }  # fmt: skip
+        name = f"{kind}/{origin}/{rate[0]}-{rate[1]:g}/seed{seed}"
+        return Job(name, config, None if random else start.name, None, labels, test)
+
+    def rival(self, method: str, rate: tuple[str, float], seed: int, test: bool) -> Job:
+        """A rival from the same float checkpoint: a quantizer of `rivals`, or NNCF's ``quantization``."""
+        start = self.float_start("w2a32")
+        config = {**copy.deepcopy(start.config), "seed": seed, "epochs": self.epochs, "optimizer": _optimizer(*rate)}
+        quantizer: str | None = method
+        if method.startswith("nncf_"):
+            config["compression"] = nncf_quantization(int(method[-1]))
+            config["target_device"] = "TRIAL"  # NNCF's name for no limits; its CPU has 8 bits only
+            quantizer = None
+        weights, activations, shown = METHODS[method]
+        labels = {"method": shown, "weights": weights, "activations": activations, "seed": seed, "rate": rate}
+        return Job(f"rivals/{method}/{rate[0]}-{rate[1]:g}/seed{seed}", config, start.name, quantizer, labels, test)
+
+
+def slb_section(config: dict[str, Any]) -> dict[str, Any]:
+    """The slb section of a sample's config, alone or in a list."""
+    compression = config["compression"]
+    sections = compression if isinstance(compression, list) else [compression]
+    return next(section for section in sections if section["algorithm"] == "slb")
+
+
+def nncf_quantization(bits: int) -> dict[str, Any]:
+    """NNCF's quantization: the inner convolutions' weights in `bits`, activations in 8, other weights as they are."""
+    return {
+        "algorithm": "quantization",
+        "initializer": {
+            "range": {"num_init_samples": 400},
+            "batchnorm_adaptation": {"num_bn_adaptation_samples": 2000},
+        },
+        "weights": {"bits": bits, "ignored_scopes": ["{re}\\[stem\\]", "{re}\\[convs\\]/.*\\[0\\]", "{re}\\[fc\\]"]},
+    }

@@ -1,0 +1,105 @@
+"""Writes the generated parts of docs/results.md and its plots from the CSV files in ``results``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from benchmarks.accuracy import plots
+from benchmarks.accuracy.protocol import METHODS, PAPER_GAPS, ROWS, Protocol
+from benchmarks.accuracy.results import load, markdown, mean_and_deviation
+from benchmarks.documents import write_between_markers
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+
+
+def write(protocol: Protocol) -> None:
+    """Bring the tables and plots of one network up to date."""
+    page, network = DOCS / "results.md", protocol.network
+    for origin in ("rows", "random"):
+        write_between_markers(page, f"{network} {origin}", rows_table(load(f"{network}_{origin}"), network))
+    own = load(f"{network}_rows")
+    write_between_markers(page, f"{network} rivals", rivals_table(load(f"{network}_rivals"), own))
+    write_between_markers(page, f"{network} epochs", epochs_table(load(f"{network}_epochs"), own))
+    write_between_markers(page, f"{network} ablation", ablation_table(load(f"{network}_ablation")))
+    plots.draw(network, DOCS / "images")
+
+
+def chosen_floats(table: pd.DataFrame) -> pd.DataFrame:
+    """Runs of the float networks that used the test set."""
+    return table[(table["method"] == "float") & table["test_top1"].notna()]
+
+
+def rows_table(table: pd.DataFrame, network: str) -> str:
+    """The paper's rows: accuracy, gap to the float network of the same epochs, the paper's gap, searched network."""
+    if table.empty:
+        return "Not run."
+    floats = chosen_floats(table)
+    header = ["weights / activations", "top-1 %", "float %", "gap", "paper's gap", "searched - discrete"]
+    paper = dict(zip(ROWS, PAPER_GAPS.get(network, PAPER_GAPS["resnet20"]), strict=True))
+    lines = []
+    for (weights, activations), gap in paper.items():
+        runs = table[(table["method"] == "slb") & (table["weights"] == weights) & (table["activations"] == activations)]
+        if runs.empty:
+            continue
+        reference = floats[floats["setting"] == runs["setting"].iloc[0]]["test_top1"]
+        lost = reference.mean() - runs["test_top1"].mean()
+        searched = (runs["searched_test_top1"] - runs["test_top1"]).mean()
+        lines.append([
+            f"{weights} / {activations}", mean_and_deviation(runs["test_top1"]), mean_and_deviation(reference),
+            f"{lost:.2f}", f"{gap:.1f}", f"{searched:+.2f}",
+        ])  # fmt: skip
+    return markdown(header, lines)
+
+
+def rivals_table(table: pd.DataFrame, own: pd.DataFrame) -> str:
+    """Every rival, with the optimizer that validation chose, beside `slb` at the same bits."""
+    if table.empty:
+        return "Not run."
+    header = ["bits", "method", "chosen by validation", "top-1 %", "slb - rival"]
+    lines = []
+    for weights, activations in dict.fromkeys((w, a) for w, a, _ in METHODS.values()):
+        mine = own[(own["method"] == "slb") & (own["weights"] == weights) & (own["activations"] == activations)]
+        pair = f"{weights} / {activations}"
+        lines.append([pair, "**slb**", "as shipped", f"**{mean_and_deviation(mine['test_top1'])}**", ""])
+        here = table[(table["weights"] == weights) & (table["activations"] == activations)]
+        for method, runs in here[here["test_top1"].notna()].groupby("method"):
+            first = runs.iloc[0]
+            lead = mine["test_top1"].mean() - runs["test_top1"].mean()
+            rate = f"{first['optimizer']} {first['learning_rate']:g}"
+            lines.append([pair, str(method), rate, mean_and_deviation(runs["test_top1"]), f"{lead:+.2f}"])
+    return markdown(header, lines)
+
+
+def epochs_table(table: pd.DataFrame, own: pd.DataFrame) -> str:
+    """Accuracy of whole runs by their number of epochs."""
+    if table.empty:
+        return "Not run."
+    runs = pd.concat([table, own[(own["method"] == "slb") & (own["activations"] == 32)]])
+    counts = sorted(runs["epochs"].unique())
+    header = ["weights", *(f"{count} epochs" for count in counts)]
+    lines = [
+        [str(bits), *(mean_and_deviation(of_bits[of_bits["epochs"] == count]["test_top1"]) for count in counts)]
+        for bits, of_bits in runs.groupby("weights")
+    ]
+    return markdown(header, lines)
+
+
+def ablation_table(table: pd.DataFrame) -> str:
+    """One change a row: validation accuracy and its difference to what is shipped, for each number of bits."""
+    if table.empty:
+        return "Not run."
+    bits = sorted(table["weights"].unique())
+    table = table.fillna({"setting": ""})
+    header = ["setting", *(text for b in bits for text in (f"W{b}: top-1 %", "difference"))]
+    base = {b: table[(table["weights"] == b) & (table["method"] == "as shipped")]["val_top1"] for b in bits}
+    lines = []
+    for (factor, setting), runs in table.groupby(["method", "setting"], sort=False):
+        cells = [f"{factor}: {setting}" if setting else f"**{factor}**"]
+        for b in bits:
+            values = runs[runs["weights"] == b]["val_top1"]
+            shipped = factor == "as shipped" or values.empty
+            cells += [mean_and_deviation(values), "" if shipped else f"{values.mean() - base[b].mean():+.2f}"]
+        lines.append(cells)
+    return markdown(header, lines)

@@ -1,0 +1,80 @@
+"""Runs one job: ``python -m benchmarks.accuracy.worker STUDY JOB``. Goes on with an interrupted one."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+import nncf_slb  # before anything that imports nncf.torch
+from benchmarks.accuracy import rivals
+from benchmarks.accuracy.jobs import Job, read_job, write_json
+from nncf_slb.strip import float_state_dict
+from samples.classification import checkpoint
+from samples.classification.settings import Settings, check
+from samples.classification.trainer import Trainer, top1
+
+HANDED_ON = "float.pth"  # a searched network with its discrete weights in float, for the next search
+
+
+class JobTrainer(Trainer):
+    """The sample's training, with a rival's quantizers where the job names one."""
+
+    def __init__(self, job: Job, settings: Settings) -> None:
+        self._rival = job.rival
+        super().__init__(settings)
+
+    def _make_network(self) -> nn.Module:
+        network = super()._make_network()
+        return rivals.insert(network, self._rival) if self._rival else network
+
+
+def _weights_of(folder: Path) -> Path:
+    """Checkpoint of the network that a job begins from."""
+    handed_on = folder / HANDED_ON
+    return handed_on if handed_on.exists() else folder / "last.pth"
+
+
+def make_trainer(job: Job, study: Path, data: Path | None, device: str) -> JobTrainer:
+    """Trainer of a job, at the last completed epoch of its folder."""
+    folder = study / job.name
+    last = folder / "last.pth"
+    weights = _weights_of(study / job.start) if job.start else None
+    settings = Settings(job.config, folder, data, weights, last if last.exists() else None, device)
+    check(settings)
+    return JobTrainer(job, settings)
+
+
+def run(job: Job, study: Path, data: Path | None = None, device: str = "cpu") -> dict[str, Any]:
+    """Train, then measure the network of the last epoch; returns what ``result.json`` holds."""
+    started = time.perf_counter()
+    trainer = make_trainer(job, study, data, device)
+    trainer.fit()
+    searches = trainer.ctrl and getattr(trainer.ctrl.statistics(), "slb", None)
+    result: dict[str, Any] = {"labels": job.labels}
+    for part in ("val", "test") if job.test else ("val",):
+        logits, labels = trainer.predict(trainer.splits.loader(part, 1000))
+        result[f"{part}_top1"] = top1(logits, labels)
+        result[f"{part}_loss"] = float(nn.functional.cross_entropy(logits, labels))
+        if searches:
+            with nncf_slb.searched_network(trainer.ctrl):
+                result[f"searched_{part}_top1"] = trainer.evaluate(trainer.splits.loader(part, 1000))
+    if job.hands_on:
+        checkpoint.save({"model": float_state_dict(trainer.ctrl.strip())}, study / job.name / HANDED_ON)
+    result["seconds"] = time.perf_counter() - started
+    write_json(result, study / job.name / "result.json")
+    return result
+
+
+def main(arguments: list[str]) -> int:
+    """Entry point: study folder, job name, device, and perhaps the data's folder."""
+    study, name, device, *data = arguments
+    run(read_job(Path(study) / name), Path(study), Path(data[0]) if data else None, device)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
