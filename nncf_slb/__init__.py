@@ -15,7 +15,13 @@ if find_spec("nncf") is not None:
     prepare_environment()
     register()
 
-    from nncf_slb.api import CHECKPOINT_TYPES, logits_parameters, parameter_groups, searched_network
+    from nncf_slb.api import (
+        CHECKPOINT_TYPES,
+        logits_parameters,
+        measure_sensitivity,
+        parameter_groups,
+        searched_network,
+    )
     from nncf_slb.config import ConfigError, SLBConfig, json_schema
     from nncf_slb.nncf_network import UnsupportedLayersError
     from nncf_slb.openvino.benchmark import Comparison, benchmark_openvino
@@ -23,6 +29,7 @@ if find_spec("nncf") is not None:
     from nncf_slb.openvino.inspection import Inspection, inspect_openvino
     from nncf_slb.openvino.ir import IrError
     from nncf_slb.openvino.verification import Verification, verify_openvino
+    from nncf_slb.sensitivity import SensitivityError
     from nncf_slb.statistics import LayerStatistics, SLBStatistics
 
     __all__ = [
@@ -35,6 +42,7 @@ if find_spec("nncf") is not None:
         "LayerStatistics",
         "SLBConfig",
         "SLBStatistics",
+        "SensitivityError",
         "UnsupportedLayersError",
         "Verification",
         "__version__",
@@ -43,6 +51,7 @@ if find_spec("nncf") is not None:
         "inspect_openvino",
         "json_schema",
         "logits_parameters",
+        "measure_sensitivity",
         "parameter_groups",
         "searched_network",
         "verify_openvino",

@@ -23,15 +23,24 @@ from torch import Tensor, nn
 from nncf_slb import statistics
 from nncf_slb.activations import ActivationQuantizer
 from nncf_slb.config import DEFAULT_EPOCHS, SLBConfig, parse_slb_config, validate_nncf_config
+from nncf_slb.config_budget import AUTO
 from nncf_slb.discrete import DiscreteBatchNorm, batch_runner
 from nncf_slb.initialization import initialize_activations
 from nncf_slb.layers import SearchableWeight, WeightKind, decide, kind_of_weights, shared_logits
 from nncf_slb.loss import ConfidenceLoss
+from nncf_slb.mixed_precision import ChosenBits, choose_bits, refuse_missing_bits
 from nncf_slb.nncf_insertion import Insertions, make_insertions
-from nncf_slb.nncf_network import plan_search, refuse_foreign_operations, searchable_operands, to_plain_torch
+from nncf_slb.nncf_network import (
+    SearchPlan,
+    plan_search,
+    refuse_foreign_operations,
+    searchable_operands,
+    to_plain_torch,
+)
 from nncf_slb.openvino.export import export_controller
 from nncf_slb.phases import Phase, PhasePlan
 from nncf_slb.scheduler import SLBScheduler
+from nncf_slb.sensitivity import Sensitivities
 from nncf_slb.strip import FixedActivation, FixedWeight
 from nncf_slb.targets import LoweringSettings, find_target_device
 from nncf_slb.temperature import TemperatureCurve, end_value_from_factor
@@ -54,14 +63,32 @@ class SLBBuilder(PTCompressionAlgorithmBuilder):  # type: ignore[misc]
         self.slb_config: SLBConfig = parse_slb_config(self._algo_config)
         self._insertions = Insertions()
         self._full_precision: list[str] = []
+        self._chosen = ChosenBits()
 
     def _get_transformation_layout(self, target_model: NNCFNetwork) -> PTTransformationLayout:
         plan = plan_search(target_model, self._should_consider_scope)
         self._full_precision = plan.full_precision
         multiplier = self.config.get_redefinable_global_param_value_for_algo("compression_lr_multiplier", self.name)
         target_device = self.config.get("target_device")
-        self._insertions = make_insertions(target_model, plan, self.slb_config, target_device, multiplier)
+        if self.slb_config.weights.bits == AUTO:
+            self._choose_bits(target_model, plan)
+        bits = self._chosen.bits
+        self._insertions = make_insertions(target_model, plan, self.slb_config, target_device, multiplier, bits)
         return self._insertions.layout()
+
+    def _choose_bits(self, model: NNCFNetwork, plan: SearchPlan) -> None:
+        """Measure, unless the bits come from a compression state."""
+        if self.should_init:
+            loader, lowering = _registered_loader(self.config), _lowering(self.config, self.slb_config)
+            self._chosen = choose_bits(model, plan, self.slb_config, self.config, loader, lowering)
+        else:
+            refuse_missing_bits(self._chosen, plan, self.slb_config, self.config)
+
+    def _get_state_without_name(self) -> dict[str, Any]:
+        return self._chosen.to_state()
+
+    def _load_state_without_name(self, state_without_name: dict[str, Any]) -> None:
+        self._chosen = ChosenBits.from_state(state_without_name)
 
     def _handle_frozen_layers(self, target_model: NNCFNetwork) -> None:
         # Runs after the layout is made: from here on the float weights only remember where the search began.
@@ -95,7 +122,8 @@ class SLBBuilder(PTCompressionAlgorithmBuilder):  # type: ignore[misc]
     def _build_controller(self, model: NNCFNetwork) -> SLBController:
         refuse_foreign_operations(model, self._insertions.weights)
         epochs = int(self.config.get("epochs") or DEFAULT_EPOCHS)
-        return SLBController(model, self.config, self.slb_config, epochs, self._full_precision)
+        measured = self._chosen.sensitivities
+        return SLBController(model, self.config, self.slb_config, epochs, self._full_precision, measured)
 
 
 def _as_list(scopes: str | list[str] | None) -> list[str]:
@@ -126,6 +154,7 @@ class SLBController(PTCompressionAlgorithmController):  # type: ignore[misc]
         slb_config: This algorithm's section.
         epochs: Number of epochs that fractions of the schedule refer to if the section states none.
         full_precision: Node names of layers with weights that are not searched.
+        sensitivities: What was measured where bits are ``auto``, by node name and bits.
 
     Attributes:
         searchable_weights: Searched weights by node name.
@@ -133,17 +162,20 @@ class SLBController(PTCompressionAlgorithmController):  # type: ignore[misc]
     """
 
     def __init__(
-        self, model: NNCFNetwork, nncf_config: NNCFConfig, slb_config: SLBConfig, epochs: int, full_precision: list[str]
+        self,
+        model: NNCFNetwork,
+        nncf_config: NNCFConfig,
+        slb_config: SLBConfig,
+        epochs: int,
+        full_precision: list[str],
+        sensitivities: Sensitivities,
     ) -> None:
         super().__init__(model)
         self.searchable_weights = searchable_operands(model)
         self._modules = list(dict.fromkeys(self.searchable_weights.values()))
         self._full_precision = full_precision
-        self.lowering = LoweringSettings(
-            find_target_device(nncf_config.get("target_device")),
-            slb_config.openvino.binary_convolution,
-            slb_config.openvino.dynamic_quantization,
-        )
+        self._sensitivities = sensitivities
+        self.lowering = _lowering(nncf_config, slb_config)
         self._loss = ConfidenceLoss(self._modules, slb_config.params.confidence_loss_weight)
         params = slb_config.params
         self._codes_before: dict[SearchableWeight, Tensor] = {}
@@ -198,8 +230,10 @@ class SLBController(PTCompressionAlgorithmController):  # type: ignore[misc]
         if not quickly_collected_only:
             by_name = {names[0]: module for module, names in self._names_by_module().items()}
             inverse_temperature = self._scheduler.inverse_temperature
-            found = statistics.collect(by_name, self._codes_before, inverse_temperature, self._full_precision)
-            result.register("slb", found)
+            collected = statistics.collect(
+                by_name, self._codes_before, inverse_temperature, self._full_precision, self._sensitivities
+            )
+            result.register("slb", collected)
         return result
 
     def _names_by_module(self) -> dict[SearchableWeight, list[str]]:
@@ -275,6 +309,12 @@ class SLBController(PTCompressionAlgorithmController):  # type: ignore[misc]
 
 def _own_operations(model: NNCFNetwork) -> list[Any]:
     return [m for m in model.modules() if isinstance(getattr(m, "op", None), SearchableWeight | ActivationQuantizer)]
+
+
+def _lowering(nncf_config: NNCFConfig, slb_config: SLBConfig) -> LoweringSettings:
+    openvino = slb_config.openvino
+    device = find_target_device(nncf_config.get("target_device"))
+    return LoweringSettings(device, openvino.binary_convolution, openvino.dynamic_quantization)
 
 
 def _registered_loader(config: NNCFConfig) -> Any | None:

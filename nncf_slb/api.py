@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any
 
 from nncf.api.compression import CompressionStage
 from nncf.common.quantization.structs import QuantizationScheme
+from nncf.torch.initialization import wrap_dataloader_for_init
 from torch import nn
 
 from nncf_slb.algo import child_controller
-from nncf_slb.layers import SearchableWeight
+from nncf_slb.config_budget import default_candidates
+from nncf_slb.discrete import batch_runner
+from nncf_slb.layers import SEARCHABLE_LAYERS, SearchableWeight
+from nncf_slb.sensitivity import Sensitivities, measure
+from nncf_slb.values import make_values
 
 # Classes besides plain Python types in the compression state of slb and of NNCF's quantization (found by
 # torch.serialization.get_unsafe_globals_in_checkpoint): pass them to torch.serialization.safe_globals to load a
@@ -33,6 +39,53 @@ def parameter_groups(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Para
     logits = logits_parameters(model)
     chosen = {id(p) for p in logits}
     return logits, [p for p in model.parameters() if p.requires_grad and id(p) not in chosen]
+
+
+def measure_sensitivity(
+    model: nn.Module,
+    loader: Any,
+    *,
+    values: str = "uniform",
+    candidates: Sequence[int] | None = None,
+    samples: int = 512,
+) -> Sensitivities:
+    """Measure how far a float network's outputs move when one layer's weights are rounded, as ``"bits": "auto"`` does.
+
+    Args:
+        model: Trained float network, before `create_compressed_model`; left as it was.
+        loader: Data loader of (inputs, labels), of which only the inputs are used, or a `PTInitializingDataLoader` of
+            NNCF.
+        values: Name of a set of values, as in the config.
+        candidates: Bits to try, 1 to 4; by default all that the values can have.
+        samples: Samples to measure with, rounded up to whole batches.
+
+    Returns:
+        For each convolution and Linear layer by its path in the model, sensitivity by bits: the mean KL divergence of
+        the predicted classes in nats for outputs ``[samples, classes]``, else the relative squared error (see
+        `nncf_slb.sensitivity`). Layers that share a parameter appear once, under the first one's name.
+
+    Raises:
+        TypeError: If the model's weights are already being searched.
+        ValueError: On an unknown name of values or other bits.
+        nncf_slb.sensitivity.SensitivityError: If nothing can be measured with this network and loader.
+
+    Example:
+        >>> measure_sensitivity(resnet, train_loader)["layer1.0.conv1"]  # doctest: +SKIP
+        {1: 0.081, 2: 0.012, 3: 0.0021, 4: 0.0005}
+    """
+    if any(isinstance(module, SearchableWeight) for module in model.modules()):
+        raise TypeError("model: its weights are already being searched; allowed is a float network. Pass it before "
+                        "create_compressed_model, or read ctrl.statistics().slb.sensitivities")  # fmt: skip
+    layers: dict[int, tuple[str, nn.Module]] = {}
+    for name, module in model.named_modules():
+        if isinstance(module, SEARCHABLE_LAYERS) and "weight" in module._parameters:
+            layers.setdefault(id(module.weight), (name, module))
+    sets = [make_values(values, bits) for bits in candidates or default_candidates(values)]
+    wrapped = wrap_dataloader_for_init(loader)
+    runner = batch_runner(model, wrapped, next(model.parameters()).device)
+    batches = islice(wrapped, -(-samples // max(1, wrapped.batch_size)))
+    modules = dict(layers.values())
+    return measure(model, modules, dict.fromkeys(modules, sets), runner, batches)
 
 
 @contextmanager

@@ -5,13 +5,13 @@ Imports neither torch nor NNCF.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
 from nncf_slb.config_activations import FULL_PRECISION, ActivationsConfig, ResolvedActivations
-from nncf_slb.config_errors import ConfigError, dotted, explain, received
+from nncf_slb.config_errors import ConfigError, Contradiction, dotted, explain, received
 from nncf_slb.config_fields import SCOPE_HELP, Scopes, Section
 from nncf_slb.config_schema import inlined_schema
 from nncf_slb.config_training import DEFAULT_EPOCHS, InitializerConfig, ParamsConfig
@@ -120,14 +120,24 @@ def validate_nncf_config(nncf_config: Mapping[str, Any]) -> None:
     ]
     for path, section in sections:
         try:
-            params = parse_slb_config(section, path).params
+            config = parse_slb_config(section, path)
         except ConfigError as error:
             problems += error.problems
             continue
-        found = params.range_contradiction(int(nncf_config.get("epochs") or DEFAULT_EPOCHS))
+        found = _contradictions_outside(config, nncf_config)
         problems += [
-            f"{path}.params{dotted(at)}: received {received(section, ('params', *at))}; allowed: {allowed}. {advice}"
+            f"{path}{dotted(at)}: received {received(section, at)}; allowed: {allowed}. {advice}"
             for at, allowed, advice in found
         ]
     if problems:
         raise ConfigError(problems)
+
+
+def _contradictions_outside(config: SLBConfig, nncf_config: Mapping[str, Any]) -> Iterator[Contradiction]:
+    """Contradictions between a section and what stands outside it."""
+    for at, allowed, advice in config.params.range_contradiction(int(nncf_config.get("epochs") or DEFAULT_EPOCHS)):
+        yield ("params", *at), allowed, advice
+    device, budget = nncf_config.get("target_device"), config.weights.budget
+    if budget is not None and budget.bytes is not None and device not in (None, "CPU", "CPU_SPR"):
+        allowed = f"mean_bits instead with target_device {device}, whose files hold every code in 4 bits"
+        yield ("weights", "budget", "bytes"), allowed, "Use mean_bits, or target_device CPU"

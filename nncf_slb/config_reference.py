@@ -25,6 +25,19 @@ EXAMPLES: dict[str, dict[str, Any]] = {
             },
         }
     },
+    "Bits of each layer chosen by measurement: 2 on average, but 4 in the last layer": {
+        "compression": {
+            "algorithm": "slb",
+            "weights": {
+                "bits": "auto",
+                "budget": {"mean_bits": 2.0},
+                "overrides": [{"target_scopes": "{re}.*linear.*", "bits": 4}],
+            },
+        }
+    },
+    "Bits of each layer chosen so that the exported `.bin` file takes at most 22,000 bytes": {
+        "compression": {"algorithm": "slb", "weights": {"bits": "auto", "budget": {"bytes": 22000}}}
+    },
     "1-bit weights and 2-bit activations, but 8-bit activations in one stage": {
         "compression": {
             "algorithm": "slb",

@@ -47,11 +47,12 @@ def describe_allowed(schema: Mapping[str, Any]) -> str:
 
 
 def _describe_list(schema: Mapping[str, Any]) -> str:
-    plural = {"number": "numbers", "string": "non-empty strings", "object": "objects"}[schema["items"]["type"]]
+    names = {"integer": "integers", "number": "numbers", "string": "non-empty strings", "object": "objects"}
+    plural = names[schema["items"]["type"]] + _describe_range(schema["items"])
     different = "different " if schema.get("uniqueItems") else ""
     least, most = schema.get("minItems"), schema.get("maxItems")
     count = f"{least} to {most} " if most else ""
-    return f"a {'non-empty ' if least == 1 else ''}list of {count}{different}{plural}"
+    return f"a {'non-empty ' if least == 1 and not most else ''}list of {count}{different}{plural}"
 
 
 def _describe_range(schema: Mapping[str, Any]) -> str:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any, Literal
 
-from pydantic import Field, WithJsonSchema, model_validator
+from pydantic import Field, model_validator
 
+from nncf_slb.config_budget import AUTO, BitsOrAuto, BudgetConfig, Candidates, default_candidates
 from nncf_slb.config_errors import Contradiction, Location, refuse
 from nncf_slb.config_fields import MAX_VALUES, SCOPE_HELP, Bits, Scale, Section, SomeScopes, Values
 
@@ -30,14 +31,16 @@ class ResolvedWeights:
     """Settings of one layer's weights.
 
     Attributes:
-        bits: Storage bits of one weight, 1-4.
+        bits: Storage bits of one weight, 1-4, or ``auto``: one of `candidates`, chosen when the model is created.
         values: Name of a set of values, or an own list.
         scale: ``per_channel``, ``per_channel_fixed`` or ``none``.
+        candidates: Bits to choose from, ascending; none unless `bits` is ``auto``.
     """
 
-    bits: int
+    bits: int | Literal["auto"]
     values: str | tuple[float, ...]
     scale: str
+    candidates: tuple[int, ...] = ()
 
 
 class WeightsOverride(Section):
@@ -52,7 +55,7 @@ class WeightsOverride(Section):
     scale: Scale | None = Field(default=None, description="Factor of the values. If left out: as in `weights`.")
 
 
-def _bits_for(values: Any, otherwise: int) -> int:
+def _bits_for(values: Any, otherwise: int | Literal["auto"]) -> int | Literal["auto"]:
     """Bits that a set of values needs; `otherwise` for sets of any size."""
     if isinstance(values, list | tuple) and 2 <= len(values) <= MAX_VALUES:
         return math.ceil(math.log2(len(values)))
@@ -64,7 +67,7 @@ def _bits_contradiction(weights: ResolvedWeights, at: Location) -> list[Contradi
     if weights.bits != needed:
         kind = "ternary values" if weights.values == "ternary" else f"a list of {len(weights.values)} values"
         return [(at, f"{needed} for {kind}", f"Remove it, set it to {needed}, or choose other values")]
-    if weights.values == "zero_centered" and weights.bits < 2:
+    if weights.values == "zero_centered" and weights.bits == 1:
         return [(at, "zero_centered values with 2 to 4 bits, and here the bits are 1", "Change bits or values")]
     return []
 
@@ -72,12 +75,21 @@ def _bits_contradiction(weights: ResolvedWeights, at: Location) -> list[Contradi
 class WeightsConfig(Section):
     """Which values the weights can take, for all layers and, by `overrides`, for some."""
 
-    bits: Annotated[Bits, WithJsonSchema({"type": ["integer", "null"], "minimum": 1, "maximum": 4})] = Field(
+    bits: BitsOrAuto = Field(
         default=_BITS,
-        description=f"{_BITS_HELP} An own list of values sets it: 1 for 2 values, 2 for 3-4, 3 for 5-8, 4 for more.",
+        description=f"{_BITS_HELP} An own list of values sets it: 1 for 2 values, 2 for 3-4, 3 for 5-8, 4 for more. "
+        '"auto" measures each layer and chooses its bits within `budget`.',
     )
     values: Values = Field(default="uniform", description=_VALUES_HELP)
     scale: Scale = Field(default="per_channel", description=_SCALE_HELP)
+    budget: BudgetConfig | None = Field(
+        default=None, description='What the bits of all layers may come to. Required with bits "auto", and only there.'
+    )
+    candidates: Candidates | None = Field(
+        default=None,
+        description='Bits to choose from. Only with bits "auto". If left out: 1, 2, 3, 4, and 2, 3, 4 for '
+        "`zero_centered` values.",
+    )
     overrides: list[WeightsOverride] = Field(
         default=[],
         description="Other settings for some layers. The first override whose `target_scopes` match a layer wins.",
@@ -93,7 +105,7 @@ class WeightsConfig(Section):
     @model_validator(mode="after")
     def _check(self) -> WeightsConfig:
         base = ResolvedWeights(self.bits, self.values, self.scale)
-        found = _bits_contradiction(base, ("bits",))
+        found = [*_bits_contradiction(base, ("bits",)), *self._budget_contradictions()]
         for index, override in enumerate(self.overrides):
             at: Location = ("overrides", index)
             fixed = isinstance(self.values, tuple) or self.values == "ternary"
@@ -103,14 +115,37 @@ class WeightsConfig(Section):
             elif override.bits is not None:
                 found += _bits_contradiction(self._with(override), (*at, "bits"))
             elif override.values is not None:
-                found += _bits_contradiction(self._with(override), (*at, "values"))
+                resolved = self._with(override)
+                found += _bits_contradiction(resolved, (*at, "values"))
+                if not set(resolved.candidates) <= set(default_candidates(resolved.values)):
+                    found.append(((*at, "values"), "values that all of weights.candidates can have", "Change either"))
         refuse(found)
         return self
+
+    def _budget_contradictions(self) -> list[Contradiction]:
+        if self.bits != AUTO:
+            given = [name for name in ("budget", "candidates") if getattr(self, name) is not None]
+            return [((name,), 'none unless bits is "auto"', 'Remove it, or set bits to "auto"') for name in given]
+        found: list[Contradiction] = []
+        candidates = self.candidates or default_candidates(self.values)
+        if self.budget is None:
+            advice = 'Add it, such as {"mean_bits": 2.0}, or set bits to a number'
+            found.append((("budget",), 'an object with either mean_bits or bytes, since bits is "auto"', advice))
+        elif self.budget.mean_bits is not None and self.budget.mean_bits < min(candidates):
+            allowed = f"at least {min(candidates)}, the smallest of the candidates"
+            found.append((("budget", "mean_bits"), allowed, "Raise it, or add a smaller candidate"))
+        if not set(candidates) <= set(default_candidates(self.values)):
+            found.append((("candidates",), "2 to 4 for zero_centered values", "Remove the 1, or change values"))
+        return found
 
     def _with(self, override: WeightsOverride) -> ResolvedWeights:
         values = self.values if override.values is None else override.values
         bits = _bits_for(values, self.bits) if override.bits is None else override.bits
-        return ResolvedWeights(bits, values, override.scale or self.scale)
+        return self._resolved(bits, values, override.scale or self.scale)
+
+    def _resolved(self, bits: int | Literal["auto"], values: str | tuple[float, ...], scale: str) -> ResolvedWeights:
+        candidates = (self.candidates or default_candidates(values)) if bits == AUTO else ()
+        return ResolvedWeights(bits, values, scale, candidates)
 
     def resolve(self, match: Callable[[list[str]], bool]) -> ResolvedWeights:
         """Settings of one layer.
@@ -121,4 +156,4 @@ class WeightsConfig(Section):
         for override in self.overrides:
             if match(list(override.target_scopes)):
                 return self._with(override)
-        return ResolvedWeights(self.bits, self.values, self.scale)
+        return self._resolved(self.bits, self.values, self.scale)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -65,7 +65,12 @@ class Insertions:
 
 
 def make_insertions(
-    model: NNCFNetwork, plan: SearchPlan, config: SLBConfig, target_device: str | None, lr_multiplier: float | None
+    model: NNCFNetwork,
+    plan: SearchPlan,
+    config: SLBConfig,
+    target_device: str | None,
+    lr_multiplier: float | None,
+    bits: Mapping[str, int],
 ) -> Insertions:
     """Make the modules of a plan, on the model's device.
 
@@ -75,11 +80,12 @@ def make_insertions(
         config: Settings.
         target_device: NNCF's top-level setting of that name.
         lr_multiplier: Factor of the gradients of the modules' parameters; None for 1.
+        bits: Bits of the layers whose settings say ``auto``, by node name.
 
     Raises:
         UnsupportedLayersError: Naming every layer whose pair of weights and inputs can't run as asked.
     """
-    chosen = {name: _choose(name, config) for name in plan.layers}
+    chosen = {name: _choose(name, config, bits) for name in plan.layers}
     _refuse_impossible_pairs(plan, chosen, config, find_target_device(target_device))
     device = get_model_device(model)
     made, weights, quantizers = Insertions(), dict[int, SearchableWeight](), dict[Any, ActivationQuantizer]()
@@ -98,12 +104,12 @@ def make_insertions(
     return made
 
 
-def _choose(name: str, config: SLBConfig) -> _Chosen:
+def _choose(name: str, config: SLBConfig, bits: Mapping[str, int]) -> _Chosen:
     def match(scopes: list[str]) -> bool:
         return bool(matches_any(name, scopes))
 
     weights = config.weights.resolve(match)
-    values = make_values(weights.values, weights.bits)
+    values = make_values(weights.values, bits[name] if weights.bits == "auto" else weights.bits)
     return _Chosen(values, weights.scale, config.activations.resolve(match))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from nncf.api.statistics import Statistics
@@ -50,11 +50,14 @@ class SLBStatistics(Statistics):  # type: ignore[misc]
         inverse_temperature: Current ``1 / tau``.
         layers: One entry per searched layer.
         full_precision_layers: Node names of layers with weights that are left as they are.
+        sensitivities: Where bits are ``auto``: for each layer, its sensitivity by bits (see `nncf_slb.sensitivity`);
+            layers that share a parameter appear once.
     """
 
     inverse_temperature: float
     layers: tuple[LayerStatistics, ...]
     full_precision_layers: tuple[str, ...]
+    sensitivities: Mapping[str, Mapping[int, float]] = field(default_factory=dict)
 
     @property
     def bytes(self) -> int:
@@ -84,8 +87,21 @@ class SLBStatistics(Statistics):  # type: ignore[misc]
             if rows
             else "",
             "full precision: " + (", ".join(self.full_precision_layers) or "none"),
+            self._sensitivity_table(),
         ]
         return "\n".join(line for line in lines if line)
+
+    def _sensitivity_table(self) -> str:
+        """What was measured at each width; a star marks the chosen one."""
+        widths = sorted({bits for measured in self.sensitivities.values() for bits in measured})
+        chosen = {layer.name: layer.bits for layer in self.layers}
+        rows = [
+            [name, *(f"{m[b]:.2e}{'*' if chosen.get(name) == b else ' '}" if b in m else "" for b in widths)]
+            for name, m in self.sensitivities.items()
+        ]
+        header = ["sensitivity (* chosen)", *(f"{bits}-bit " for bits in widths)]
+        colalign = ("left",) + ("right",) * len(widths)
+        return tabulate(rows, headers=header, disable_numparse=True, colalign=colalign) if rows else ""
 
 
 @torch.no_grad()
@@ -127,7 +143,8 @@ def collect(
     codes_before: Mapping[SearchableWeight, Tensor],
     inverse_temperature: float,
     full_precision_layers: list[str],
+    sensitivities: Mapping[str, Mapping[int, float]],
 ) -> SLBStatistics:
     """Statistics of all layers; arguments as for `layer_statistics` and `SLBStatistics`."""
     layers = tuple(layer_statistics(name, module, codes_before.get(module)) for name, module in searchable.items())
-    return SLBStatistics(inverse_temperature, layers, tuple(full_precision_layers))
+    return SLBStatistics(inverse_temperature, layers, tuple(full_precision_layers), sensitivities)

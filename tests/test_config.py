@@ -33,6 +33,10 @@ def weights(**settings):
     return section(weights=settings)
 
 
+def auto(**settings):
+    return weights(**{"bits": "auto", "budget": {"mean_bits": 2.0}, **settings})
+
+
 def params(**settings):
     return section(params=settings)
 
@@ -76,6 +80,18 @@ MALFORMED = [
         weights(scale="per_tensor"),
         ['weights.scale: received "per_tensor"', 'one of "per_channel", "per_channel_fixed", "none"'],
     ),
+    (weights(bits="many"), ['weights.bits: received "many"', 'an integer from 1 to 4, or "auto"', "the default, 2"]),
+    (weights(bits="autp"), ['weights.bits: received "autp"', 'Did you mean "auto"?']),
+    (auto(budget=2.0), ["weights.budget: received 2.0", "an object with any of the keys mean_bits, bytes, samples"]),
+    (auto(budget={"mean_bits": 5}), ["weights.budget.mean_bits: received 5", "a number from 1 to 4"]),
+    (auto(budget={"bytes": 0}), ["weights.budget.bytes: received 0", "an integer at least 1"]),
+    (auto(budget={"bits": 2.0, "bytes": 9}), ["weights.budget.bits: received 2.0", "did you mean"]),
+    (auto(budget={"bytes": 9, "samples": 0}), ["weights.budget.samples: received 0", "an integer at least 1", "512"]),
+    (auto(candidates=[]), ["weights.candidates: received []", "1 to 4 different integers from 1 to 4"]),
+    (auto(candidates=[2, 8]), ["weights.candidates: received [2, 8]", "integers from 1 to 4"]),
+    (auto(candidates=[2, 2]), ["weights.candidates: received [2, 2]", "different integers"]),
+    (auto(candidates=[True]), ["weights.candidates: received [true]", "different integers"]),
+    (override(bits="auto"), ['weights.overrides[0].bits: received "auto"', "an integer from 1 to 4"]),
     (weights(overrides=[{"bits": 4}]), ["weights.overrides[0].target_scopes: received nothing", "Add it"]),
     (weights(overrides={}), ["compression.weights.overrides: received {}", "a list of objects"]),
     (override(target_scopes=[]), ["weights.overrides[0].target_scopes: received []", "a non-empty list"]),
@@ -120,6 +136,24 @@ CONTRADICTIONS = [
     (override({"values": [0, 1]}, bits=1), ["weights.overrides[0].bits: received 1", "Give this override values"]),
     (override(values="ternary", bits=1), ["weights.overrides[0].bits: received 1", "2 for ternary values"]),
     (override({"bits": 1}, values="zero_centered"), ['overrides[0].values: received "zero_centered"', "bits are 1"]),
+    (auto(values="ternary"), ['weights.bits: received "auto"', "2 for ternary values", "set it to 2"]),
+    (auto(values=[0, 1, 2, 3, 4]), ['weights.bits: received "auto"', "3 for a list of 5 values"]),
+    (auto(budget=None), ["weights.budget: received null", 'since bits is "auto"', '{"mean_bits": 2.0}']),
+    (weights(bits="auto"), ["weights.budget: received nothing", "either mean_bits or bytes", "Add it"]),
+    (auto(budget={}), ["weights.budget: received {}", "either mean_bits or bytes", "Add one of them"]),
+    (auto(budget={"mean_bits": 2, "bytes": 9}), ["budget.bytes: received 9", "not both", "Remove one"]),
+    (weights(budget={"bytes": 9}), ['budget: received {"bytes": 9}', 'none unless bits is "auto"', "Remove it"]),
+    (weights(bits=2, candidates=[2]), ["weights.candidates: received [2]", 'none unless bits is "auto"']),
+    (auto(candidates=[3, 4]), ["weights.budget.mean_bits: received 2.0", "at least 3, the smallest of the candidates"]),
+    (auto(values="zero_centered", candidates=[1, 2]), ["candidates: received [1, 2]", "2 to 4 for zero_centered"]),
+    (
+        auto(values="zero_centered", budget={"mean_bits": 1.5}),
+        ["weights.budget.mean_bits: received 1.5", "at least 2", "add a smaller candidate"],
+    ),
+    (
+        override({"bits": "auto", "budget": {"bytes": 9}, "candidates": [1, 2]}, values="zero_centered"),
+        ['overrides[0].values: received "zero_centered"', "all of weights.candidates"],
+    ),
     (
         params(inverse_temperature_factor=1.1, inverse_temperature_end=9),
         ["inverse_temperature_factor: received 1.1", "not both"],
@@ -140,6 +174,11 @@ CONTRADICTIONS = [
 ]
 
 GOOD = [
+    auto(),
+    auto(budget={"bytes": 22000.0, "samples": 100}, candidates=[4, 2.0]),
+    auto(values="zero_centered", candidates=[2, 3]),
+    override({"bits": "auto", "budget": {"mean_bits": 1}}, values="ternary"),
+    override({"bits": "auto", "budget": {"mean_bits": 1}}, values="zero_centered"),
     section(),
     section(weights={}, initializer={}, params={}),
     weights(bits=None),
@@ -282,6 +321,32 @@ def test_first_matching_override_wins_and_inherits_the_rest():
         ResolvedWeights(2, "ternary", "none"),
         ResolvedWeights(4, "uniform", "per_channel"),
     ]
+
+
+def test_automatic_bits_have_candidates_where_nothing_else_sets_them():
+    overrides = [
+        {"target_scopes": "a", "values": "ternary"},
+        {"target_scopes": "b", "values": "zero_centered"},
+        {"target_scopes": "c", "bits": 3},
+    ]
+    config = parse_slb_config(auto(overrides=overrides)).weights
+    resolved = [config.resolve(lambda scopes, name=name: name in scopes) for name in "abcd"]
+    assert resolved == [
+        ResolvedWeights(2, "ternary", "per_channel"),
+        ResolvedWeights("auto", "zero_centered", "per_channel", (2, 3, 4)),
+        ResolvedWeights(3, "uniform", "per_channel"),
+        ResolvedWeights("auto", "uniform", "per_channel", (1, 2, 3, 4)),
+    ]
+    assert parse_slb_config(auto(candidates=[4, 2])).weights.resolve(lambda _: False).candidates == (2, 4)
+
+
+@pytest.mark.parametrize("device", ["GPU", "NPU", "ANY"])
+def test_bytes_are_refused_where_every_code_takes_4_bits(device):
+    config = {"compression": auto(budget={"bytes": 22000}), "target_device": device}
+    with pytest.raises(ConfigError, match=f"weights.budget.bytes: received 22000; .*target_device {device}"):
+        validate_nncf_config(config)
+    validate_nncf_config({**config, "target_device": "CPU"})
+    validate_nncf_config({**config, "compression": auto()})
 
 
 @pytest.mark.parametrize(

@@ -15,13 +15,14 @@ from nncf_slb.cli import main
 PACKAGE = Path(nncf_slb.__file__).parent
 # Each module may import only from the sets before its own (design of the package, left to right).
 LAYERS = [
-    {"values", "functional", "temperature", "config_schema", "targets", "version"},
+    {"values", "functional", "temperature", "allocation", "config_schema", "targets", "version"},
     {"config_errors", "phases"},
     {"config_fields"},
+    {"config_budget"},
     {"config_weights", "config_training", "config_activations"},
     {"config", "layers", "activations"},
     {"config_reference", "scheduler", "batchnorm", "loss", "statistics", "strip"},
-    {"discrete", "initialization", "nncf_network", "openvino.packing"},
+    {"discrete", "initialization", "sensitivity", "nncf_network", "openvino.packing"},
     {"nncf_insertion", "openvino.graph", "openvino.machine"},
     {"openvino.inputs", "openvino.weights"},
     {"openvino.binary"},
@@ -30,6 +31,8 @@ LAYERS = [
     {"openvino.ir"},
     {"openvino.layer_comparison"},
     {"openvino.export", "openvino.inspection", "openvino.verification", "openvino.benchmark"},
+    {"size_prediction"},
+    {"mixed_precision"},
     {"algo"},
     {"api"},
     {"registration"},
@@ -38,8 +41,8 @@ LAYERS = [
 ]
 CORE = {
     "values", "functional", "temperature", "phases", "layers", "activations", "batchnorm", "discrete", "initialization",
-    "strip", "targets",
-    "config", "config_fields", "config_weights", "config_training", "config_activations",
+    "strip", "targets", "allocation", "sensitivity",
+    "config", "config_fields", "config_budget", "config_weights", "config_training", "config_activations",
 }  # fmt: skip
 
 

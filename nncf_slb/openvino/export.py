@@ -67,7 +67,7 @@ def export_openvino(
         raise ExportError(f"path: received '{target}'; allowed are names that end in {' or '.join(SUFFIXES)}")
     settings = _settings(model, target_device, binary_convolution, dynamic_quantization)
     if example_input is None:
-        example_input = _input_from_config(model)
+        example_input = example_inputs(getattr(model, "model", None))
     examples = tuple(example_input) if isinstance(example_input, (tuple, list)) else (example_input,)
     stripped = stripped_copy(model)
     if not coded_weights(stripped):
@@ -195,8 +195,12 @@ def _refuse_other_than_binary(stripped: nn.Module, settings: LoweringSettings) -
         )
 
 
-def _input_from_config(model: Any) -> tuple[torch.Tensor, ...]:
-    network: Any = getattr(model, "model", None)
+def example_inputs(network: Any) -> tuple[torch.Tensor, ...]:
+    """Zeros with the shapes of an NNCF network's ``input_info``, on its device.
+
+    Raises:
+        ExportError: If it is no NNCF network.
+    """
     info = getattr(getattr(network, "nncf", None), "input_infos", None)
     if info is None:
         raise ExportError("example_input: received None; a stripped model needs a tensor with the shape to export")
