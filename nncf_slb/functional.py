@@ -86,7 +86,7 @@ def chosen_codes(logits: Tensor) -> Tensor:
 def nearest_codes(weight: Tensor, values: Tensor) -> Tensor:
     """Index of the value nearest to each element (int64, ``weight.shape``); `values` ascending ``[len(values)]``."""
     midpoints = (values[1:] + values[:-1]) / 2
-    return torch.bucketize(weight, midpoints)
+    return torch.bucketize(weight.contiguous(), midpoints)
 
 
 def fit_scale(rows: Tensor, values: Tensor, candidates: int = 48, refinements: int = 5) -> Tensor:

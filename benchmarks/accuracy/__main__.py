@@ -11,8 +11,8 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from benchmarks.accuracy import ablation, report, results
-from benchmarks.accuracy.jobs import Job
+from benchmarks.accuracy import ablation, report, results, worker
+from benchmarks.accuracy.jobs import Job, write_json
 from benchmarks.accuracy.pool import FailedJobsError, Study, run_jobs
 from benchmarks.accuracy.protocol import METHODS, RATES, ROWS, Protocol
 
@@ -50,6 +50,9 @@ def rows(protocol: Protocol, study: Study, random: bool = False) -> None:
     jobs = _best_runs(floats, protocol, study)
     jobs += [protocol.run_of(row, seed, random) for row in ROWS for seed in protocol.seeds]
     _run("random" if random else "rows", jobs, protocol, study)
+    if not random:
+        epochs = {f"W{bits}": results.epochs(protocol.run_of((bits, 32), 0), study.folder) for bits in (1, 2, 4)}
+        write_json(epochs, results.RESULTS / f"{protocol.network}_search.json")
 
 
 def rivals(protocol: Protocol, study: Study) -> None:
@@ -69,6 +72,15 @@ def epochs(protocol: Protocol, study: Study) -> None:
     _run("epochs", jobs, protocol, study)
 
 
+def mixed(protocol: Protocol, study: Study) -> None:
+    """Bits chosen by sensitivity beside uniform bits of the same size."""
+    jobs = [job for bits in (2, 3) for seed in protocol.seeds for job in protocol.equal_bytes(bits, seed)]
+    _run("mixed", jobs, protocol, study)
+    start = protocol.float_start("w2a32")
+    sensitivities = worker.sensitivities(start, study.folder, study.data)
+    write_json(sensitivities, results.RESULTS / f"{protocol.network}_sensitivity.json")
+
+
 def one_change_at_a_time(protocol: Protocol, study: Study) -> None:
     """The ablation, on validation accuracy alone."""
     jobs = [job for bits in (1, 2) for job in ablation.variants(protocol, bits, protocol.seeds)]
@@ -80,6 +92,7 @@ TABLES: dict[str, Callable[[Protocol, Study], None]] = {
     "random": lambda protocol, study: rows(protocol, study, random=True),
     "rivals": rivals,
     "epochs": epochs,
+    "mixed": mixed,
     "ablation": one_change_at_a_time,
     "report": lambda protocol, study: report.write(protocol),
 }

@@ -94,6 +94,18 @@ class Protocol:
         folder = f"rows/{origin}" if config["epochs"] == self.epochs else f"epochs/{config['epochs']}"
         return Job(f"{folder}/{name}/seed{seed}", config, start, None, labels)
 
+    def equal_bytes(self, bits: int, seed: int) -> list[Job]:
+        """The same bits in every layer, and bits chosen layer by layer with that mean: codes of no more bytes."""
+        shipped = self.run_of((2, 32), seed)
+        choices = {"uniform": {"bits": bits}, "auto": {"bits": "auto", "budget": {"mean_bits": float(bits)}}}
+        jobs = []
+        for setting, weights in choices.items():
+            config = copy.deepcopy(shipped.config)
+            slb_section(config)["weights"].update(weights)
+            labels = {**shipped.labels, "setting": setting, "weights": bits}
+            jobs.append(Job(f"mixed/{bits}/{setting}/seed{seed}", config, shipped.start, None, labels))
+        return jobs
+
     def float_more(self, name: str, rate: tuple[str, float], seed: int, test: bool, random: bool = False) -> Job:
         """The float network of a config, trained for the same epochs as every method."""
         start = self.float_start(name)

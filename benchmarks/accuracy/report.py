@@ -22,6 +22,7 @@ def write(protocol: Protocol) -> None:
     own = load(f"{network}_rows")
     write_between_markers(page, f"{network} rivals", rivals_table(load(f"{network}_rivals"), own))
     write_between_markers(page, f"{network} epochs", epochs_table(load(f"{network}_epochs"), own))
+    write_between_markers(page, f"{network} mixed", mixed_table(load(f"{network}_mixed")))
     write_between_markers(page, f"{network} ablation", ablation_table(load(f"{network}_ablation")))
     plots.draw(network, DOCS / "images")
 
@@ -83,6 +84,22 @@ def epochs_table(table: pd.DataFrame, own: pd.DataFrame) -> str:
         [str(bits), *(mean_and_deviation(of_bits[of_bits["epochs"] == count]["test_top1"]) for count in counts)]
         for bits, of_bits in runs.groupby("weights")
     ]
+    return markdown(header, lines)
+
+
+def mixed_table(table: pd.DataFrame) -> str:
+    """Bits chosen layer by layer beside the same bits everywhere, at equal bytes."""
+    if table.empty:
+        return "Not run."
+    header = ["mean bits", "bits of each layer", "bytes of all codes", "top-1 %", "auto - uniform"]
+    lines = []
+    for bits, of_bits in table.groupby("weights"):
+        means = of_bits.groupby("setting")["test_top1"].mean()
+        for setting, runs in of_bits.groupby("setting", sort=False):
+            lead = f"{means['auto'] - means['uniform']:+.2f}" if setting == "auto" and "uniform" in means else ""
+            size = f"{int(runs['bytes'].max()):,}"
+            mean = f"{runs['mean_bits'].mean():.3f}" if setting == "auto" else str(bits)
+            lines.append([mean, str(setting), size, mean_and_deviation(runs["test_top1"]), lead])
     return markdown(header, lines)
 
 

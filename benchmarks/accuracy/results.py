@@ -19,12 +19,16 @@ COLUMNS = (
 )  # fmt: skip
 
 
+def epochs(job: Job, study: Path) -> list[dict[str, Any]]:
+    """What a run logged after each epoch."""
+    return [json.loads(line) for line in (study / job.name / "metrics.jsonl").read_text().splitlines()]
+
+
 def row(job: Job, result: dict[str, Any], study: Path) -> dict[str, Any]:
     """One run as a row of a CSV file."""
     labels = dict(job.labels)
     optimizer, rate = labels.pop("rate", (job.config["optimizer"]["type"], job.config["optimizer"]["base_lr"]))
-    lines = (study / job.name / "metrics.jsonl").read_text().splitlines()
-    curve = " ".join(f"{json.loads(line)['val_top1']:.2f}" for line in lines)
+    curve = " ".join(f"{epoch['val_top1']:.2f}" for epoch in epochs(job, study))
     values = {**labels, **result, "optimizer": optimizer, "learning_rate": rate, "epochs": job.config["epochs"]}
     return {name: values.get(name) for name in COLUMNS[:-1]} | {"curve": curve}
 

@@ -55,6 +55,8 @@ def run(job: Job, study: Path, data: Path | None = None, device: str = "cpu") ->
     trainer.fit()
     searches = trainer.ctrl and getattr(trainer.ctrl.statistics(), "slb", None)
     result: dict[str, Any] = {"labels": job.labels}
+    if searches:
+        result |= {"mean_bits": searches.mean_bits, "bytes": searches.bytes}
     for part in ("val", "test") if job.test else ("val",):
         logits, labels = trainer.predict(trainer.splits.loader(part, 1000))
         result[f"{part}_top1"] = top1(logits, labels)
@@ -67,6 +69,14 @@ def run(job: Job, study: Path, data: Path | None = None, device: str = "cpu") ->
     result["seconds"] = time.perf_counter() - started
     write_json(result, study / job.name / "result.json")
     return result
+
+
+def sensitivities(start: Job, study: Path, data: Path | None) -> dict[str, dict[int, float]]:
+    """How far each inner convolution of a float network, quantized alone, moves its outputs (see `nncf_slb`)."""
+    trainer = make_trainer(start, study, data, "cpu")
+    found = nncf_slb.measure_sensitivity(trainer.model, trainer.splits.loader("train", 128), candidates=[1, 2, 3, 4])
+    _, *others = (name for name, layer in trainer.model.named_modules() if isinstance(layer, nn.Conv2d))
+    return {name: found[name] for name in others}
 
 
 def main(arguments: list[str]) -> int:

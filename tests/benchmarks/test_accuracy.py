@@ -148,6 +148,14 @@ def test_the_table_of_rivals_compares_at_equal_bits():
     assert "| 1 / 32 | LSQ | Adam 0.01 | 90.50 | +0.50 |" in text and "SGD" not in text
 
 
+def test_the_table_of_mixed_bits_compares_at_equal_bytes():
+    table = runs(
+        setting=["uniform", "auto"], weights=[2, 2], mean_bits=[2.0, 1.997], bytes=[1000, 998], test_top1=[90.0, 90.4]
+    )
+    text = report.mixed_table(table)
+    assert "| 2 | uniform | 1,000 | 90.00 |  |" in text and "| 1.997 | auto | 998 | 90.40 | +0.40 |" in text
+
+
 def test_docs_hold_the_tables_of_the_csv_files(tmp_path, monkeypatch):
     page = report.DOCS / "results.md"
     (tmp_path / "results.md").write_text(page.read_text())
@@ -166,7 +174,7 @@ def test_plots_are_drawn_from_results_alone(tmp_path, monkeypatch):
     )  # fmt: skip
     results.save(own, "net_rows")
     results.save(runs(method=["LSQ"], weights=[1], activations=[32], test_top1=[89.0]), "net_rivals")
-    epochs = [{"confidence_histogram": [0.05] * 20, "changed": 0.1}, {"confidence_histogram": [0.05] * 20, "changed": 0}]
+    epochs = [{"confidence_histogram": [0.05] * 20, "changed": changed} for changed in (0.1, 0.0)]
     (tmp_path / "results/net_search.json").write_text(json.dumps({"W1": epochs}))
     (tmp_path / "results/net_sensitivity.json").write_text(json.dumps({"conv": {"1": 0.5, "2": 0.1}}))
     report.plots.draw("net", tmp_path)
@@ -181,7 +189,7 @@ def test_plots_are_drawn_from_results_alone(tmp_path, monkeypatch):
     ],
 )  # fmt: skip
 def test_every_network_of_the_study_has_all_its_runs(network, dataset):
-    """Whoever has the data can run the same commands: every config is there, valid, and starts from its float network."""
+    """Whoever has the data can run the same commands: every config is there, valid, and knows its float network."""
     own = protocol.Protocol(network, dataset)
     for row in protocol.ROWS:
         for random in (False, True):
