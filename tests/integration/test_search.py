@@ -75,6 +75,38 @@ def test_after_the_end_logits_stand_still_and_the_rest_trains():
     assert not torch.equal(bias, model.head.bias)
 
 
+def test_choices_can_change_after_the_end_where_training_goes_straight_through():
+    loader, x, y = digits()
+    params = {"after_end": "straight_through", "end_epoch": 2}
+    ctrl, model = compress(trained_float(), make_config(SIZE, {"weights": {"bits": 1}, **schedule(**params)}), loader)
+    optimizer = train(ctrl, model, loader, 3)
+    assert ctrl.compression_stage() == CompressionStage.FULLY_COMPRESSED
+    codes = [searchable.codes() for searchable in ctrl.searchable_weights.values()]
+    train(ctrl, model, loader, 1, optimizer=optimizer)
+    changed = [
+        float((before != searchable.codes()).double().mean())
+        for before, searchable in zip(codes, ctrl.searchable_weights.values(), strict=True)
+    ]
+    assert any(changed)
+    assert [layer.changed for layer in ctrl.statistics().slb.layers] == pytest.approx(changed)
+
+
+@pytest.mark.parametrize("hardening", ["weights_by_confidence", "layers_by_confidence"])
+def test_hardening_by_confidence_has_decided_everything_at_the_end(hardening):
+    loader, x, y = digits()
+    start = trained_float()
+    reference = accuracy(start, x, y)
+    config = make_config(SIZE, {"weights": {"bits": 3}, **schedule(hardening=hardening)})
+    ctrl, model = compress(start, config, loader)
+    decided = []
+    for _ in range(4):
+        train(ctrl, model, loader, 1)
+        final = [searchable.final_codes != 255 for searchable in ctrl.searchable_weights.values()]
+        decided.append(sum(int(f.sum()) for f in final) / sum(f.numel() for f in final))
+    assert decided == sorted(decided) and decided[1] == 0 < decided[2] < decided[3] == 1
+    assert accuracy(model.eval(), x, y) > reference - 0.1
+
+
 def test_stage_follows_the_schedule():
     ctrl, _ = compress(Small(), make_config(SIZE, schedule()))
     stages = [ctrl.compression_stage()]
@@ -114,11 +146,20 @@ def test_temperature_can_change_each_step():
     assert seen == pytest.approx([1, 1, 1, 1, 1, 3, 5, 7, 9, 11, 13, 15])
 
 
-@pytest.mark.parametrize("batchnorm", ["calibrate", "state"])
-def test_resumed_run_gives_the_same_bits_as_an_uninterrupted_one(batchnorm, tmp_path):
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"batchnorm": "calibrate"},
+        {"batchnorm": "state"},
+        {"after_end": "straight_through", "end_epoch": 2, "gumbel_noise": 0.3},
+        {"hardening": "weights_by_confidence"},
+        {"hardening": "layers_by_confidence"},
+    ],
+)
+def test_resumed_run_gives_the_same_bits_as_an_uninterrupted_one(params, tmp_path):
     loader, x, _ = digits()
     start = trained_float()
-    config = {"weights": {"bits": 2}, **schedule(batchnorm=batchnorm, update_per_optimizer_step=True)}
+    config = {"weights": {"bits": 2}, **schedule(update_per_optimizer_step=True, **params)}
 
     def fresh(state=None):
         return compress(copy.deepcopy(start), make_config(SIZE, config), loader, state)

@@ -1,0 +1,107 @@
+"""What the search does at each moment, on plain tensors."""
+
+import pytest
+import torch
+
+from nncf_slb import functional as F
+from nncf_slb.layers import SearchableWeight, decide
+from nncf_slb.phases import Phase, PhasePlan
+from nncf_slb.temperature import TemperatureCurve
+from nncf_slb.values import make_values
+
+CURVE = TemperatureCurve("linear", 1.0, 9.0, 1.0, 5.0)
+
+
+def searchable(bits=2, seed=0, scale="per_channel"):
+    torch.manual_seed(seed)
+    return SearchableWeight(torch.randn(6, 4, 3, 3), make_values("uniform", bits), None, scale).train()
+
+
+def test_plan_passes_through_hand_computed_phases():
+    plan = PhasePlan(CURVE, noise=0.5, decides_gradually=True)
+    assert plan(0.0) == Phase(1.0, noise=0.5)
+    assert plan(2.0) == Phase(3.0, noise=pytest.approx(0.3), decided=0.25)
+    assert plan(5.0) == Phase(9.0, discrete=True, decided=1.0)
+    assert not plan(5.0).learning and plan(4.9).learning
+
+
+def test_after_the_end_logits_learn_only_straight_through():
+    assert PhasePlan(CURVE, straight_through=True)(6.0) == Phase(9.0, discrete=True, straight_through=True)
+    for straight_through in (False, True):
+        module = searchable()
+        module.phase = PhasePlan(CURVE, straight_through)(6.0)
+        module().square().sum().backward()
+        assert (module.logits.grad is not None) == straight_through
+        assert module.scale.grad.abs().min() > 0
+
+
+def test_straight_through_gives_chosen_weights_with_the_gradient_of_the_expected_ones():
+    torch.manual_seed(0)
+    values = torch.tensor([-1.0, 0.2, 1.0])
+    logits = torch.randn(3, 5, 4, requires_grad=True)
+    direction = torch.randn(5, 4)
+    chosen = F.chosen_value(logits, values, 2.0)
+    assert torch.equal(chosen, values[logits.argmax(0)])
+    (straight,) = torch.autograd.grad((chosen * direction).sum(), logits)
+    (soft,) = torch.autograd.grad((F.expected_value(logits, values, 2.0) * direction).sum(), logits)
+    assert torch.equal(straight, soft)
+
+
+def test_noise_draws_each_value_with_its_probability():
+    torch.manual_seed(0)
+    logits = torch.tensor([0.3, -0.5, 1.0]).view(3, 1).expand(3, 40_000)
+    drawn = (logits / 0.5 + F.gumbel_noise(logits)).argmax(0)
+    shares = torch.bincount(drawn, minlength=3) / drawn.numel()
+    assert torch.allclose(shares, F.probabilities(logits[:, :1], 2.0).flatten(), atol=0.01)
+
+
+def test_noise_touches_training_alone():
+    module = searchable()
+    module.phase = Phase(2.0, noise=1.0)
+    assert not torch.equal(module(), module())
+    module.eval()
+    assert torch.equal(module(), module())
+
+
+def test_the_most_confident_weights_are_decided_first_and_for_good():
+    module = searchable()
+    module.decide_gradually()
+    module.phase = Phase(1.5, decided=0.25)
+    module.decide(0.25)
+    fixed = module.final_codes != 255
+    assert int(fixed.sum()) == round(0.25 * fixed.numel())
+    assert module.confidence()[fixed].min() >= module.confidence()[~fixed].max()
+    before = module.codes()
+    module().sum().backward()
+    assert module.logits.grad[:, fixed].abs().max() == 0 and module.logits.grad[:, ~fixed].abs().max() > 0
+    with torch.no_grad():
+        module.logits.neg_()  # whatever moves the logits later, such as an optimizer's momentum
+    assert torch.equal(module.codes()[fixed], before[fixed])
+    assert not torch.equal(module.codes()[~fixed], before[~fixed])
+    weights = module() / module.multiplier()
+    assert torch.equal(weights[fixed].detach().round(), module.value_table[before[fixed].long()])
+
+
+def test_layers_are_decided_one_by_one_in_order_of_their_confidence():
+    modules = [searchable(seed=seed) for seed in range(4)]
+    for module, sharpen in zip(modules, (1.0, 4.0, 2.0, 8.0), strict=True):
+        module.decide_gradually()
+        with torch.no_grad():
+            module.logits.mul_(sharpen)
+    seen = []
+    for share in (0.25, 0.5, 0.75, 1.0):
+        decide(modules, share, whole_layers=True)
+        seen.append([module.is_decided for module in modules])
+    assert seen == [[False, False, False, True], [False, True, False, True], [False, True, True, True], [True] * 4]
+
+
+def test_a_decision_needs_its_buffer():
+    with pytest.raises(RuntimeError, match="decide_gradually"):
+        searchable().decide(0.5)
+
+
+def test_a_fixed_scale_is_kept_and_a_learned_one_is_trained():
+    fixed, learned = searchable(scale="per_channel_fixed"), searchable()
+    assert torch.equal(fixed.scale, learned.scale)
+    assert [name for name, _ in fixed.named_parameters()] == ["logits"]
+    assert "scale" in fixed.state_dict() and torch.equal(fixed(), learned())
