@@ -6,6 +6,8 @@ TABLES ?= rows random rivals epochs ablation report
 VENV := .venv
 RUN := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
+# NNCF gives its C++ extension 60 seconds to compile, once; a busy machine needs more.
+export NNCF_EXTENSION_LOAD_TIMEOUT ?= 600
 PIP_QUIET := -q --disable-pip-version-check
 
 .PHONY: quickstart test fashion-mnist benchmark-openvino accuracy docs clean check-python check-compiler

@@ -1,51 +1,29 @@
-"""`SLBBuilder` and `SLBController`: wiring of the search into NNCF's builder/controller hooks."""
+"""`SLBBuilder`: puts the search into a network through NNCF's builder hooks."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
 from nncf import NNCFConfig
-from nncf.api.compression import CompressionStage
 from nncf.common.initialization.batchnorm_adaptation import BatchnormAdaptationAlgorithm
-from nncf.common.statistics import NNCFStatistics
-from nncf.common.utils.backend import copy_model
-from nncf.config.structures import BNAdaptationInitArgs
-from nncf.parameters import StripFormat
-from nncf.torch.compression_method_api import PTCompressionAlgorithmBuilder, PTCompressionAlgorithmController
+from nncf.torch.compression_method_api import PTCompressionAlgorithmBuilder
 from nncf.torch.graph.transformations.layout import PTTransformationLayout
 from nncf.torch.nncf_network import NNCFNetwork
 from nncf.torch.utils import get_model_device
-from torch import Tensor, nn
 
-from nncf_slb import statistics
-from nncf_slb.activations import ActivationQuantizer
 from nncf_slb.config import DEFAULT_EPOCHS, SLBConfig, parse_slb_config, validate_nncf_config
 from nncf_slb.config_budget import AUTO
-from nncf_slb.discrete import DiscreteBatchNorm, batch_runner
+from nncf_slb.controller import SLBController, lowering_settings, registered_loader
+from nncf_slb.discrete import batch_runner
 from nncf_slb.initialization import initialize_activations
-from nncf_slb.layers import SearchableWeight, WeightKind, decide, kind_of_weights, shared_logits
-from nncf_slb.loss import ConfidenceLoss
 from nncf_slb.mixed_precision import ChosenBits, choose_bits, refuse_missing_bits
 from nncf_slb.nncf_insertion import Insertions, make_insertions
 from nncf_slb.nncf_network import (
     SearchPlan,
     plan_search,
     refuse_foreign_operations,
-    searchable_operands,
-    to_plain_torch,
 )
-from nncf_slb.openvino.export import export_controller
-from nncf_slb.phases import Phase, PhasePlan
-from nncf_slb.scheduler import SLBScheduler
-from nncf_slb.sensitivity import Sensitivities
-from nncf_slb.strip import FixedActivation, FixedWeight
-from nncf_slb.targets import LoweringSettings, find_target_device
-from nncf_slb.temperature import TemperatureCurve, end_value_from_factor
-
-_STALE = "batchnorm_stale"
 
 
 class SLBBuilder(PTCompressionAlgorithmBuilder):  # type: ignore[misc]
@@ -79,7 +57,7 @@ class SLBBuilder(PTCompressionAlgorithmBuilder):  # type: ignore[misc]
     def _choose_bits(self, model: NNCFNetwork, plan: SearchPlan) -> None:
         """Measure, unless the bits come from a compression state."""
         if self.should_init:
-            loader, lowering = _registered_loader(self.config), _lowering(self.config, self.slb_config)
+            loader, lowering = registered_loader(self.config), lowering_settings(self.config, self.slb_config)
             self._chosen = choose_bits(model, plan, self.slb_config, self.config, loader, lowering)
         else:
             refuse_missing_bits(self._chosen, plan, self.slb_config, self.config)
@@ -109,7 +87,7 @@ class SLBBuilder(PTCompressionAlgorithmBuilder):  # type: ignore[misc]
             BatchnormAdaptationAlgorithm(**parameters).run(model)
 
     def _initialize_activations(self, model: NNCFNetwork) -> None:
-        loader = _registered_loader(self.config)
+        loader = registered_loader(self.config)
         quantizers = dict.fromkeys(self._insertions.quantizers.values())
         if loader is None or not quantizers:
             return
@@ -128,209 +106,3 @@ class SLBBuilder(PTCompressionAlgorithmBuilder):  # type: ignore[misc]
 
 def _as_list(scopes: str | list[str] | None) -> list[str]:
     return [scopes] if isinstance(scopes, str) else list(scopes or [])
-
-
-def make_plan(config: SLBConfig, epochs: int) -> PhasePlan:
-    """Phases of a config; `epochs` is what its fractions refer to if it states no number itself."""
-    params = config.params
-    start, end = params.epoch_range(epochs)
-    first = params.inverse_temperature_start
-    if params.inverse_temperature_factor is not None:
-        last = end_value_from_factor(first, params.inverse_temperature_factor, end - start)
-    else:
-        last = params.effective_inverse_temperature_end or first
-    curve = TemperatureCurve(params.schedule, first, last, start, end)
-    return PhasePlan(
-        curve, params.after_end == "straight_through", params.gumbel_noise, params.hardening != "temperature"
-    )
-
-
-class SLBController(PTCompressionAlgorithmController):  # type: ignore[misc]
-    """Handle for training: scheduler, loss, statistics, stage, state, strip and export.
-
-    Args:
-        model: NNCF network with `SearchableWeight`s inserted.
-        nncf_config: Whole config, for the registered data loader.
-        slb_config: This algorithm's section.
-        epochs: Number of epochs that fractions of the schedule refer to if the section states none.
-        full_precision: Node names of layers with weights that are not searched.
-        sensitivities: What was measured where bits are ``auto``, by node name and bits.
-
-    Attributes:
-        searchable_weights: Searched weights by node name.
-        lowering: How the network is exported.
-    """
-
-    def __init__(
-        self,
-        model: NNCFNetwork,
-        nncf_config: NNCFConfig,
-        slb_config: SLBConfig,
-        epochs: int,
-        full_precision: list[str],
-        sensitivities: Sensitivities,
-    ) -> None:
-        super().__init__(model)
-        self.searchable_weights = searchable_operands(model)
-        self._modules = list(dict.fromkeys(self.searchable_weights.values()))
-        self._full_precision = full_precision
-        self._sensitivities = sensitivities
-        self.lowering = _lowering(nncf_config, slb_config)
-        self._loss = ConfidenceLoss(self._modules, slb_config.params.confidence_loss_weight)
-        params = slb_config.params
-        self._codes_before: dict[SearchableWeight, Tensor] = {}
-        self._whole_layers = params.hardening == "layers_by_confidence"
-        if params.hardening != "temperature":
-            for searchable in self._modules:
-                searchable.decide_gradually()
-        self.batchnorm = DiscreteBatchNorm(
-            model,
-            self._modules,
-            two_states=params.batchnorm == "state",
-            batches=params.batchnorm_calibration_batches,
-            data_loader=_registered_loader(nncf_config),
-            host_is_tracing=lambda: bool(model.nncf.get_tracing_context().trace_dynamic_graph),
-        )
-        self._scheduler = SLBScheduler(
-            make_plan(slb_config, epochs), self._set_phase, self._remember_codes,
-            params.update_per_optimizer_step, params.steps_per_epoch,
-        )  # fmt: skip
-
-    def _remember_codes(self) -> None:
-        self._codes_before = {searchable: searchable.codes() for searchable in self._modules}
-
-    def _set_phase(self, phase: Phase) -> None:
-        for searchable in self._modules:
-            searchable.phase = phase
-        if phase.decided:
-            decide(self._modules, phase.decided, self._whole_layers)
-
-    @property
-    def loss(self) -> ConfidenceLoss:
-        """Confidence loss, zero by default."""
-        return self._loss
-
-    @property
-    def scheduler(self) -> SLBScheduler:
-        """Scheduler of the temperature."""
-        return self._scheduler
-
-    def compression_stage(self) -> CompressionStage:
-        """Uncompressed before the temperature falls, partially compressed while it does, then fully compressed."""
-        scheduler = self._scheduler
-        if scheduler.phase.discrete:
-            return CompressionStage.FULLY_COMPRESSED
-        if scheduler.current_epoch < 0 or not scheduler.plan.curve.has_started(scheduler.position):
-            return CompressionStage.UNCOMPRESSED
-        return CompressionStage.PARTIALLY_COMPRESSED
-
-    def statistics(self, quickly_collected_only: bool = False) -> NNCFStatistics:
-        """NNCF statistics with an ``slb`` entry of type `SLBStatistics`; empty if only quick ones are asked for."""
-        result = NNCFStatistics()
-        if not quickly_collected_only:
-            by_name = {names[0]: module for module, names in self._names_by_module().items()}
-            inverse_temperature = self._scheduler.inverse_temperature
-            collected = statistics.collect(
-                by_name, self._codes_before, inverse_temperature, self._full_precision, self._sensitivities
-            )
-            result.register("slb", collected)
-        return result
-
-    def _names_by_module(self) -> dict[SearchableWeight, list[str]]:
-        names: dict[SearchableWeight, list[str]] = {}
-        for name, module in self.searchable_weights.items():
-            names.setdefault(module, []).append(name)
-        return names
-
-    @contextmanager
-    def searched_network(self) -> Iterator[NNCFNetwork]:
-        """Within it, eval mode runs the expected (continuous) weights with batch norm statistics of their own."""
-        with self.batchnorm.searched_statistics(), kind_of_weights(self._modules, WeightKind.EXPECTED):
-            self.batchnorm.calibrate_searched()
-            yield self.model
-
-    def get_state(self) -> dict[str, dict[str, Any]]:
-        """Plain Python values and NNCF's `CompressionStage`."""
-        state: dict[str, dict[str, Any]] = super().get_state()
-        state[self.name][_STALE] = self.batchnorm.stale
-        return state
-
-    def load_state(self, state: dict[str, dict[str, Any]]) -> None:
-        """Continue from `get_state`."""
-        super().load_state(state)
-        if self.name in state:
-            self.batchnorm.stale = state[self.name][_STALE]
-
-    def strip_model(
-        self, model: NNCFNetwork, do_copy: bool = False, strip_format: StripFormat = StripFormat.NATIVE
-    ) -> NNCFNetwork:
-        """Replace the distributions of an NNCF network by codes and scales, leaving other algorithms' parts alone."""
-        with self.batchnorm.discrete_statistics():
-            if do_copy or model is self.model:
-                model = self._copy(model)
-            else:  # a composite's copy, made before the statistics were those of the discrete network
-                self.batchnorm.give_statistics(model)
-        DiscreteBatchNorm.detach(model)
-        fixed: dict[nn.Module, nn.Module] = {}
-        for operation in _own_operations(model):
-            kind = FixedWeight if isinstance(operation.op, SearchableWeight) else FixedActivation
-            if operation.op not in fixed:
-                fixed[operation.op] = kind(operation.op)
-            operation.op = fixed[operation.op]
-        return model
-
-    def _copy(self, model: NNCFNetwork) -> NNCFNetwork:
-        with shared_logits(model):
-            return copy_model(model)
-
-    def strip(self, do_copy: bool = True, strip_format: StripFormat = StripFormat.NATIVE) -> nn.Module:
-        """Plain torch model that holds integer codes and scales and needs no NNCF.
-
-        Args:
-            do_copy: Part of NNCF's interface; the controller's model always stays as it is.
-            strip_format: Only NNCF's native format is meant; the argument is part of NNCF's interface.
-        """
-        with self.batchnorm.discrete_statistics():
-            model = self._copy(self.model)
-        DiscreteBatchNorm.detach(model)
-        return to_plain_torch(model)
-
-    def export_model(
-        self,
-        save_path: str,
-        save_format: str | None = None,
-        input_names: list[str] | None = None,
-        output_names: list[str] | None = None,
-        model_args: tuple[Any, ...] | None = None,
-    ) -> None:
-        """Write OpenVINO IR (``.xml``) or ONNX (``.onnx``); see `nncf_slb.export_openvino`."""
-        export_controller(self, save_path, save_format, input_names, output_names, model_args)
-
-
-def _own_operations(model: NNCFNetwork) -> list[Any]:
-    return [m for m in model.modules() if isinstance(getattr(m, "op", None), SearchableWeight | ActivationQuantizer)]
-
-
-def _lowering(nncf_config: NNCFConfig, slb_config: SLBConfig) -> LoweringSettings:
-    openvino = slb_config.openvino
-    device = find_target_device(nncf_config.get("target_device"))
-    return LoweringSettings(device, openvino.binary_convolution, openvino.dynamic_quantization)
-
-
-def _registered_loader(config: NNCFConfig) -> Any | None:
-    if not config.has_extra_struct(BNAdaptationInitArgs):
-        return None
-    return config.get_extra_struct(BNAdaptationInitArgs).data_loader
-
-
-def child_controller(ctrl: Any) -> SLBController:
-    """The `slb` controller itself, or the one inside a composite.
-
-    Raises:
-        TypeError: If there is none.
-    """
-    candidates = [ctrl, *getattr(ctrl, "child_ctrls", [])]
-    for candidate in candidates:
-        if isinstance(candidate, SLBController):
-            return candidate
-    raise TypeError(f"received {type(ctrl).__name__}; allowed is a controller of slb or a composite that holds one")

@@ -12,8 +12,8 @@ from nncf.common.quantization.structs import QuantizationScheme
 from nncf.torch.initialization import wrap_dataloader_for_init
 from torch import nn
 
-from nncf_slb.algo import child_controller
 from nncf_slb.config_budget import default_candidates
+from nncf_slb.controller import child_controller
 from nncf_slb.discrete import batch_runner
 from nncf_slb.layers import SEARCHABLE_LAYERS, SearchableWeight
 from nncf_slb.sensitivity import Sensitivities, measure

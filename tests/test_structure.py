@@ -33,6 +33,7 @@ LAYERS = [
     {"openvino.export", "openvino.inspection", "openvino.verification", "openvino.benchmark"},
     {"size_prediction"},
     {"mixed_precision"},
+    {"controller"},
     {"algo"},
     {"api"},
     {"registration"},

@@ -76,7 +76,7 @@ def test_after_the_end_logits_stand_still_and_the_rest_trains():
 
 
 def test_choices_can_change_after_the_end_where_training_goes_straight_through():
-    loader, x, y = digits()
+    loader, _x, _y = digits()
     params = {"after_end": "straight_through", "end_epoch": 2}
     ctrl, model = compress(trained_float(), make_config(SIZE, {"weights": {"bits": 1}, **schedule(**params)}), loader)
     optimizer = train(ctrl, model, loader, 3)
