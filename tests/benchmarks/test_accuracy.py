@@ -156,6 +156,15 @@ def test_the_table_of_mixed_bits_compares_at_equal_bytes():
     assert "| 2 | uniform | 1,000 | 90.00 |  |" in text and "| 1.997 | auto | 998 | 90.40 | +0.40 |" in text
 
 
+def test_the_table_of_the_ablation_shows_differences_to_what_is_shipped():
+    table = runs(
+        method=["as shipped", "scale", "scale"], setting=["", "none", "none"], weights=[1, 1, 2],
+        val_top1=[90.0, 89.5, 91.0], val_loss=[0.3, 0.25, 0.2],
+    )  # fmt: skip
+    text = report.ablation_table(table[:2])
+    assert "| **as shipped** | 90.00 |  | 0.3000 |" in text and "| scale: none | 89.50 | -0.50 | 0.2500 |" in text
+
+
 def test_docs_hold_the_tables_of_the_csv_files(tmp_path, monkeypatch):
     page = report.DOCS / "results.md"
     (tmp_path / "results.md").write_text(page.read_text())
