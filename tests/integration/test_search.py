@@ -8,6 +8,7 @@ from nncf.api.compression import CompressionStage
 from torch import nn
 
 import nncf_slb
+from nncf_slb.strip import float_state_dict
 from tests.networks import MIXED_ENDS, Mixed, Small, compress, digits, make_config, train
 
 SIZE = [50, 1, 8, 8]
@@ -337,3 +338,16 @@ def test_composite_resumes_to_the_same_bits(tmp_path):
     optimizer.load_state_dict(moments)
     train(resumed_ctrl, resumed, loader, 2, optimizer=optimizer)
     assert torch.equal(model(x), resumed(x))
+
+
+@pytest.mark.parametrize("activations", [{}, {"activations": {"bits": 4}}])
+def test_discrete_weights_go_back_into_the_float_network(activations):
+    loader, x, _ = digits()
+    ctrl, _ = compress(trained_float(), make_config(SIZE, {"weights": {"bits": 2}, **activations, **schedule()}), loader)
+    stripped = ctrl.strip()
+    network = Small().eval()
+    network.load_state_dict(float_state_dict(stripped))  # strict: every parameter, and nothing else
+    if not activations:
+        with torch.no_grad():
+            assert torch.allclose(network(x), stripped.eval()(x), atol=1e-5)
+    assert max(len(channel.unique()) for channel in network.second.weight) <= 4
