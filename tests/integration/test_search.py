@@ -343,7 +343,8 @@ def test_composite_resumes_to_the_same_bits(tmp_path):
 @pytest.mark.parametrize("activations", [{}, {"activations": {"bits": 4}}])
 def test_discrete_weights_go_back_into_the_float_network(activations):
     loader, x, _ = digits()
-    ctrl, _ = compress(trained_float(), make_config(SIZE, {"weights": {"bits": 2}, **activations, **schedule()}), loader)
+    config = make_config(SIZE, {"weights": {"bits": 2}, **activations, **schedule()})
+    ctrl, _ = compress(trained_float(), config, loader)
     stripped = ctrl.strip()
     network = Small().eval()
     network.load_state_dict(float_state_dict(stripped))  # strict: every parameter, and nothing else
