@@ -313,6 +313,19 @@ def test_grouped_strided_dilated_and_transposed_layers_get_gradients():
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in nncf_slb.logits_parameters(model))
 
 
+def test_nncf_distils_from_the_float_network_not_from_the_searched_one():
+    loader, x, y = digits()
+    start = trained_float()
+    distillation = {"algorithm": "knowledge_distillation", "type": "softmax", "scale": 1.0, "temperature": 4}
+    ctrl, model = compress(copy.deepcopy(start), make_config(SIZE, schedule(), [distillation]), loader)
+    ctrl.scheduler.epoch_step()
+    model.train()
+    ctrl.scheduler.step()
+    student = torch.log_softmax(model(x[:50]) / 4, 1)
+    teacher = torch.softmax(start.train()(x[:50]) / 4, 1)  # NNCF's teacher normalises by the batch, like its student
+    assert float(ctrl.loss()) == pytest.approx(float(-(student * teacher).sum(1).mean() * 16), rel=1e-3)
+
+
 def test_composite_resumes_to_the_same_bits(tmp_path):
     loader, x, _ = digits()
     start = trained_float()
