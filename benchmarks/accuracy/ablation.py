@@ -27,6 +27,7 @@ def _distilled(scale: float) -> Patch:
 
 # (what is changed, the setting, patch of the slb section; `logits_optimizer`, `optimizer` and `distillation` patch the
 # config around it). Settings that equal the shipped ones are left out: they are the first row of the table.
+# fmt: off
 VARIANTS: tuple[tuple[str, str, Patch], ...] = (
     ("1/tau, end", "5", _params(inverse_temperature_end=5.0)),
     ("1/tau, end", "20", _params(inverse_temperature_end=20.0)),
@@ -39,6 +40,12 @@ VARIANTS: tuple[tuple[str, str, Patch], ...] = (
     ("1/tau, shape", "sine", _params(schedule="sine")),
     ("1/tau, update", "every epoch", _params(update_per_optimizer_step=False)),
     ("1/tau, update", "every step", _params(update_per_optimizer_step=True, steps_per_epoch=270)),
+    ("end of the search", "at once, then straight through at 1/tau = 1", _params(
+        inverse_temperature_end=1.001, end_fraction=0.001, after_end="straight_through"
+    )),
+    ("end of the search", "50 %, then straight through at 1/tau = 5", _params(
+        inverse_temperature_end=5.0, end_fraction=0.5, after_end="straight_through"
+    )),
     ("end of the search", "25 %, then straight through", _params(end_fraction=0.25, after_end="straight_through")),
     ("end of the search", "50 %, then straight through", _params(end_fraction=0.5, after_end="straight_through")),
     ("end of the search", "75 %, then straight through", _params(end_fraction=0.75, after_end="straight_through")),
@@ -75,6 +82,7 @@ VARIANTS: tuple[tuple[str, str, Patch], ...] = (
     ("batch norm", "calibrated, all 270 batches", _params(batchnorm_calibration_batches=270)),
     ("batch norm", "two states", _params(batchnorm="state")),
 )
+# fmt: on
 _NOT_AT_ONE_BIT = ("zero-centred", "ternary", "power of two")
 
 
