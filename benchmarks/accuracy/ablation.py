@@ -27,7 +27,6 @@ def _distilled(scale: float) -> Patch:
 
 # (what is changed, the setting, patch of the slb section; `logits_optimizer`, `optimizer` and `distillation` patch the
 # config around it). Settings that equal the shipped ones are left out: they are the first row of the table.
-# fmt: off
 VARIANTS: tuple[tuple[str, str, Patch], ...] = (
     ("1/tau, end", "5", _params(inverse_temperature_end=5.0)),
     ("1/tau, end", "20", _params(inverse_temperature_end=20.0)),
@@ -82,7 +81,6 @@ VARIANTS: tuple[tuple[str, str, Patch], ...] = (
     ("batch norm", "calibrated, all 270 batches", _params(batchnorm_calibration_batches=270)),
     ("batch norm", "two states", _params(batchnorm="state")),
 )
-# fmt: on
 _NOT_AT_ONE_BIT = ("zero-centred", "ternary", "power of two")
 
 
