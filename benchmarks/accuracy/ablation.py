@@ -15,7 +15,8 @@ def _params(**values: Any) -> Patch:
     return {"params": values}
 
 
-def _logits(kind: str, rate: float, **params: Any) -> Patch:
+def _logits(kind: str, rate: float, weight_decay: float = 0, **params: Any) -> Patch:
+    params["weight_decay"] = weight_decay
     own = {"type": kind, "base_lr": rate, "schedule_type": "cosine", "optimizer_params": params}
     return {"logits_optimizer": own}
 

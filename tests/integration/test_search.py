@@ -314,7 +314,7 @@ def test_grouped_strided_dilated_and_transposed_layers_get_gradients():
 
 
 def test_nncf_distils_from_the_float_network_not_from_the_searched_one():
-    loader, x, y = digits()
+    loader, x, _ = digits()
     start = trained_float()
     distillation = {"algorithm": "knowledge_distillation", "type": "softmax", "scale": 1.0, "temperature": 4}
     ctrl, model = compress(copy.deepcopy(start), make_config(SIZE, schedule(), [distillation]), loader)
