@@ -17,7 +17,7 @@ from matplotlib.axes import Axes
 
 from benchmarks.accuracy.results import RESULTS, load
 
-_OURS, _FLOAT, _OTHERS = "tab:blue", "black", "tab:orange"
+_OURS, _OTHERS = "tab:blue", "tab:orange"
 
 
 def draw(network: str, folder: Path) -> None:
@@ -32,43 +32,51 @@ def draw(network: str, folder: Path) -> None:
 
 
 def _accuracy(network: str) -> Any:
-    """Top-1 of every row and every rival, by bits."""
+    """Left: top-1 of every row. Right: every rival at the same bits as `slb`."""
     own, others = load(f"{network}_rows"), load(f"{network}_rivals")
     if own.empty:
         return None
-    figure, axis = plt.subplots(figsize=(9, 4.2), layout="constrained")
-    floats = own[(own["method"] == "float") & (own["setting"] == "float") & own["test_top1"].notna()]["test_top1"]
-    axis.axhline(floats.mean(), color=_FLOAT, lw=1, ls="--", label="float, same extra epochs")
+    figure, (left, right) = plt.subplots(1, 2, figsize=(12, 4.6), layout="constrained", width_ratios=(1.3, 1))
     mine = own[own["method"] == "slb"]
     pairs = list(dict.fromkeys(zip(mine["weights"], mine["activations"], strict=True)))
-    _points(axis, mine, pairs, _OURS, "slb: mean and each seed", 0.0)
-    tested = others[others["test_top1"].notna()]
-    for method, runs in tested.groupby("method"):
-        _points(axis, runs, pairs, _OTHERS, None, 0.25)
-        for pair, of_pair in runs.groupby(["weights", "activations"]):
-            where = pairs.index((pair[0], pair[1])) if tuple(pair) in pairs else None
-            if where is not None:
-                at = (where + 0.25, of_pair["test_top1"].mean())
-                axis.annotate(str(method), at, textcoords="offset points", xytext=(5, -3), fontsize=7, color=_OTHERS)
-    axis.set_xticks(range(len(pairs)), [f"W{w}A{a}" for w, a in pairs])
-    axis.set_xlim(-0.5, len(pairs) - 0.2)
-    axis.set_ylabel("top-1 on the test set, %")
-    axis.set_title(f"{network}: weights and activations in few bits (orange: rivals)")
-    axis.grid(axis="y", alpha=0.3)
-    axis.legend(loc="lower right")
+    for x, (weights, activations) in enumerate(pairs):
+        runs = mine[(mine["weights"] == weights) & (mine["activations"] == activations)]
+        _mean_and_runs(left, [x] * len(runs), runs["test_top1"], _OURS, "_")
+    left.set_xticks(range(len(pairs)), [f"W{w}A{a}" for w, a in pairs], fontsize=8)
+    left.set_ylabel("top-1 on the test set, %")
+    left.set_title(f"{network}: slb, mean and each seed")
+    floats = own[(own["method"] == "float") & (own["setting"] == "float") & own["test_top1"].notna()]["test_top1"]
+    left.axhline(floats.mean(), color="black", lw=1, ls="--")
+    left.annotate("float, same extra epochs", (0, floats.mean()), xytext=(0, 4), textcoords="offset points", fontsize=8)
+    right.axvline(floats.mean(), color="black", lw=1, ls="--")
+    _rivals(right, mine, others[others["test_top1"].notna()])
+    for axis in (left, right):
+        axis.grid(alpha=0.3)
     return figure
 
 
-def _points(
-    axis: Axes, runs: pd.DataFrame, pairs: list[tuple[Any, Any]], color: str, label: str | None, shift: float
-) -> None:
-    for pair, of_pair in runs.groupby(["weights", "activations"]):
-        if tuple(pair) not in pairs:
-            continue
-        x, values = pairs.index((pair[0], pair[1])) + shift, of_pair["test_top1"].dropna()
-        axis.plot([x] * len(values), values, ".", color=color, alpha=0.5, ms=5)
-        axis.plot([x], [values.mean()], "_", color=color, ms=14, mew=2, label=label)
-        label = None
+def _rivals(axis: Axes, mine: pd.DataFrame, others: pd.DataFrame) -> None:
+    names, y = [], 0.0
+    for pair in dict.fromkeys(zip(others["weights"], others["activations"], strict=True)):
+        groups = [("slb", _of(mine, pair)), *_of(others, pair).groupby("method")]
+        for method, runs in sorted(groups, key=lambda group: group[1]["test_top1"].mean()):
+            color = _OURS if method == "slb" else _OTHERS
+            _mean_and_runs(axis, runs["test_top1"], [y] * len(runs), color, "|")
+            names.append((y, f"W{pair[0]}A{pair[1]} {method}"))
+            y += 1
+        y += 0.7
+    axis.set_yticks([at for at, _ in names], [name for _, name in names], fontsize=8)
+    axis.set_xlabel("top-1 on the test set, %")
+    axis.set_title("slb (blue) and rivals (orange), best above")
+
+
+def _of(runs: pd.DataFrame, pair: tuple[Any, Any]) -> pd.DataFrame:
+    return runs[(runs["weights"] == pair[0]) & (runs["activations"] == pair[1])]
+
+
+def _mean_and_runs(axis: Axes, x: Any, y: Any, color: str, marker: str) -> None:
+    axis.plot(x, y, ".", color=color, alpha=0.5, ms=5)
+    axis.plot([np.mean(x)], [np.mean(y)], marker, color=color, ms=13, mew=2)
 
 
 def _search(network: str) -> Any:
@@ -87,16 +95,19 @@ def _search(network: str) -> Any:
         axis.set_title(f"{name}: probability of the chosen value")
         axis.set_xlabel("epoch")
         axis.set_ylabel("confidence")
-        lowest = 1 / 2 ** int(name[1])
-        axis.axhline(lowest, color="gray", lw=0.8, ls=":")
+        axis.set_ylim(1 / 2 ** int(name[1]), 1)  # no less than all values alike
     figure.colorbar(image, ax=axes[: len(runs)], label="% of the weights", shrink=0.8)
     last = axes[-1]
     for name, epochs in runs.items():
-        last.plot(range(1, len(epochs) + 1), [100 * epoch["changed"] for epoch in epochs], "o-", ms=4, label=name)
+        changed = [100 * epoch["changed"] or None for epoch in epochs]  # none at all has no place on the scale
+        last.plot(range(1, len(epochs) + 1), changed, "o-", ms=4, label=name)
     last.set_yscale("log")
+    last.yaxis.set_major_formatter("{x:g}")
+    last.yaxis.set_minor_formatter("{x:g}")
+    last.tick_params(axis="y", which="both", labelsize=7)
     last.set_title("weights that change their choice")
     last.set_xlabel("epoch")
-    last.set_ylabel("% of the weights in the epoch")
+    last.set_ylabel("% of the weights, in the epoch")
     last.grid(alpha=0.3)
     last.legend()
     return figure
