@@ -13,7 +13,7 @@ from pathlib import Path
 
 from benchmarks.accuracy import ablation, report, results, worker
 from benchmarks.accuracy.jobs import Job, write_json
-from benchmarks.accuracy.pool import FailedJobsError, Study, run_jobs
+from benchmarks.accuracy.pool import FailedJobsError, MissingEnvironmentError, Study, run_jobs
 from benchmarks.accuracy.protocol import METHODS, RATES, ROWS, Protocol
 
 Maker = Callable[[tuple[str, float], int, bool], Job]  # (optimizer and learning rate, seed, whether to test) -> run
@@ -124,7 +124,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         for table in arguments.tables:
             TABLES[table](protocol, study)
-    except FailedJobsError as error:
+    except (FailedJobsError, MissingEnvironmentError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -18,6 +18,10 @@ class FailedJobsError(RuntimeError):
     """Jobs that ended with an error; the message names their logs."""
 
 
+class MissingEnvironmentError(RuntimeError):
+    """The rivals' own Python is not there; the message says how to make it."""
+
+
 @dataclass(frozen=True)
 class Study:
     """Where and how jobs run.
@@ -80,10 +84,16 @@ def run_jobs(jobs: Iterable[Job], study: Study) -> dict[str, dict[str, Any]]:
         Results by job name.
 
     Raises:
+        MissingEnvironmentError: Before anything runs.
         FailedJobsError: After all others have run, if some ended with an error.
     """
     by_name = {job.name: job for job in jobs}
     waiting = {name: job for name, job in by_name.items() if result_of(job, study.folder) is None}
+    if not study.rivals_python.exists() and any(job.needs_brevitas for job in waiting.values()):
+        raise MissingEnvironmentError(
+            f"rivals-python: '{study.rivals_python}' does not exist, and Brevitas runs in an environment of its own. "
+            "Make it with: make .venv-rivals/.installed"
+        )
     running = _Running(study)
     try:
         while waiting or running.processes:

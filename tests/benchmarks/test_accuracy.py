@@ -97,6 +97,13 @@ def test_a_failed_job_is_reported_with_its_log(tmp_path):
     assert "cifar-10-python" in (tmp_path / "bad/log.txt").read_text()
 
 
+def test_brevitas_without_its_environment_is_refused_before_anything_runs(tmp_path):
+    job = jobs.Job("b", {}, rival="brevitas_w1")
+    with pytest.raises(pool.MissingEnvironmentError, match=r"make \.venv-rivals"):
+        pool.run_jobs([job], pool.Study(tmp_path, rivals_python=tmp_path / "python"))
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_folder_of_other_settings_is_refused(tmp_path):
     job = jobs.Job("a", {"epochs": 1})
     jobs.prepare(job, tmp_path)
