@@ -8,7 +8,7 @@ import pandas as pd
 
 from benchmarks.accuracy import plots
 from benchmarks.accuracy.protocol import METHODS, PAPER_GAPS, ROWS, Protocol
-from benchmarks.accuracy.results import load, markdown, mean_and_deviation
+from benchmarks.accuracy.results import RESULTS, load, markdown, mean_and_deviation
 from benchmarks.documents import write_between_markers
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -19,6 +19,16 @@ def write(protocol: Protocol) -> None:
     page, network = DOCS / "results.md", protocol.network
     for origin in ("rows", "random"):
         write_between_markers(page, f"{network} {origin}", rows_table(load(f"{network}_{origin}"), network))
+    pictures = (
+        ("accuracy", "rows.csv", "Accuracy of every row and every rival"),
+        ("search", "search.json", "Confidence of the weights, and how many change their choice, by epoch"),
+        ("sensitivity", "sensitivity.json", "Sensitivity of each layer"),
+    )
+    for name, source, text in pictures:
+        drawn = (RESULTS / f"{network}_{source}").exists()
+        write_between_markers(
+            page, f"{network} {name}", f"![{text}](images/{network}_{name}.png)" if drawn else "Not run."
+        )
     own = load(f"{network}_rows")
     write_between_markers(page, f"{network} rivals", rivals_table(load(f"{network}_rivals"), own))
     write_between_markers(page, f"{network} epochs", epochs_table(load(f"{network}_epochs"), own))
