@@ -31,11 +31,6 @@ class Phase:
     noise: float = 0.0
     decided: float = 0.0
 
-    @property
-    def learning(self) -> bool:
-        """True while logits get gradients."""
-        return not self.discrete or self.straight_through
-
 
 @dataclass(frozen=True)
 class PhasePlan:

@@ -22,7 +22,7 @@ def test_plan_passes_through_hand_computed_phases():
     assert plan(0.0) == Phase(1.0, noise=0.5)
     assert plan(2.0) == Phase(3.0, noise=pytest.approx(0.3), decided=0.25)
     assert plan(5.0) == Phase(9.0, discrete=True, decided=1.0)
-    assert not plan(5.0).learning and plan(4.9).learning
+    assert not plan(4.9).discrete and not plan(5.0).straight_through
 
 
 def test_after_the_end_logits_learn_only_straight_through():

@@ -37,7 +37,8 @@ def _best_runs(makers: list[Maker], protocol: Protocol, study: Study) -> list[Jo
     done = run_jobs([*_starts(protocol), *(job for by_rate in tried for job in by_rate.values())], study)
     runs: list[Job] = []
     for make, by_rate in zip(makers, tried, strict=True):
-        best = max(by_rate, key=lambda rate, jobs=by_rate: done[jobs[rate].name]["val_top1"])  # type: ignore[misc]
+        top1 = {rate: done[job.name]["val_top1"] for rate, job in by_rate.items()}
+        best = max(top1, key=top1.__getitem__)
         runs += [make(best, seed, True) for seed in protocol.seeds]
         runs += [job for rate, job in by_rate.items() if rate != best]
     return runs

@@ -43,7 +43,7 @@ def save(table: pd.DataFrame, name: str) -> Path:
     """Write a CSV file beside this module, accuracies with two decimals."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.csv"
-    table.to_csv(path, index=False, float_format="%.4g" if table.empty else "%.6g")
+    table.to_csv(path, index=False, float_format="%.6g")
     return path
 
 
