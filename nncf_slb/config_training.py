@@ -103,8 +103,8 @@ class ParamsConfig(Section):
         gt=0,
         le=1,
         json_schema_extra={"default": _END_FRACTION},
-        description="The same as a fraction of `epochs`. Not with `end_epoch`. If left out, the last epoch is "
-        "discrete in any case.",
+        description="The same as a fraction of `epochs`. Not with `end_epoch`. If left out, and 1/tau "
+        "changes every epoch, the last epoch is discrete in any case.",
     )
     after_end: Literal["fixed", "straight_through"] = Field(
         default="fixed",
@@ -125,12 +125,15 @@ class ParamsConfig(Section):
         "line until the search ends. 1 draws near values of the distribution; 0 turns it off.",
     )
     update_per_optimizer_step: bool = Field(
-        default=False, description="true changes 1/tau at every optimizer step, false at every epoch."
+        default=True,
+        description="true changes 1/tau at every optimizer step, false at every epoch: in short trainings the steps "
+        "between epochs are large.",
     )
     steps_per_epoch: PositiveWhole | None = Field(
         default=None,
-        description="Optimizer steps in an epoch, only with `update_per_optimizer_step`. If left out: learned during "
-        "the first epoch, in which 1/tau then stays at its start.",
+        description="Optimizer steps in an epoch, only with `update_per_optimizer_step`. If left out: counted in each "
+        "epoch for the next; in the first one, the length of the registered data loader, without which 1/tau stays at "
+        "its start.",
     )
     batchnorm: Literal["calibrate", "state"] = Field(
         default="calibrate",
@@ -139,7 +142,7 @@ class ParamsConfig(Section):
         "paper's state batch normalization.",
     )
     batchnorm_calibration_batches: Whole = Field(
-        default=50, ge=1, description="Training batches for each such calibration. Not with `batchnorm` set to `state`."
+        default=20, ge=1, description="Training batches for each such calibration. Not with `batchnorm` set to `state`."
     )
     confidence_loss_weight: float = Field(
         default=0.0,
@@ -163,7 +166,7 @@ class ParamsConfig(Section):
         epochs = self.epochs or default_epochs
         start = _START_FRACTION if self.start_fraction is None else self.start_fraction
         end = epochs * (_END_FRACTION if self.end_fraction is None else self.end_fraction)
-        if self.end_fraction is None and epochs > 1:
+        if self.end_fraction is None and epochs > 1 and not self.update_per_optimizer_step:
             end = min(end, epochs - 1.0)  # a short run trains its discrete weights in the last epoch all the same
         return (
             start * epochs if self.start_epoch is None else self.start_epoch,

@@ -100,7 +100,7 @@ class SLBController(PTCompressionAlgorithmController):  # type: ignore[misc]
         )
         self._scheduler = SLBScheduler(
             make_plan(slb_config, epochs), self._set_phase, self._remember_codes,
-            params.update_per_optimizer_step, params.steps_per_epoch,
+            params.update_per_optimizer_step, params.steps_per_epoch, _batches(registered_loader(nncf_config)),
         )  # fmt: skip
 
     def _remember_codes(self) -> None:
@@ -230,6 +230,14 @@ def registered_loader(config: NNCFConfig) -> Any | None:
     if not config.has_extra_struct(BNAdaptationInitArgs):
         return None
     return config.get_extra_struct(BNAdaptationInitArgs).data_loader
+
+
+def _batches(loader: Any | None) -> int | None:
+    """Length of a data loader; None without one, or where it has no length."""
+    try:
+        return None if loader is None else len(loader)
+    except (TypeError, NotImplementedError):
+        return None
 
 
 def child_controller(ctrl: Any) -> SLBController:

@@ -18,8 +18,9 @@ class SLBScheduler(BaseCompressionScheduler):  # type: ignore[misc]
         apply: Called with the phase.
         begin_epoch: Called before the first step of each epoch.
         per_step: Follow the plan within each epoch.
-        steps_per_epoch: Optimizer steps in an epoch; None learns it from the first epoch, during which the
-            phase then stays as it was at the epoch's beginning.
+        steps_per_epoch: Optimizer steps in an epoch; None counts them in each epoch for the next one.
+        expected_steps: What is taken for the first epoch where they are counted; None keeps its phase as it was at
+            its beginning.
     """
 
     def __init__(
@@ -29,13 +30,15 @@ class SLBScheduler(BaseCompressionScheduler):  # type: ignore[misc]
         begin_epoch: Callable[[], None],
         per_step: bool = False,
         steps_per_epoch: int | None = None,
+        expected_steps: int | None = None,
     ) -> None:
         super().__init__()
         self.plan = plan
         self._apply = apply
         self._begin_epoch = begin_epoch
         self._per_step = per_step
-        self._steps_per_epoch = steps_per_epoch
+        self._counts_steps = steps_per_epoch is None
+        self._steps_per_epoch = steps_per_epoch or expected_steps
         self._step_in_epoch = -1
         self._update()
 
@@ -67,7 +70,7 @@ class SLBScheduler(BaseCompressionScheduler):  # type: ignore[misc]
 
     def epoch_step(self, next_epoch: int | None = None) -> None:
         """Prepare the next epoch (index from 0)."""
-        if self._steps_per_epoch is None and self.current_epoch >= 0 and self._step_in_epoch >= 0:
+        if self._counts_steps and self.current_epoch >= 0 and self._step_in_epoch >= 0:
             self._steps_per_epoch = self._step_in_epoch + 1
         super().epoch_step(next_epoch)
         self._step_in_epoch = -1

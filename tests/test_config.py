@@ -169,7 +169,10 @@ CONTRADICTIONS = [
     (params(start_epoch=5, end_epoch=5), ["params.end_epoch: received 5", "after the search starts"]),
     (params(start_fraction=0.9), ["params.start_fraction: received 0.9", "from epoch 90 to 85 of 100"]),
     (params(start_fraction=0.5, end_epoch=4, epochs=10), ["params.end_epoch: received 4", "from epoch 5 to 4 of 10"]),
-    (params(steps_per_epoch=9), ["params.steps_per_epoch: received 9", "unless update_per_optimizer_step is true"]),
+    (
+        params(steps_per_epoch=9, update_per_optimizer_step=False),
+        ["params.steps_per_epoch: received 9", "unless update_per_optimizer_step is true"],
+    ),
     (params(batchnorm="state", batchnorm_calibration_batches=50), ["calibration_batches: received 50", '"calibrate"']),
 ]
 
@@ -216,8 +219,8 @@ def test_values_refuse_what_json_can_smuggle_in(value):
 
 
 def test_all_mistakes_are_reported_at_once_with_the_given_path():
-    config = section(bits=1, weights={"bits": 9, "values": "x"}, params={"steps_per_epoch": 2, "end_epoch": 1})
-    config["params"]["end_fraction"] = 0.5
+    config = section(bits=1, weights={"bits": 9, "values": "x"}, params={"end_epoch": 1, "end_fraction": 0.5})
+    config["params"] |= {"update_per_optimizer_step": False, "steps_per_epoch": 2}
     with pytest.raises(ConfigError, match="5 problems") as caught:
         parse_slb_config(config, "compression[1]")
     fields = {line.partition(":")[0].removeprefix("compression[1].") for line in caught.value.problems}

@@ -1,4 +1,4 @@
-"""One change at a time to the shipped settings: what the defaults rest on. Validation accuracy only."""
+"""One change at a time to the settings that the study began with: what the defaults rest on. Validation accuracy only."""
 
 from __future__ import annotations
 
@@ -26,8 +26,10 @@ def _distilled(scale: float) -> Patch:
     return {"distillation": algorithm}
 
 
+# What differs from the shipped settings in the first row of the table, from which every other row has one change.
+BASE = _params(update_per_optimizer_step=False, batchnorm_calibration_batches=50)
 # (what is changed, the setting, patch of the slb section; `logits_optimizer`, `optimizer` and `distillation` patch the
-# config around it). Settings that equal the shipped ones are left out: they are the first row of the table.
+# config around it). Settings that equal the first row's are left out.
 VARIANTS: tuple[tuple[str, str, Patch], ...] = (
     ("1/tau, end", "5", _params(inverse_temperature_end=5.0)),
     ("1/tau, end", "20", _params(inverse_temperature_end=20.0)),
@@ -40,6 +42,9 @@ VARIANTS: tuple[tuple[str, str, Patch], ...] = (
     ("1/tau, shape", "sine", _params(schedule="sine")),
     ("1/tau, update", "every epoch", _params(update_per_optimizer_step=False)),
     ("1/tau, update", "every step", _params(update_per_optimizer_step=True, steps_per_epoch=270)),
+    ("1/tau, update", "every step, end 100", _params(
+        update_per_optimizer_step=True, steps_per_epoch=270, inverse_temperature_end=100.0
+    )),
     ("end of the search", "at once, then straight through at 1/tau = 1", _params(
         inverse_temperature_end=1.001, end_fraction=0.001, after_end="straight_through"
     )),
@@ -78,17 +83,26 @@ VARIANTS: tuple[tuple[str, str, Patch], ...] = (
     ("distillation (NNCF)", "scale 0.5", _distilled(0.5)),
     ("distillation (NNCF)", "scale 1", _distilled(1.0)),
     ("batch norm", "calibrated, 10 batches", _params(batchnorm_calibration_batches=10)),
-    ("batch norm", "calibrated, 50 batches", _params(batchnorm_calibration_batches=50)),
     ("batch norm", "calibrated, all 270 batches", _params(batchnorm_calibration_batches=270)),
-    ("batch norm", "two states", _params(batchnorm="state")),
+    ("batch norm", "two states", _params(batchnorm="state", batchnorm_calibration_batches=None)),
 )
 _NOT_AT_ONE_BIT = ("zero-centred", "ternary", "power of two")
+# At more bits, only what may depend on their number.
+_AT_MORE_BITS = (
+    "1/tau, end", "1/tau, update", "optimizer of the logits", "sharpness of the first logits", "scale", "values",
+    "distillation (NNCF)",
+)  # fmt: skip
+# Close to the first row with one seed: run with all of them.
+_CLOSE = (("1/tau, end", "100"), ("1/tau, update", "every step"), ("1/tau, update", "every step, end 100"))
 
 
 def merged(section: dict[str, Any], patch: Patch) -> dict[str, Any]:
-    """A section with a patch on top, nested objects merged key by key."""
+    """A section with a patch on top, nested objects merged key by key; None removes a key."""
     result = copy.deepcopy(section)
     for name, value in patch.items():
+        if value is None:
+            result.pop(name, None)
+            continue
         inner = isinstance(value, dict) and isinstance(result.get(name), dict)
         result[name] = merged(result[name], value) if inner else copy.deepcopy(value)
     return result
@@ -102,7 +116,7 @@ def variant(protocol: Protocol, bits: int, factor: str, setting: str, patch: Pat
     for name in ("optimizer", "logits_optimizer"):
         config[name] = patch.pop(name, config[name])
     distillation = patch.pop("distillation", None)
-    config["compression"] = merged(slb_section(config), patch)
+    config["compression"] = merged(merged(slb_section(config), BASE), patch)
     if distillation:
         config["compression"] = [config["compression"], distillation]
     labels = {"method": factor, "setting": setting, "weights": bits, "activations": 32, "seed": seed}
@@ -118,18 +132,13 @@ def progressive(protocol: Protocol, bits: int, seed: int) -> list[Job]:
     chain: list[Job] = []
     for width in widths:
         shipped = protocol.run_of((width, 32), seed, epochs=epochs[width])
+        config = {**shipped.config, "compression": merged(slb_section(shipped.config), BASE)}
         start = chain[-1].name if chain else shipped.start
         name = f"ablation/w{bits}/progressive-bits/{width}-bits/seed{seed}"
         setting = ", ".join(f"{w} bits for {e} epochs" for w, e in epochs.items())
         labels = {"method": "progressive bits", "setting": setting, "weights": bits, "activations": 32, "seed": seed}
-        chain.append(Job(name, shipped.config, start, None, labels, test=False, hands_on=width != bits))
+        chain.append(Job(name, config, start, None, labels, test=False, hands_on=width != bits))
     return chain
-
-
-def is_shipped(job: Job, protocol: Protocol) -> bool:
-    """True where the variant is what the shipped config says anyway."""
-    shipped = protocol.run_of((job.labels["weights"], 32), job.labels["seed"])
-    return effective(job.config) == effective(shipped.config)
 
 
 def effective(config: dict[str, Any]) -> Any:
@@ -146,10 +155,22 @@ def effective(config: dict[str, Any]) -> Any:
     return section, around, isinstance(config["compression"], list)
 
 
+def _belongs(factor: str, setting: str, bits: int) -> bool:
+    return setting not in _NOT_AT_ONE_BIT if bits == 1 else factor in _AT_MORE_BITS
+
+
 def variants(protocol: Protocol, bits: int, seeds: tuple[int, ...]) -> list[Job]:
-    """All variants that make sense at some bits and differ from what is shipped, and what is shipped first."""
-    chosen = [v for v in VARIANTS if bits > 1 or v[1] not in _NOT_AT_ONE_BIT]
-    shipped = [variant(protocol, bits, "as shipped", "", {}, seed) for seed in seeds]
-    made = [variant(protocol, bits, *each, seed) for each in chosen for seed in seeds]
-    changed = [job for job in made if not is_shipped(job, protocol)]
-    return shipped + changed + [job for seed in seeds for job in progressive(protocol, bits, seed)]
+    """The study's first settings, and all variants that make sense at some bits and differ from them.
+
+    The first settings and those close to them have all seeds, the others the first one.
+    """
+    base = [variant(protocol, bits, "base", "", {}, seed) for seed in seeds]
+    known = {job.labels["seed"]: effective(job.config) for job in base}
+    made = [
+        variant(protocol, bits, factor, setting, patch, seed)
+        for factor, setting, patch in VARIANTS
+        if _belongs(factor, setting, bits)
+        for seed in (seeds if (factor, setting) in _CLOSE else seeds[:1])
+    ]
+    changed = [job for job in made if effective(job.config) != known[job.labels["seed"]]]
+    return base + changed + progressive(protocol, bits, seeds[0])
