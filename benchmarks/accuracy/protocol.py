@@ -26,7 +26,7 @@ def _optimizer(kind: str, rate: float) -> dict[str, Any]:
 
 
 # Optimizers and learning rates that each method may choose from, by validation accuracy with the first seed.
-RATES = (("Adam", 0.003), ("Adam", 0.01), ("SGD", 0.02), ("SGD", 0.1))
+RATES = (("Adam", 0.003), ("Adam", 0.01), ("SGD", 0.05))
 
 
 # Rivals by method: (bits of the weights, bits of the activations, name in the tables).
