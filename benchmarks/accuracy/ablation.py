@@ -1,4 +1,4 @@
-"""One change at a time to the settings that the study began with: what the defaults rest on. Validation accuracy only."""
+"""One change at a time to the settings that the study began with, by validation accuracy: what the defaults rest on."""
 
 from __future__ import annotations
 

@@ -13,14 +13,14 @@ import nncf_slb  # before anything that imports nncf.torch
 from benchmarks.accuracy import rivals
 from benchmarks.accuracy.jobs import Job, read_job, write_json
 from nncf_slb.strip import float_state_dict
-from samples.classification import checkpoint
-from samples.classification.settings import Settings, check
-from samples.classification.trainer import Trainer, top1
+from samples.classification.trainer import Classification, top1
+from samples.training import checkpoint
+from samples.training.settings import Settings, check
 
 HANDED_ON = "float.pth"  # a searched network with its discrete weights in float, for the next search
 
 
-class JobTrainer(Trainer):
+class JobTrainer(Classification):
     """The sample's training, with a rival's quantizers where the job names one."""
 
     def __init__(self, job: Job, settings: Settings) -> None:
@@ -44,7 +44,7 @@ def make_trainer(job: Job, study: Path, data: Path | None, device: str) -> JobTr
     last = folder / "last.pth"
     weights = _weights_of(study / job.start) if job.start else None
     settings = Settings(job.config, folder, data, weights, last if last.exists() else None, device)
-    check(settings)
+    check(settings, JobTrainer.task)
     return JobTrainer(job, settings)
 
 

@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from benchmarks.documents import write_between_markers
 from nncf_slb.openvino.ir import device_name
-from samples.classification.quiet import quieten
+from samples.training.quiet import quieten
 
 WEIGHTS = (1, 2, 3, 4)
 ACTIVATIONS = (1, 2, 4, 8, 32)

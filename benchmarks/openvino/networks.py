@@ -24,7 +24,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from samples.classification.models import MODELS
-from samples.classification.trainer import export_float
+from samples.training.trainer import export_float
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "classification"
 _BATCHES, _BATCH = 4, 2

@@ -31,7 +31,7 @@ from benchmarks.openvino.networks import (
     searched_controller,
 )
 from nncf_slb.openvino.ir import device_name
-from samples.classification.quiet import quieten
+from samples.training.quiet import quieten
 
 RESULTS = Path(__file__).parent / "results"
 LIMITS = ("none", "AVX512_CORE_VNNI", "AVX512_CORE", "AVX2")

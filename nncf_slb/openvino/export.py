@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ def export_openvino(
     *,
     example_input: Any = None,
     input_names: list[str] | None = None,
+    input_shapes: Sequence[Sequence[int]] | None = None,
     target_device: str | None = None,
     binary_convolution: str | None = None,
     dynamic_quantization: bool | None = None,
@@ -51,6 +52,8 @@ def export_openvino(
             others stay; with binary convolutions, and for the NPU, which need it, the batch size is the example's. For
             a controller, NNCF's ``input_info`` by default.
         input_names: Names of the inputs, in order.
+        input_shapes: Shapes of the inputs in an IR, in order, -1 for any size: ``[[-1, 3, -1, -1]]`` takes images of
+            any height and width. By default only the batch dimension is dynamic.
         target_device: ``CPU``, ``GPU``, ``NPU`` or ``ANY``. By default the controller's config decides, else ``CPU``.
         binary_convolution: ``auto``, ``always`` or ``never``, as in the config, which is the default; else ``auto``.
         dynamic_quantization: As in the config, which is the default; else False.
@@ -59,7 +62,8 @@ def export_openvino(
         The path written.
 
     Raises:
-        ExportError: On a wrong suffix or setting, a missing example input, or a model without coded weights.
+        ExportError: On a wrong suffix or setting, a missing example input, shapes that do not fit it, or a model
+            without coded weights.
         nncf_slb.openvino.graph.LoweringError: If a layer's weights can't be packed.
     """
     target = Path(path)
@@ -69,6 +73,8 @@ def export_openvino(
     if example_input is None:
         example_input = example_inputs(getattr(model, "model", None))
     examples = tuple(example_input) if isinstance(example_input, (tuple, list)) else (example_input,)
+    if input_shapes is not None:
+        _check_shapes(input_shapes, examples, target)
     stripped = stripped_copy(model)
     if not coded_weights(stripped):
         raise ExportError(
@@ -79,8 +85,24 @@ def export_openvino(
         if target.suffix == ".onnx":
             _write_onnx(stripped, target, examples, input_names)
         else:
-            _save_atomically(convert(stripped, examples, input_names, settings), target)
+            _save_atomically(convert(stripped, examples, input_names, settings, input_shapes), target)
     return target
+
+
+def _check_shapes(shapes: Sequence[Sequence[int]], examples: tuple[torch.Tensor, ...], target: Path) -> None:
+    received = [list(shape) for shape in shapes]
+    if target.suffix != ".xml":
+        raise ExportError(f"input_shapes: received {received}; allowed with .xml files only, leave it out for {target}")
+    own = [list(example.shape) for example in examples]
+    fits = len(received) == len(own) and all(
+        len(shape) == len(example) and all(s in (-1, e) for s, e in zip(shape, example, strict=True))
+        for shape, example in zip(received, own, strict=True)
+    )
+    if not fits:
+        raise ExportError(
+            f"input_shapes: received {received}; allowed are the shapes of the example inputs, {own}, with -1 for any "
+            "size in place of some numbers"
+        )
 
 
 def _settings(
@@ -131,17 +153,22 @@ def convert(
     examples: tuple[torch.Tensor, ...],
     input_names: list[str] | None = None,
     settings: LoweringSettings | None = None,
+    input_shapes: Sequence[Sequence[int]] | None = None,
 ) -> ov.Model:
     """OpenVINO model of a stripped model in eval mode, with packed weights.
 
     Raises:
-        ExportError: If only binary convolutions will do, and a layer with 1-bit weights and inputs can't be one.
+        ExportError: If only binary convolutions will do, and a layer with 1-bit weights and inputs can't be one, or if
+            `input_shapes` leave free what must be fixed.
     """
     settings = settings or LoweringSettings()
     coded = {f"self.{name}.codes": _constant(stripped, name, m) for name, m in coded_weights(stripped).items()}
     binary = _binary(stripped, coded, settings)
     static = binary or settings.target_device == "NPU"
-    shapes = [ov.PartialShape([example.shape[0] if static else -1, *example.shape[1:]]) for example in examples]
+    if input_shapes is None:
+        input_shapes = [[example.shape[0] if static else -1, *example.shape[1:]] for example in examples]
+    _refuse_free_sizes(input_shapes, binary, settings)
+    shapes = [ov.PartialShape(list(shape)) for shape in input_shapes]
     example = examples if len(examples) > 1 else examples[0]
     with exportable_form(stripped), torch.no_grad():
         # Tracing checks itself by two more passes and comparisons of them: more than half of an export's time.
@@ -156,6 +183,15 @@ def convert(
         model.set_rt_info("0", ["runtime_options", "DYNAMIC_QUANTIZATION_GROUP_SIZE"])
     write_metadata(model, settings, layers)
     return model
+
+
+def _refuse_free_sizes(shapes: Sequence[Sequence[int]], binary: bool, settings: LoweringSettings) -> None:
+    received = [list(shape) for shape in shapes]
+    if binary and any(shape[0] == -1 for shape in received):
+        advice = 'give a number, or use binary_convolution="never"'
+        raise ExportError(f"input_shapes: received {received}; binary convolutions need a fixed batch size: {advice}")
+    if settings.target_device == "NPU" and any(-1 in shape for shape in received):
+        raise ExportError(f"input_shapes: received {received}; the NPU needs fixed sizes: give numbers")
 
 
 def _constant(stripped: nn.Module, name: str, module: CodedWeight) -> CodedConstant:

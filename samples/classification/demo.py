@@ -7,9 +7,6 @@ from datetime import date
 from pathlib import Path
 
 import nncf_slb
-from samples.classification.checkpoint import CheckpointError
-from samples.classification.datasets import DatasetError
-from samples.classification.progress import console
 from samples.classification.report import (
     Row,
     differing_classes,
@@ -18,8 +15,11 @@ from samples.classification.report import (
     predict_with_ir,
     show,
 )
-from samples.classification.settings import Settings, SettingsError, check, read_config
-from samples.classification.trainer import Trainer, top1
+from samples.classification.trainer import Classification, top1
+from samples.training.checkpoint import CheckpointError
+from samples.training.data import DatasetError
+from samples.training.progress import console
+from samples.training.settings import Settings, SettingsError, check, read_config
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "classification"
 
@@ -57,10 +57,10 @@ def run_demo(float_name: str, search_name: str, log_dir: Path, data: Path | None
 
 def _trainer(
     name: str, log_dir: Path, data: Path | None, weights: Path | None = None, resume: Path | None = None
-) -> Trainer:
+) -> Classification:
     settings = Settings(read_config(CONFIGS / f"{name}.json"), log_dir, data, weights, resume)
-    check(settings)
-    return Trainer(settings)
+    check(settings, Classification.task)
+    return Classification(settings)
 
 
 def _fit(name: str, log_dir: Path, data: Path | None, weights: Path | None = None) -> Path:
@@ -69,7 +69,7 @@ def _fit(name: str, log_dir: Path, data: Path | None, weights: Path | None = Non
     return _trainer(name, log_dir, data, weights, last if last.exists() else None).fit()
 
 
-def _compare(reference: Trainer, searched: Trainer, log_dir: Path) -> tuple[list[Row], list[str]]:
+def _compare(reference: Classification, searched: Classification, log_dir: Path) -> tuple[list[Row], list[str]]:
     float_ir, low_ir = reference.export(log_dir / "float.xml"), searched.export(log_dir / "low_bit.xml")
     labels = reference.predict(reference.test_batches())[1]
     float_top1, discrete = reference.test(), searched.predict(searched.test_batches())[0]

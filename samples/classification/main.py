@@ -2,125 +2,19 @@
 
 from __future__ import annotations
 
-import argparse
-import os
-import shlex
 import sys
 from pathlib import Path
 
 if __package__ in (None, ""):  # started as a file: make the repository's packages importable
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-import torch
-import torch.distributed as dist
-
-import nncf_slb
-from samples.classification.checkpoint import CheckpointError
-from samples.classification.datasets import DatasetError
-from samples.classification.processes import Processes, join_from_environment
-from samples.classification.settings import Settings, SettingsError, check, read_config
-from samples.classification.trainer import Trainer
-
-
-def make_parser() -> argparse.ArgumentParser:
-    """Arguments of NNCF's own samples."""
-    parser = argparse.ArgumentParser(prog="samples.classification.main", description=__doc__)
-    add = parser.add_argument
-    add("--config", "-c", type=Path, required=True, help="JSON config; see configs/classification")
-    add("--mode", "-m", nargs="+", choices=["train", "test", "export"], default=["train", "test"])
-    add("--data", type=Path, help="folder of the data set (digits need none)")
-    add("--dataset", help="data set instead of the config's")
-    add("--resume", type=Path, help="checkpoint of a run to continue")
-    add("--weights", type=Path, help="checkpoint of a float network to begin from")
-    add("--log-dir", type=Path, default=Path("runs/classification"), help="folder of logs, checkpoints and exports")
-    add("--epochs", type=int, help="epochs instead of the config's; the schedule of slb follows")
-    add("--batch-size", "-b", type=int, help="images in a batch, in each process, instead of the config's")
-    add("--workers", "-j", type=int, default=0, help="processes that load images (ImageNet only)")
-    add("--seed", type=int, help="seed instead of the config's")
-    add("--device", choices=["cpu", "cuda"], default="cuda" if torch.cuda.is_available() else "cpu")
-    add("--export-model-path", type=Path, help=".xml or .onnx; model.xml in the log folder by default")
-    add(
-        "--multiprocessing-distributed", type=int, nargs="?", const=0, metavar="N",
-        help="start N processes on this machine (one for each GPU by default); under torchrun leave it out",
-    )  # fmt: skip
-    return parser
-
-
-def make_settings(arguments: argparse.Namespace) -> Settings:
-    """Checked settings.
-
-    Raises:
-        SettingsError: With every problem.
-    """
-    config = read_config(arguments.config)
-    for name in ("dataset", "epochs", "batch_size", "seed"):
-        if getattr(arguments, name) is not None:
-            config[name] = getattr(arguments, name)
-    settings = Settings(
-        config, arguments.log_dir, arguments.data, arguments.weights, arguments.resume, arguments.device,
-        arguments.workers,
-    )  # fmt: skip
-    check(settings)
-    return settings
-
-
-def run(arguments: argparse.Namespace, processes: Processes) -> None:
-    """Do what ``--mode`` names, in the order train, test, export."""
-    trainer = Trainer(make_settings(arguments), processes)
-    if "train" in arguments.mode:
-        try:
-            best = trainer.fit()
-        except KeyboardInterrupt:
-            trainer.log.line(
-                f"\nInterrupted; epoch {trainer.epoch} is saved. To go on:\n  {_resume(arguments, trainer)}"
-            )
-            raise SystemExit(130) from None
-        trainer.log.line(f"best checkpoint: {best}")
-    if trainer.ctrl:
-        trainer.log.line(trainer.ctrl.statistics().to_str())
-    if "test" in arguments.mode:
-        trainer.log.line(f"test top-1: {trainer.test():.2f}%")
-    if "export" in arguments.mode and processes.first:
-        path = trainer.export(arguments.export_model_path or arguments.log_dir / "model.xml")
-        trainer.log.line(f"exported: {path}")
-
-
-def _resume(arguments: argparse.Namespace, trainer: Trainer) -> str:
-    words, skip = [], False
-    for word in sys.argv[1:]:
-        if skip or word == "--resume" or word.startswith("--resume="):
-            skip = word == "--resume"
-            continue
-        words.append(word)
-    return shlex.join(["python", "-m", "samples.classification.main", *words, "--resume", str(trainer.last)])
-
-
-def _spawned(local_rank: int, arguments: argparse.Namespace, world: int) -> None:
-    os.environ.update(RANK=str(local_rank), LOCAL_RANK=str(local_rank), WORLD_SIZE=str(world))
-    run(arguments, join_from_environment(arguments.device))
+from samples.classification.trainer import Classification
+from samples.training import command_line
 
 
 def main(argv: list[str] | None = None) -> int:
     """Entry point; exit status 2 on bad settings, data or checkpoints."""
-    arguments = make_parser().parse_args(argv)
-    try:
-        make_settings(arguments)
-        if arguments.multiprocessing_distributed is not None:
-            world = arguments.multiprocessing_distributed or max(1, torch.cuda.device_count())
-            os.environ.setdefault("MASTER_ADDR", "127.0.0.1")
-            os.environ.setdefault("MASTER_PORT", "29511")
-            torch.multiprocessing.spawn(_spawned, (arguments, world), world)
-        else:
-            run(arguments, join_from_environment(arguments.device))
-    except (SettingsError, DatasetError, CheckpointError, ValueError) as error:
-        if not isinstance(error, (SettingsError, DatasetError, CheckpointError, nncf_slb.UnsupportedLayersError)):
-            raise
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    finally:
-        if dist.is_available() and dist.is_initialized():
-            dist.destroy_process_group()
-    return 0
+    return command_line.main(Classification, argv)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from rich.table import Table
 from torch import Tensor
 
 from nncf_slb import benchmark_openvino
-from samples.classification.progress import console, track
+from samples.training.progress import console, track
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,8 @@ from nncf_slb.activations import ActivationQuantizer
 from nncf_slb.layers import SearchableWeight
 from samples.classification.models import MODELS
 from samples.classification.models.resnet import BasicBlock, BiRealBlock
-from samples.classification.settings import Settings, check, read_config
+from samples.classification.trainer import TASK
+from samples.training.settings import Settings, check, read_config
 
 CONFIGS = sorted((Path(__file__).resolve().parents[2] / "configs/classification").glob("*.json"))
 COMPRESSED = [path for path in CONFIGS if not path.stem.endswith("_float")]
@@ -47,7 +48,7 @@ def read_name(path):
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
 def test_every_config_loads_and_makes_its_network(path, tmp_path):
     config, name = read_config(path), read_name(path)
-    check(Settings(config, tmp_path))
+    check(Settings(config, tmp_path), TASK)
     assert (config["model"], config["dataset"]) == (name["model"], name["dataset"])
     assert ("compression" in config) == (name["weights"] is not None)
     with torch.device("meta"):

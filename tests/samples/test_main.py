@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from samples.classification import checkpoint
 from samples.classification.main import main
-from samples.classification.settings import Settings, SettingsError, read_config
-from samples.classification.trainer import Trainer
+from samples.classification.trainer import Classification
+from samples.training import checkpoint
+from samples.training.settings import Settings, SettingsError, read_config
 
 ROOT = Path(__file__).resolve().parents[2]
 W2 = ROOT / "configs/classification/digits_net_digits_w2a32.json"
@@ -34,7 +34,7 @@ def test_train_test_and_export(tmp_path, capsys):
 
 def trainer_for(folder, **settings):
     config = {**read_config(W2), "epochs": 4, "batch_size": 200}
-    return Trainer(Settings(config, folder, **settings))
+    return Classification(Settings(config, folder, **settings))
 
 
 def test_resumed_run_equals_an_uninterrupted_one(tmp_path):
@@ -52,7 +52,7 @@ def test_resumed_run_equals_an_uninterrupted_one(tmp_path):
 
 
 def test_ctrl_c_keeps_the_last_epoch_and_says_how_to_go_on(tmp_path, monkeypatch, capsys):
-    original, calls = Trainer._train_epoch, []
+    original, calls = Classification._train_epoch, []
 
     def interrupted(self, text):
         calls.append(text)
@@ -60,7 +60,7 @@ def test_ctrl_c_keeps_the_last_epoch_and_says_how_to_go_on(tmp_path, monkeypatch
             raise KeyboardInterrupt
         return original(self, text)
 
-    monkeypatch.setattr(Trainer, "_train_epoch", interrupted)
+    monkeypatch.setattr(Classification, "_train_epoch", interrupted)
     monkeypatch.setattr(sys, "argv", ["main.py", *arguments(tmp_path)])
     with pytest.raises(SystemExit) as stopped:
         main()

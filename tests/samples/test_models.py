@@ -7,8 +7,8 @@ from torch import nn
 from samples.classification.models import MODELS
 from samples.classification.models.activations import make_activation
 from samples.classification.models.resnet import BiRealBlock
-from samples.classification.settings import Settings, read_config
-from samples.classification.trainer import Trainer
+from samples.classification.trainer import Classification
+from samples.training.settings import Settings, read_config
 from tests.samples.test_main import ROOT
 
 IMAGES = {
@@ -140,7 +140,7 @@ def test_one_bit_network_learns_from_its_float_network(start, search, tmp_path):
         config = read_config(ROOT / f"configs/classification/{name}.json")
         config |= {"dataset": "digits", "input_info": {"sample_size": [1, 1, 8, 8]}}  # data that is always there
         config |= {"batch_size": 50, "epochs": 2, "seed": 1}
-        return Trainer(Settings(config, tmp_path / name, weights=weights))
+        return Classification(Settings(config, tmp_path / name, weights=weights))
 
     best = trainer(start).fit()
     searching = trainer(search, best)

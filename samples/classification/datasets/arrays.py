@@ -4,28 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from samples.training.data import Batches
+
 Augment = Callable[[Tensor, torch.Generator], Tensor]
-
-
-class DatasetError(ValueError):
-    """Data that is missing or broken; the message names the file and the remedy."""
-
-
-class Batches(Protocol):
-    """What training needs of a loader."""
-
-    batch_size: int
-
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]: ...
-    def __len__(self) -> int: ...
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the shuffling of an epoch."""
 
 
 @dataclass

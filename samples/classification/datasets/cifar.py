@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from samples.classification.datasets.arrays import DatasetError, Splits, make_splits, random_crop_and_flip
+from samples.classification.datasets.arrays import Splits, make_splits, random_crop_and_flip
+from samples.training.data import DatasetError
 
 
 def _reconstruct_array(kind: type[np.ndarray], shape: tuple[int, ...], code: bytes) -> np.ndarray:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from samples.classification.datasets.arrays import DatasetError, Splits, make_splits, random_flip
+from samples.classification.datasets.arrays import Splits, make_splits, random_flip
+from samples.training.data import DatasetError
 
 DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
 

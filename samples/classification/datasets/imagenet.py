@@ -12,7 +12,8 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from samples.classification.datasets.arrays import DatasetError, Splits, split_validation
+from samples.classification.datasets.arrays import Splits, split_validation
+from samples.training.data import DatasetError
 
 SUFFIXES = {".jpeg", ".jpg", ".png"}
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from nncf_slb.config import ConfigError, validate_nncf_config
-from samples.classification.datasets import DATASETS
-from samples.classification.models import MODELS
 
 OPTIMIZERS = {"SGD": torch.optim.SGD, "Adam": torch.optim.Adam, "AdamW": torch.optim.AdamW}
 SCHEDULES = ("constant", "cosine", "step", "multistep")
@@ -19,6 +19,25 @@ SCHEDULES = ("constant", "cosine", "step", "multistep")
 
 class SettingsError(ValueError):
     """Settings with problems; the message has one line for each."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a sample trains.
+
+    Attributes:
+        name: Name of the sample, as in ``python -m samples.NAME.main``.
+        models: Networks by the name that a config's ``model`` takes.
+        datasets: Data sets by the name that a config's ``dataset`` takes.
+        arguments: Own arguments of the command, as argparse wants them; values take their places in the config.
+        problems: Further problems of a config, one line each.
+    """
+
+    name: str
+    models: Mapping[str, Callable[..., nn.Module]]
+    datasets: Mapping[str, Any]
+    arguments: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    problems: Callable[[dict[str, Any]], list[str]] = lambda config: []
 
 
 @dataclass
@@ -67,20 +86,21 @@ def read_config(path: Path) -> dict[str, Any]:
     return config
 
 
-def check(settings: Settings) -> None:
-    """Look for every problem at once.
+def check(settings: Settings, task: Task) -> None:
+    """Look for every problem of a task's settings at once.
 
     Raises:
         SettingsError: With one line for each.
     """
     config = settings.config
     problems = [
-        *_choice("model", config.get("model"), MODELS),
-        *_model_params(config),
-        *_choice("dataset", config.get("dataset"), DATASETS),
-        *_count("epochs", config.get("epochs")),
-        *_count("batch_size", config.get("batch_size")),
+        *_choice("model", config.get("model"), task.models),
+        *_model_params(config, task),
+        *_choice("dataset", config.get("dataset"), task.datasets),
+        *count("epochs", config.get("epochs")),
+        *count("batch_size", config.get("batch_size")),
         *_optimizer("optimizer", config.get("optimizer")),
+        *task.problems(config),
     ]
     if "logits_optimizer" in config:
         problems += _optimizer("logits_optimizer", config["logits_optimizer"])
@@ -98,22 +118,23 @@ def check(settings: Settings) -> None:
         raise SettingsError("settings with problems:\n" + "\n".join(f"  {p}" for p in problems))
 
 
-def _choice(name: str, received: Any, allowed: dict[str, Any]) -> list[str]:
+def _choice(name: str, received: Any, allowed: Mapping[str, Any]) -> list[str]:
     return [] if received in allowed else [f"{name}: received {received!r}; allowed: {', '.join(allowed)}"]
 
 
-def _model_params(config: dict[str, Any]) -> list[str]:
-    if config.get("model") not in MODELS:
+def _model_params(config: dict[str, Any], task: Task) -> list[str]:
+    if config.get("model") not in task.models:
         return []
     try:
         with torch.device("meta"):  # no memory for weights: only the network's own checks of its arguments
-            MODELS[config["model"]](**config.get("model_params", {}))
+            task.models[config["model"]](**config.get("model_params", {}))
     except (TypeError, ValueError) as error:
         return [f"model_params: {error}"]
     return []
 
 
-def _count(name: str, received: Any) -> list[str]:
+def count(name: str, received: Any) -> list[str]:
+    """The problem of a number that must be an integer above 0, if there is one."""
     valid = isinstance(received, int) and not isinstance(received, bool) and received > 0
     return [] if valid else [f"{name}: received {received!r}; allowed: an integer above 0"]
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import nncf_slb
-from samples.classification.settings import OPTIMIZERS
+from samples.training.settings import OPTIMIZERS
 
 
 def learning_rate(config: dict[str, Any], epoch: int, epochs: int) -> float:

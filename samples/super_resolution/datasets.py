@@ -1,0 +1,172 @@
+"""Photographs to train, validate and test on: those that installed packages bring, or folders of images."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nncf_slb.images import ImageError, read_photo
+from samples.super_resolution.batches import ImageBatches, PatchBatches
+from samples.super_resolution.pairs import Codes, Original, make_pair, to_codes
+from samples.training.data import Batches, DatasetError
+
+# Photographs inside scikit-image (`skimage.data`) and scikit-learn, by the part that they are for.
+TRAINING = (
+    "stereo_motorcycle", "rocket", "hubble_deep_field", "camera", "coins", "brick", "grass", "gravel", "moon",
+    "immunohistochemistry", "retina", "china.jpg",
+)  # fmt: skip
+TEST = ("astronaut", "chelsea", "coffee", "flower.jpg")
+_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm"}
+# Of each training image, the right-hand fifth is for validation.
+_FOR_TRAINING = 0.8
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where images come from and what networks get of them.
+
+    Attributes:
+        scale: Factor between low and high resolution.
+        channels: 1 for Y, 3 for RGB.
+        patch_size: Height and width of a training patch in low resolution.
+        patches: Training patches in an epoch.
+        folder: Folder of training images, where the data set is one.
+        test_folders: Folders of test images; the photographs' test part where there are none.
+        strict: Whether images that cannot be used are an error; otherwise they are named and skipped.
+    """
+
+    scale: int
+    channels: int
+    patch_size: int
+    patches: int
+    folder: Path | None = None
+    test_folders: tuple[Path, ...] = ()
+    strict: bool = False
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Originals by part (``train``, ``val``, ``test``), and batches of what networks get of them."""
+
+    originals: dict[str, list[Original]]
+    sources: Sources
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Shape of a training patch in low resolution."""
+        return (self.sources.channels, self.sources.patch_size, self.sources.patch_size)
+
+    def loader(
+        self, part: str, batch_size: int, seed: int = 0, workers: int = 0, rank: int = 0, world: int = 1
+    ) -> Batches:
+        """Patches of the training part, whole images of the others."""
+        own = self.sources
+        pairs = [make_pair(original, own.scale, own.channels) for original in self.originals[part]]
+        if part != "train":
+            return ImageBatches(pairs)
+        return PatchBatches(pairs, own.scale, own.patch_size, own.patches, batch_size, seed, rank, world)
+
+
+def load_photographs(sources: Sources) -> Splits:
+    """The photographs inside scikit-image and scikit-learn."""
+    return _splits(map(_embedded, TRAINING), sources, map(_embedded, TEST))
+
+
+def load_folder(sources: Sources) -> Splits:
+    """Images of a folder for training, those of others for testing.
+
+    Raises:
+        DatasetError: If a folder is missing or has no image that can be used.
+    """
+    if sources.folder is None:
+        raise DatasetError("data: the data set 'folder' needs --data, a folder of images to train on")
+    if sources.test_folders:
+        test: Iterable[Original] = [o for each in sources.test_folders for o in read_folder(each, sources.strict)]
+    else:
+        test = map(_embedded, TEST)
+    return _splits(read_folder(sources.folder, sources.strict), sources, test)
+
+
+DATASETS: dict[str, Callable[[Sources], Splits]] = {"photographs": load_photographs, "folder": load_folder}
+
+
+def _splits(training: Iterable[Original], sources: Sources, test: Iterable[Original]) -> Splits:
+    smallest = sources.patch_size * sources.scale
+    pieces: dict[str, list[Original]] = {"train": [], "val": [], "test": list(test)}
+    for original in training:
+        height, width = original.rgb.shape[1:]
+        cut = round(width * _FOR_TRAINING)
+        if min(height, cut, width - cut) < smallest:
+            needed = f"{smallest} pixels high and {_smallest_width(smallest)} wide"
+            _skip(f"{original.name}: {width} x {height} pixels; patches and validation need images of {needed}", sources)
+            continue
+        pieces["train"].append(Original(original.name, original.rgb[:, :, :cut]))
+        pieces["val"].append(Original(original.name, original.rgb[:, :, cut:]))
+    if not pieces["train"]:
+        raise DatasetError(
+            f"data: no image is large enough for patches of {sources.patch_size} x {sources.patch_size} pixels at scale "
+            f"{sources.scale}; use larger images, or a smaller patch_size"
+        )
+    return Splits(pieces, sources)
+
+
+def _smallest_width(smallest: int) -> int:
+    return int(np.ceil(smallest / (1 - _FOR_TRAINING)))
+
+
+def _skip(problem: str, sources: Sources | bool) -> None:
+    """Name an image that cannot be used; an error with ``--strict``."""
+    if sources if isinstance(sources, bool) else sources.strict:
+        raise DatasetError(f"data: {problem}. Without --strict such images are skipped")
+    print(f"skipped {problem}", file=sys.stderr)
+
+
+def read_folder(folder: Path, strict: bool = False) -> list[Original]:
+    """All images of a folder, in the order of their names; grey ones and those of 16 bits become RGB of 8 bits.
+
+    Raises:
+        DatasetError: If the folder is missing or holds no image that can be used; with `strict`, on the first image
+            that cannot be read.
+    """
+    if not folder.is_dir():
+        raise DatasetError(f"data: '{folder}' is no folder")
+    found = []
+    for path in sorted(each for each in folder.iterdir() if each.suffix.lower() in _SUFFIXES):
+        try:
+            found.append(Original(path.stem, _as_rgb(read_photo(path).values)))
+        except ImageError as error:
+            _skip(str(error), strict)
+    if not found:
+        allowed = ", ".join(sorted(_SUFFIXES))
+        raise DatasetError(f"data: '{folder}' holds no image that can be used; allowed are files that end in {allowed}")
+    return found
+
+
+def _as_rgb(values: np.ndarray[Any, Any]) -> Codes:
+    codes = to_codes(values)
+    return np.repeat(codes, 3, axis=0) if len(codes) == 1 else codes
+
+
+def _embedded(name: str) -> Original:
+    try:
+        if name.endswith(".jpg"):
+            from sklearn.datasets import load_sample_image
+
+            pixels = load_sample_image(name)
+        else:
+            import skimage.data
+
+            pixels = getattr(skimage.data, name)()
+    except ImportError as error:
+        raise DatasetError(
+            f"data: the photographs need the extra 'samples': pip install '.[samples]' ({error})"
+        ) from error
+    if isinstance(pixels, tuple):  # left and right view, and distances
+        pixels = pixels[0]
+    planes = pixels[None] if pixels.ndim == 2 else np.moveaxis(pixels[:, :, :3], 2, 0)
+    return Original(name.removesuffix(".jpg"), np.repeat(planes, 3, axis=0) if len(planes) == 1 else planes.copy())

@@ -1,0 +1,74 @@
+"""Training of super-resolution networks: L1 or squared error, PSNR of whole images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from samples.super_resolution.datasets import DATASETS, Sources, Splits
+from samples.super_resolution.metrics import quality
+from samples.super_resolution.models import MODELS
+from samples.training.settings import Task, count
+from samples.training.trainer import Trainer
+
+SCALES = (2, 3, 4)
+LOSSES = {"l1": nn.functional.l1_loss, "mse": nn.functional.mse_loss}
+
+
+def problems(config: dict[str, Any]) -> list[str]:
+    """What is wrong with the keys of this sample, one line each."""
+    found = [*count("patch_size", config.get("patch_size")), *count("patches", config.get("patches"))]
+    for name, allowed in (("scale", SCALES), ("channels", (1, 3)), ("loss", tuple(LOSSES))):
+        if config.get(name) not in allowed:
+            found.append(f"{name}: received {config.get(name)!r}; allowed: {', '.join(map(str, allowed))}")
+    if not isinstance(config.get("strict", False), bool):
+        found.append(f"strict: received {config['strict']!r}; allowed: true, false")
+    return found
+
+
+TASK = Task(
+    "super_resolution",
+    MODELS,
+    DATASETS,
+    arguments={
+        "--scale": {"type": int, "choices": SCALES, "help": "factor of height and width instead of the config's"},
+        "--test-data": {"nargs": "+", "help": "folders of images to test on; by default photographs of scikit-image"},
+        "--strict": {"action": "store_true", "default": None, "help": "stop at images that cannot be used"},
+    },
+    problems=problems,
+)
+
+
+class SuperResolution(Trainer):
+    """One run; scores are the mean PSNR in dB, as in `metrics`."""
+
+    task: ClassVar[Task] = TASK
+    score_name: ClassVar[str] = "psnr"
+    score_format: ClassVar[str] = "PSNR {:.2f} dB"
+    any_size: ClassVar[bool] = True
+
+    def _load_data(self) -> Splits:
+        config = self.config
+        sources = Sources(
+            config["scale"], config["channels"], config["patch_size"], config["patches"], self.settings.data,
+            tuple(Path(each) for each in config.get("test_data", ())), config.get("strict", False),
+        )  # fmt: skip
+        return DATASETS[config["dataset"]](sources)
+
+    def _network_arguments(self) -> dict[str, Any]:
+        return {"scale": self.config["scale"], "channels": self.config["channels"]}
+
+    def _loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return LOSSES[self.config["loss"]](outputs, targets)
+
+    def evaluate(self, batches: Any, text: str = "evaluation") -> float:
+        """Mean PSNR of whole images in dB."""
+        found = self.qualities(batches, text)
+        return sum(psnr for psnr, _ in found) / len(found)
+
+    def qualities(self, batches: Any, text: str = "evaluation") -> list[tuple[float, float]]:
+        """PSNR in dB and SSIM of each image."""
+        pairs = self.outputs(batches, text)
+        return [quality(ours[0].numpy(), truth[0].numpy(), self.config["scale"]) for ours, truth in pairs]
