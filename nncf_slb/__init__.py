@@ -23,11 +23,13 @@ if find_spec("nncf") is not None:
         searched_network,
     )
     from nncf_slb.config import ConfigError, SLBConfig, json_schema
+    from nncf_slb.images import ImageError
     from nncf_slb.nncf_network import UnsupportedLayersError
     from nncf_slb.openvino.benchmark import Comparison, benchmark_openvino
     from nncf_slb.openvino.export import ExportError, export_openvino
     from nncf_slb.openvino.inspection import Inspection, inspect_openvino
     from nncf_slb.openvino.ir import IrError
+    from nncf_slb.openvino.upscaling import Upscaling, upscale_image
     from nncf_slb.openvino.verification import Verification, verify_openvino
     from nncf_slb.sensitivity import SensitivityError
     from nncf_slb.statistics import LayerStatistics, SLBStatistics
@@ -37,6 +39,7 @@ if find_spec("nncf") is not None:
         "Comparison",
         "ConfigError",
         "ExportError",
+        "ImageError",
         "Inspection",
         "IrError",
         "LayerStatistics",
@@ -44,6 +47,7 @@ if find_spec("nncf") is not None:
         "SLBStatistics",
         "SensitivityError",
         "UnsupportedLayersError",
+        "Upscaling",
         "Verification",
         "__version__",
         "benchmark_openvino",
@@ -54,5 +58,6 @@ if find_spec("nncf") is not None:
         "measure_sensitivity",
         "parameter_groups",
         "searched_network",
+        "upscale_image",
         "verify_openvino",
     ]

@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from nncf_slb.tiling import DEFAULT_OVERLAP
+
 _VERIFY_HELP = "run the stripped PyTorch model and an IR on the same data and compare"
 _MODEL_HELP = (
     "MODULE:FUNCTION of your code, called without arguments: returns the controller, or what its strip() returned, "
@@ -49,11 +51,20 @@ def _parser() -> argparse.ArgumentParser:
     benchmark.add_argument("--threads", type=int, help="threads that the CPU may use (default: the device's choice)")
     benchmark.add_argument("--rounds", type=int, default=100, help="rounds that count (default: 100)")
     benchmark.set_defaults(run=_on_openvino(_benchmark))
-    for each in (inspect, verify, benchmark):
+    upscale = commands.add_parser("upscale", help="enlarge a photo with the IR of a super-resolution network")
+    upscale.add_argument("photo", type=Path, help="image file: PNG, JPEG or whatever else Pillow reads")
+    upscale.add_argument("--model", type=Path, required=True, help=".xml file")
+    upscale.add_argument("-o", "--output", type=Path, required=True, help=".png, .tif, .webp or .jpg file to write")
+    upscale.add_argument("--tile", type=int, help="pixels of the photo from one tile to the next, for photos that do "
+                         "not fit into memory (default: the whole photo at once)")  # fmt: skip
+    upscale.add_argument("--overlap", type=int, default=DEFAULT_OVERLAP, help="pixels around a tile that the network "
+                         "sees too, at least the radius of its receptive field (default: %(default)s)")  # fmt: skip
+    upscale.set_defaults(run=_on_openvino(_upscale))
+    for each in (inspect, verify, benchmark, upscale):
         each.add_argument("--device", default="CPU", help="OpenVINO device (default: CPU)")
         each.add_argument("--property", action="append", default=[], metavar="NAME=VALUE", help="OpenVINO property to "
                           "compile with, such as INFERENCE_PRECISION_HINT=f32; may be repeated")  # fmt: skip
-        each.add_argument("--json", action="store_true", help="print JSON instead of a table")
+        each.add_argument("--json", action="store_true", help="print JSON instead of text")
     return parser
 
 
@@ -95,11 +106,12 @@ def _on_openvino(run: Any) -> Any:
     """A command that turns what is wrong with files and devices into one message and exit status 2."""
 
     def guarded(arguments: argparse.Namespace) -> int:
+        from nncf_slb.images import ImageError
         from nncf_slb.openvino.ir import IrError
 
         try:
             result, status = run(arguments)
-        except (IrError, _UsageError) as error:
+        except (ImageError, IrError, _UsageError) as error:
             return _fail(str(error))
         print(json.dumps(result.to_dict(), indent=2) if arguments.json else result.to_str())
         return int(status)
@@ -129,6 +141,16 @@ def _benchmark(arguments: argparse.Namespace) -> tuple[Any, int]:
     result = benchmark_openvino(
         arguments.ir, device=arguments.device, batch=arguments.batch, threads=arguments.threads,
         rounds=arguments.rounds, properties=_properties(arguments),
+    )  # fmt: skip
+    return result, 0
+
+
+def _upscale(arguments: argparse.Namespace) -> tuple[Any, int]:
+    from nncf_slb.openvino.upscaling import upscale_image
+
+    result = upscale_image(
+        arguments.photo, arguments.model, arguments.output, tile=arguments.tile, overlap=arguments.overlap,
+        device=arguments.device, properties=_properties(arguments),
     )  # fmt: skip
     return result, 0
 

@@ -15,8 +15,11 @@ from nncf_slb.cli import main
 PACKAGE = Path(nncf_slb.__file__).parent
 # Each module may import only from the sets before its own (design of the package, left to right).
 LAYERS = [
-    {"values", "functional", "temperature", "allocation", "config_schema", "targets", "version"},
-    {"config_errors", "phases"},
+    {
+        "values", "functional", "temperature", "allocation", "config_schema", "targets", "version", "files", "ycbcr",
+        "tiling",
+    },
+    {"config_errors", "phases", "images"},
     {"config_fields"},
     {"config_budget"},
     {"config_weights", "config_training", "config_activations"},
@@ -30,7 +33,7 @@ LAYERS = [
     {"openvino.metadata"},
     {"openvino.ir"},
     {"openvino.layer_comparison"},
-    {"openvino.export", "openvino.inspection", "openvino.verification", "openvino.benchmark"},
+    {"openvino.export", "openvino.inspection", "openvino.verification", "openvino.benchmark", "openvino.upscaling"},
     {"size_prediction"},
     {"mixed_precision"},
     {"controller"},
@@ -42,7 +45,7 @@ LAYERS = [
 ]
 CORE = {
     "values", "functional", "temperature", "phases", "layers", "activations", "batchnorm", "discrete", "initialization",
-    "strip", "targets", "allocation", "sensitivity",
+    "strip", "targets", "allocation", "sensitivity", "files", "ycbcr", "tiling", "images",
     "config", "config_fields", "config_budget", "config_weights", "config_training", "config_activations",
 }  # fmt: skip
 

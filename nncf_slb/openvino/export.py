@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +13,7 @@ import torch
 from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 from torch import nn
 
+from nncf_slb.files import new_file
 from nncf_slb.openvino.graph import CodedConstant
 from nncf_slb.openvino.lowering import lower
 from nncf_slb.openvino.machine import binary_is_faster
@@ -260,7 +259,7 @@ def _write_onnx(
 ) -> None:
     names = input_names or [f"input_{k}" for k in range(len(examples))]
     dynamic = {name: {0: "batch"} for name in names}
-    with _new_file(target) as partial:
+    with new_file(target) as partial:
         try:
             torch.onnx.export(model, examples, str(partial), input_names=names, dynamic_axes=dynamic, dynamo=False)
         except ImportError as error:
@@ -269,19 +268,7 @@ def _write_onnx(
 
 def _save_atomically(model: ov.Model, target: Path) -> None:
     """Write ``.bin`` and ``.xml`` beside their final places, then move them, the ``.xml`` last."""
-    with _new_file(target) as partial:
+    with new_file(target) as partial:
         # float32 stays float32: with float16 scales the classes would no longer equal PyTorch's.
         ov.save_model(model, partial, compress_to_fp16=False)
         os.replace(partial.with_suffix(".bin"), target.with_suffix(".bin"))
-
-
-@contextmanager
-def _new_file(target: Path) -> Iterator[Path]:
-    """A path to write to that becomes `target` when the block ends well, and vanishes otherwise."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f".{target.stem}-", dir=target.parent))
-    try:
-        yield folder / target.name
-        os.replace(folder / target.name, target)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)

@@ -44,7 +44,7 @@ def read_ir(path: str | Path) -> ov.Model:
     try:
         return ov.Core().read_model(xml)
     except RuntimeError as error:
-        raise IrError(f"{xml}: OpenVINO cannot read it ({_last_line(error)})") from error
+        raise IrError(f"{xml}: OpenVINO cannot read it ({last_line(error)})") from error
 
 
 def read_own_ir(path: str | Path) -> tuple[ov.Model, ExportInfo]:
@@ -73,7 +73,7 @@ def compile_ir(model: ov.Model, device: str, config: dict[str, Any] | None = Non
         return ov.Core().compile_model(model, device, config or {})
     except RuntimeError as error:
         raise IrError(
-            f"device {device}: OpenVINO cannot compile the model ({_last_line(error)}); devices here: "
+            f"device {device}: OpenVINO cannot compile the model ({last_line(error)}); devices here: "
             f"{', '.join(ov.Core().available_devices)}"
         ) from error
 
@@ -108,6 +108,19 @@ def with_batch(model: ov.Model, batch: int) -> ov.Model:
     return model
 
 
+def with_shape(model: ov.Model, shape: list[int]) -> ov.Model:
+    """The model of one input with that input's shape fixed, in place.
+
+    Raises:
+        IrError: If the network does not take such inputs.
+    """
+    try:
+        model.reshape(ov.PartialShape(shape))
+    except RuntimeError as error:
+        raise IrError(f"the network does not take inputs of the shape {shape} ({last_line(error)})") from error
+    return model
+
+
 def _bytes_needed(xml: Path) -> int:
     root = ElementTree.parse(xml).getroot()
     if root.tag != "net":
@@ -116,6 +129,7 @@ def _bytes_needed(xml: Path) -> int:
     return max((end for end in ends), default=0)
 
 
-def _last_line(error: RuntimeError) -> str:
+def last_line(error: RuntimeError) -> str:
+    """The reason in OpenVINO's message, whose other lines are places in its own source."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1] if lines else "no reason given"

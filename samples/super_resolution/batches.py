@@ -12,7 +12,7 @@ from samples.super_resolution.pairs import Codes, Pair, to_values
 
 
 class PatchBatches:
-    """Patches at random places, turned and mirrored at random, by (seed, epoch) alone, so that resumed runs repeat them.
+    """Patches at random places, turned and mirrored at random by (seed, epoch) alone, so that resumed runs repeat them.
 
     Larger images are chosen more often: every place has the same chance.
 

@@ -102,15 +102,15 @@ def _splits(training: Iterable[Original], sources: Sources, test: Iterable[Origi
         height, width = original.rgb.shape[1:]
         cut = round(width * _FOR_TRAINING)
         if min(height, cut, width - cut) < smallest:
-            needed = f"{smallest} pixels high and {_smallest_width(smallest)} wide"
-            _skip(f"{original.name}: {width} x {height} pixels; patches and validation need images of {needed}", sources)
+            needed = f"at least {_smallest_width(smallest)} x {smallest}, for patches and validation"
+            _skip(f"{original.name}: {width} x {height} pixels; allowed are {needed}", sources.strict)
             continue
         pieces["train"].append(Original(original.name, original.rgb[:, :, :cut]))
         pieces["val"].append(Original(original.name, original.rgb[:, :, cut:]))
     if not pieces["train"]:
         raise DatasetError(
-            f"data: no image is large enough for patches of {sources.patch_size} x {sources.patch_size} pixels at scale "
-            f"{sources.scale}; use larger images, or a smaller patch_size"
+            f"data: no image is large enough for a patch_size of {sources.patch_size} at scale {sources.scale}; use "
+            "larger images, or a smaller patch_size"
         )
     return Splits(pieces, sources)
 
@@ -119,9 +119,9 @@ def _smallest_width(smallest: int) -> int:
     return int(np.ceil(smallest / (1 - _FOR_TRAINING)))
 
 
-def _skip(problem: str, sources: Sources | bool) -> None:
+def _skip(problem: str, strict: bool) -> None:
     """Name an image that cannot be used; an error with ``--strict``."""
-    if sources if isinstance(sources, bool) else sources.strict:
+    if strict:
         raise DatasetError(f"data: {problem}. Without --strict such images are skipped")
     print(f"skipped {problem}", file=sys.stderr)
 
