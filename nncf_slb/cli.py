@@ -60,6 +60,8 @@ def _parser() -> argparse.ArgumentParser:
     upscale.add_argument("--overlap", type=int, default=DEFAULT_OVERLAP, help="pixels around a tile that the network "
                          "sees too, at least the radius of its receptive field (default: %(default)s)")  # fmt: skip
     upscale.set_defaults(run=_on_openvino(_upscale))
+    for each in (inspect, benchmark):
+        each.add_argument("--shape", help="shape of the input where more than the batch is free, such as 1,3,256,256")
     for each in (inspect, verify, benchmark, upscale):
         each.add_argument("--device", default="CPU", help="OpenVINO device (default: CPU)")
         each.add_argument("--property", action="append", default=[], metavar="NAME=VALUE", help="OpenVINO property to "
@@ -122,7 +124,7 @@ def _on_openvino(run: Any) -> Any:
 def _inspect(arguments: argparse.Namespace) -> tuple[Any, int]:
     from nncf_slb.openvino.inspection import inspect_openvino
 
-    return inspect_openvino(arguments.ir, arguments.device, _properties(arguments)), 0
+    return inspect_openvino(arguments.ir, arguments.device, _properties(arguments), _shape(arguments)), 0
 
 
 def _verify(arguments: argparse.Namespace) -> tuple[Any, int]:
@@ -140,7 +142,7 @@ def _benchmark(arguments: argparse.Namespace) -> tuple[Any, int]:
 
     result = benchmark_openvino(
         arguments.ir, device=arguments.device, batch=arguments.batch, threads=arguments.threads,
-        rounds=arguments.rounds, properties=_properties(arguments),
+        rounds=arguments.rounds, properties=_properties(arguments), shape=_shape(arguments),
     )  # fmt: skip
     return result, 0
 
@@ -161,6 +163,18 @@ def _properties(arguments: argparse.Namespace) -> dict[str, str]:
     if wrong:
         raise _UsageError(f"--property: received {', '.join(wrong)}; write NAME=VALUE")
     return {name: value for name, _, value in pairs}
+
+
+def _shape(arguments: argparse.Namespace) -> list[int] | None:
+    if arguments.shape is None:
+        return None
+    try:
+        lengths = [int(length) for length in arguments.shape.split(",")]
+    except ValueError:
+        lengths = [0]
+    if min(lengths) < 1:
+        raise _UsageError(f"--shape: received {arguments.shape}; write numbers above 0, such as 1,3,256,256")
+    return lengths
 
 
 def _load_model(text: str) -> Any:

@@ -102,6 +102,7 @@ def benchmark_openvino(
     threads: int | None = None,
     rounds: int = 100,
     properties: dict[str, Any] | None = None,
+    shape: Sequence[int] | None = None,
 ) -> Comparison:
     """Measure IR files (any, not only this package's) in turns.
 
@@ -115,6 +116,7 @@ def benchmark_openvino(
         threads: Threads that the CPU may use; the device's default if None.
         rounds: Rounds that count.
         properties: Further properties to compile with.
+        shape: Shape of the input, batch included, where more than the batch is free.
 
     Returns:
         Median and spread of latency (milliseconds) and throughput (samples a second).
@@ -125,10 +127,11 @@ def benchmark_openvino(
     for name, value in {"batch": batch, "rounds": rounds, "paths": len(paths)}.items():
         if value < 1:
             raise IrError(f"{name}: received {value}; allowed is at least 1")
+    batch = batch if shape is None else shape[0]
     own = dict(properties or {})
     if threads is not None:
         own["INFERENCE_NUM_THREADS"] = threads
-    models = [_read(path, batch) for path in paths]
+    models = [_read(path, batch, shape) for path in paths]
     single = [_single(compile_ir(m, device, {"PERFORMANCE_HINT": "LATENCY", **own})) for m in models]
     bursts = [_burst(compile_ir(m, device, {"PERFORMANCE_HINT": "THROUGHPUT", **own}), batch) for m in models]
     latencies = _in_turns(single, rounds)
@@ -140,8 +143,8 @@ def benchmark_openvino(
     return Comparison(device_name(device), date.today().isoformat(), batch, threads, timings)
 
 
-def _read(path: str | Path, batch: int) -> ov.Model:
-    model = with_batch(read_ir(path), batch)
+def _read(path: str | Path, batch: int, shape: Sequence[int] | None) -> ov.Model:
+    model = with_batch(read_ir(path), batch, shape)
     fixed = {int(port.get_partial_shape()[0].get_length()) for port in model.inputs if len(port.get_partial_shape())}
     if fixed - {batch}:
         raise IrError(f"{path}: its batch size is fixed to {fixed.pop()}, and batch is {batch}; use the same for all")

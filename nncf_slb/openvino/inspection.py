@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,7 +92,10 @@ class Inspection:
 
 
 def inspect_openvino(
-    path: str | Path, device: str = "CPU", properties: dict[str, Any] | None = None
+    path: str | Path,
+    device: str = "CPU",
+    properties: dict[str, Any] | None = None,
+    shape: Sequence[int] | None = None,
 ) -> Inspection:
     """Compile an exported IR with the device's default settings, for a batch of 1 where it is free, and tell what runs.
 
@@ -99,6 +103,7 @@ def inspect_openvino(
         path: ``.xml`` file that `nncf_slb.export_openvino` wrote.
         device: OpenVINO device to compile for.
         properties: Properties to compile with.
+        shape: Shape of the input to compile for, where more than the batch is free.
 
     Raises:
         nncf_slb.openvino.ir.IrError: If the file is missing, truncated or not one of this package's, or does not
@@ -107,7 +112,7 @@ def inspect_openvino(
     model, info = read_own_ir(path)
     searched = {layer.name for layer in info.layers}
     stored = [_stored(node, searched) for node in weighted_nodes(model)]
-    kernels = _kernels(compile_ir(with_batch(model, 1), device, properties))
+    kernels = _kernels(compile_ir(with_batch(model, 1, shape), device, properties))
     layers = tuple(_layer(each, kernels) for each in stored)
     unique = {each.constant: (each.weights, each.bytes) for each in stored}
     size = Path(path).with_suffix(".bin").stat().st_size

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -86,20 +87,27 @@ def device_name(device: str) -> str:
         return device
 
 
-def with_batch(model: ov.Model, batch: int) -> ov.Model:
+def with_batch(model: ov.Model, batch: int, shape: Sequence[int] | None = None) -> ov.Model:
     """The model with `batch` in place of the first dimension of each input where that is dynamic, in place.
 
+    Args:
+        model: Model to change.
+        batch: Size of the batch.
+        shape: Shape to fix instead, where the model has one input.
+
     Raises:
-        IrError: If another dimension is dynamic as well.
+        IrError: If another dimension is dynamic as well and there is no `shape`, or the network does not take it.
     """
+    if shape is not None:
+        return with_shape(model, shape)
     shapes = {}
     for index, port in enumerate(model.inputs):
         shape = port.get_partial_shape()
         rest = list(shape)[1:]
         if any(dimension.is_dynamic for dimension in rest):
             raise IrError(
-                f"input {index} has the shape {shape}, and only its first dimension may be free here: set the others "
-                "with OpenVINO's Model.reshape and save that"
+                f"input {index} has the shape {shape}, and only its first dimension may be free here: give a "
+                "shape, such as --shape 1,1,256,256"
             )
         if shape.is_dynamic:
             shapes[index] = ov.PartialShape([batch, *rest])
@@ -108,16 +116,16 @@ def with_batch(model: ov.Model, batch: int) -> ov.Model:
     return model
 
 
-def with_shape(model: ov.Model, shape: list[int]) -> ov.Model:
+def with_shape(model: ov.Model, shape: Sequence[int]) -> ov.Model:
     """The model of one input with that input's shape fixed, in place.
 
     Raises:
         IrError: If the network does not take such inputs.
     """
     try:
-        model.reshape(ov.PartialShape(shape))
+        model.reshape(ov.PartialShape(list(shape)))
     except RuntimeError as error:
-        raise IrError(f"the network does not take inputs of the shape {shape} ({last_line(error)})") from error
+        raise IrError(f"the network does not take inputs of the shape {list(shape)} ({last_line(error)})") from error
     return model
 
 

@@ -10,7 +10,6 @@ import nncf_slb
 from samples.classification.report import (
     Row,
     differing_classes,
-    machine,
     median_latencies,
     predict_with_ir,
     show,
@@ -18,6 +17,7 @@ from samples.classification.report import (
 from samples.classification.trainer import Classification, top1
 from samples.training.checkpoint import CheckpointError
 from samples.training.data import DatasetError
+from samples.training.machine import machine
 from samples.training.progress import console
 from samples.training.settings import Settings, SettingsError, check, read_config
 

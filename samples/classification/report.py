@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,14 +72,6 @@ def differing_classes(ours: Tensor, reference: Tensor, tie: float = 1e-4) -> int
     differs = ours.argmax(1) != reference.argmax(1)
     best = reference.topk(2, dim=1).values
     return int((differs & (best[:, 0] - best[:, 1] > tie)).sum())
-
-
-def machine() -> str:
-    """Processor, for beside a figure."""
-    try:
-        return str(ov.Core().get_property("CPU", "FULL_DEVICE_NAME"))
-    except RuntimeError:
-        return platform.processor() or platform.machine()
 
 
 def show(title: str, rows: list[Row], notes: list[str], file: Path) -> None:

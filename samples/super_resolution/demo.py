@@ -1,0 +1,131 @@
+"""From a float network to a reported low-bit IR of any image size, on photographs that installed packages bring."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from datetime import date
+from pathlib import Path
+
+import nncf
+import openvino as ov
+
+import nncf_slb  # before anything that imports nncf.torch
+from samples.super_resolution.pairs import make_pair
+from samples.super_resolution.pictures import crop_sheet
+from samples.super_resolution.report import Quality, Report, Row, bicubic, in_openvino, timed
+from samples.super_resolution.trainer import SuperResolution
+from samples.training.checkpoint import CheckpointError
+from samples.training.data import DatasetError
+from samples.training.machine import machine
+from samples.training.progress import console
+from samples.training.settings import Settings, SettingsError, check, read_config
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "super_resolution"
+TIMED_SIZE = 256  # height and width of the low-resolution image that speed is measured on
+
+
+def make_trainer(name: str, folder: Path, weights: Path | None = None, resume: Path | None = None) -> SuperResolution:
+    """Trainer of a shipped config, at the last completed epoch of its folder, or at `resume`."""
+    last = folder / "last.pth"
+    resume = resume or (last if last.exists() else None)
+    settings = Settings(read_config(CONFIGS / f"{name}.json"), folder, None, weights, resume)
+    check(settings, SuperResolution.task)
+    return SuperResolution(settings)
+
+
+def qualities(trainer: SuperResolution) -> dict[str, Quality]:
+    """PSNR and SSIM of the trainer's network on each test image."""
+    names = [original.name for original in trainer.splits.originals["test"]]
+    return dict(zip(names, trainer.qualities(trainer.test_batches()), strict=True))
+
+
+def export_8_bit(trainer: SuperResolution, float_ir: Path, path: Path) -> Path:
+    """NNCF's post-training quantization of a float IR, with training patches."""
+    inputs = [low.numpy() for low, _ in trainer.train_batches]
+    quantized = nncf.quantize(ov.Core().read_model(float_ir), nncf.Dataset(inputs), subset_size=len(inputs))
+    ov.save_model(quantized, path, compress_to_fp16=False)
+    return path
+
+
+def run(model: str, scale: int, bits: str, folder: Path) -> Path:
+    """Train, search, export, compare; goes on with what an interrupted run left.
+
+    Args:
+        model: Network of the configs.
+        scale: Factor of height and width.
+        bits: Bits of weights and activations in the search's config, such as ``w2a8``.
+        folder: Folder of everything that is written.
+
+    Returns:
+        Path of the Markdown table.
+    """
+    started = time.perf_counter()
+    float_name, search_name = f"{model}_x{scale}_float", f"{model}_x{scale}_{bits}"
+    console.print(f"1/3  float network ({float_name})", highlight=False)
+    best_float = make_trainer(float_name, folder / "float").fit()
+    console.print(f"2/3  search from it ({search_name})", highlight=False)
+    best = make_trainer(search_name, folder / bits, best_float).fit()
+    console.print("3/3  export, OpenVINO", highlight=False)
+    reference = make_trainer(float_name, folder / "float", resume=best_float)
+    searched = make_trainer(search_name, folder / bits, best_float, resume=best)
+    report = _compare(reference, searched, bits.upper(), scale, folder)
+    report.title = f"{search_name}: {len(report.rows[0].qualities)} test photographs, PSNR in dB / SSIM on Y"
+    report.notes += [
+        f"artefacts: {folder}/ (float.xml, nncf_8_bit.xml, {bits}.xml, crops.png, results.md)",
+        f"{machine()}, {date.today()}, {time.perf_counter() - started:.0f} s in all",
+    ]
+    report.show(folder / "results.md")
+    return folder / "results.md"
+
+
+def _compare(
+    reference: SuperResolution, searched: SuperResolution, name: str, scale: int, folder: Path
+) -> Report:
+    originals = searched.splits.originals["test"]
+    pairs = [make_pair(original, scale, searched.config["channels"]) for original in originals]
+    float_ir = reference.export(folder / "float.xml")
+    eight = export_8_bit(reference, float_ir, folder / "nncf_8_bit.xml")
+    ours = searched.export(folder / f"{name.lower()}.xml")
+    shape = [1, searched.config["channels"], TIMED_SIZE, TIMED_SIZE]
+    irs = [("float, IR", float_ir), ("8 bits (NNCF), IR", eight), (f"{name}, IR", ours)]
+    speeds = timed([(title, path, in_openvino(path, pairs, scale)) for title, path in irs], shape)
+    with nncf_slb.searched_network(searched.ctrl):
+        expected = Row(f"{name}, expected weights, PyTorch", qualities(searched))
+    rows = [bicubic(pairs, scale), Row("float, PyTorch", qualities(reference)), expected]
+    rows += [Row(f"{name}, discrete, PyTorch", qualities(searched)), *speeds]
+    crop_sheet(originals, [("float", float_ir), (name, ours)], scale, folder / "crops.png")
+    float_row, eight_row, our_row = speeds
+    assert float_row.throughput and eight_row.throughput and our_row.throughput and float_row.bytes and our_row.bytes
+    notes = [
+        f"against float: {our_row.mean[0] - rows[1].mean[0]:+.2f} dB, .bin {float_row.bytes / our_row.bytes:.1f} times "
+        f"smaller, {our_row.throughput / float_row.throughput:.2f} times the images/s; against 8 bits "
+        f"{our_row.throughput / eight_row.throughput:.2f} times",
+        f"speed: inputs of {TIMED_SIZE} x {TIMED_SIZE} pixels",
+        searched.ctrl.statistics().slb.to_str(),
+    ]
+    return Report("", rows, notes)
+
+
+def main() -> int:
+    """Entry point; exit status 2 on what a user can mend, 130 on Ctrl-C."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", default="espcn", help="network of configs/super_resolution (default: espcn)")
+    parser.add_argument("--scale", type=int, default=2, choices=(2, 3, 4))
+    parser.add_argument("--bits", default="w2a8", help="weights and activations of the search's config (default: w2a8)")
+    parser.add_argument("--log-dir", type=Path, default=Path("runs/super_resolution"))
+    arguments = parser.parse_args()
+    try:
+        run(arguments.model, arguments.scale, arguments.bits, arguments.log_dir)
+    except (SettingsError, DatasetError, CheckpointError) as error:
+        console.print(f"error: {error}", highlight=False, markup=False, soft_wrap=True)
+        return 2
+    except KeyboardInterrupt:
+        console.print("\nInterrupted; the same command goes on from the last completed epoch.")
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
