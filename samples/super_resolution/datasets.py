@@ -23,7 +23,7 @@ TRAINING = (
 TEST = ("astronaut", "chelsea", "coffee", "flower.jpg")
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm"}
 # Of each training image, the right-hand fifth is for validation.
-_FOR_TRAINING = 0.8
+_FOR_VALIDATION = 0.2
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,8 @@ class Sources:
         channels: 1 for Y, 3 for RGB.
         patch_size: Height and width of a training patch in low resolution.
         patches: Training patches in an epoch.
-        folder: Folder of training images, where the data set is one.
-        test_folders: Folders of test images; the photographs' test part where there are none.
+        folder: Folder of training images; photographs of installed packages where there is none.
+        test_folders: Folders of test images; other photographs of installed packages where there are none.
         strict: Whether images that cannot be used are an error; otherwise they are named and skipped.
     """
 
@@ -73,26 +73,19 @@ class Splits:
 
 
 def load_photographs(sources: Sources) -> Splits:
-    """The photographs inside scikit-image and scikit-learn."""
-    return _splits(map(_embedded, TRAINING), sources, map(_embedded, TEST))
-
-
-def load_folder(sources: Sources) -> Splits:
-    """Images of a folder for training, those of others for testing.
+    """Images of the folders, where there are some, else those inside scikit-image and scikit-learn.
 
     Raises:
-        DatasetError: If a folder is missing or has no image that can be used.
+        DatasetError: If a folder is missing or has no image that can be used; with `strict`, on the first image that
+            cannot be used.
     """
-    if sources.folder is None:
-        raise DatasetError("data: the data set 'folder' needs --data, a folder of images to train on")
-    if sources.test_folders:
-        test: Iterable[Original] = [o for each in sources.test_folders for o in read_folder(each, sources.strict)]
-    else:
-        test = map(_embedded, TEST)
-    return _splits(read_folder(sources.folder, sources.strict), sources, test)
+    folder = sources.folder
+    training = map(_embedded, TRAINING) if folder is None else read_folder(folder, sources.strict)
+    tests = [original for each in sources.test_folders for original in read_folder(each, sources.strict)]
+    return _splits(training, sources, tests or map(_embedded, TEST))
 
 
-DATASETS: dict[str, Callable[[Sources], Splits]] = {"photographs": load_photographs, "folder": load_folder}
+DATASETS: dict[str, Callable[[Sources], Splits]] = {"photographs": load_photographs}
 
 
 def _splits(training: Iterable[Original], sources: Sources, test: Iterable[Original]) -> Splits:
@@ -100,7 +93,7 @@ def _splits(training: Iterable[Original], sources: Sources, test: Iterable[Origi
     pieces: dict[str, list[Original]] = {"train": [], "val": [], "test": list(test)}
     for original in training:
         height, width = original.rgb.shape[1:]
-        cut = round(width * _FOR_TRAINING)
+        cut = width - round(width * _FOR_VALIDATION)
         if min(height, cut, width - cut) < smallest:
             needed = f"at least {_smallest_width(smallest)} x {smallest}, for patches and validation"
             _skip(f"{original.name}: {width} x {height} pixels; allowed are {needed}", sources.strict)
@@ -116,7 +109,7 @@ def _splits(training: Iterable[Original], sources: Sources, test: Iterable[Origi
 
 
 def _smallest_width(smallest: int) -> int:
-    return int(np.ceil(smallest / (1 - _FOR_TRAINING)))
+    return int(np.ceil(smallest / _FOR_VALIDATION))
 
 
 def _skip(problem: str, strict: bool) -> None:

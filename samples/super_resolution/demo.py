@@ -26,11 +26,14 @@ CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "super_resolution"
 TIMED_SIZE = 256  # height and width of the low-resolution image that speed is measured on
 
 
-def make_trainer(name: str, folder: Path, weights: Path | None = None, resume: Path | None = None) -> SuperResolution:
-    """Trainer of a shipped config, at the last completed epoch of its folder, or at `resume`."""
+def make_trainer(
+    name: str, scale: int, folder: Path, weights: Path | None = None, resume: Path | None = None
+) -> SuperResolution:
+    """Trainer of a shipped config at a scale, at the last completed epoch of its folder, or at `resume`."""
     last = folder / "last.pth"
     resume = resume or (last if last.exists() else None)
-    settings = Settings(read_config(CONFIGS / f"{name}.json"), folder, None, weights, resume)
+    config = {**read_config(CONFIGS / f"{name}.json"), "scale": scale}
+    settings = Settings(config, folder, None, weights, resume)
     check(settings, SuperResolution.task)
     return SuperResolution(settings)
 
@@ -62,16 +65,17 @@ def run(model: str, scale: int, bits: str, folder: Path) -> Path:
         Path of the Markdown table.
     """
     started = time.perf_counter()
-    float_name, search_name = f"{model}_x{scale}_float", f"{model}_x{scale}_{bits}"
+    float_name, search_name = f"{model}_float", f"{model}_{bits}"
     console.print(f"1/3  float network ({float_name})", highlight=False)
-    best_float = make_trainer(float_name, folder / "float").fit()
+    best_float = make_trainer(float_name, scale, folder / "float").fit()
     console.print(f"2/3  search from it ({search_name})", highlight=False)
-    best = make_trainer(search_name, folder / bits, best_float).fit()
+    best = make_trainer(search_name, scale, folder / bits, best_float).fit()
     console.print("3/3  export, OpenVINO", highlight=False)
-    reference = make_trainer(float_name, folder / "float", resume=best_float)
-    searched = make_trainer(search_name, folder / bits, best_float, resume=best)
+    reference = make_trainer(float_name, scale, folder / "float", resume=best_float)
+    searched = make_trainer(search_name, scale, folder / bits, best_float, resume=best)
     report = _compare(reference, searched, bits.upper(), scale, folder)
-    report.title = f"{search_name}: {len(report.rows[0].qualities)} test photographs, PSNR in dB / SSIM on Y"
+    photographs = len(report.rows[0].qualities)
+    report.title = f"{search_name}, scale {scale}: {photographs} test photographs, PSNR in dB / SSIM on Y"
     report.notes += [
         f"artefacts: {folder}/ (float.xml, nncf_8_bit.xml, {bits}.xml, crops.png, results.md)",
         f"{machine()}, {date.today()}, {time.perf_counter() - started:.0f} s in all",

@@ -34,7 +34,7 @@ TASK = Task(
     DATASETS,
     arguments={
         "--scale": {"type": int, "choices": SCALES, "help": "factor of height and width instead of the config's"},
-        "--test-data": {"nargs": "+", "help": "folders of images to test on; by default photographs of scikit-image"},
+        "--test-data": {"nargs": "+", "help": "folders of test images instead of photographs of scikit-image"},
         "--strict": {"action": "store_true", "default": None, "help": "stop at images that cannot be used"},
     },
     problems=problems,
