@@ -1,7 +1,8 @@
-# make quickstart | test | fashion-mnist | benchmark-openvino | accuracy | docs | clean
-# (PYTHON=python3.x, MODEL=resnet20, TABLES="rows rivals report", ARGS="--network resnet20 --dataset cifar10 --data DIR")
+# make quickstart | test | fashion-mnist | super-resolution | super-resolution-study | benchmark-openvino | accuracy | docs | clean
+# (PYTHON=python3.x, MODEL=resnet20, BITS=w1a8, TABLES="rows rivals report", ARGS="--network resnet20 --dataset cifar10 --data DIR")
 PYTHON ?= python3
 MODEL ?= small_resnet
+BITS ?= w2a8
 TABLES ?= rows random rivals epochs ablation report
 VENV := .venv
 RUN := $(VENV)/bin/python
@@ -10,7 +11,7 @@ INSTALLED := $(VENV)/.installed
 export NNCF_EXTENSION_LOAD_TIMEOUT ?= 600
 PIP_QUIET := -q --disable-pip-version-check
 
-.PHONY: quickstart test fashion-mnist benchmark-openvino accuracy docs clean check-python check-compiler
+.PHONY: quickstart test fashion-mnist super-resolution super-resolution-study benchmark-openvino accuracy docs clean check-python check-compiler
 
 quickstart: $(INSTALLED)
 	$(RUN) -m samples.classification.quickstart --log-dir runs/quickstart
@@ -27,6 +28,15 @@ fashion-mnist: check-compiler $(INSTALLED)
 	    "or name a folder with its four .gz files: make fashion-mnist DATA=/path"; exit 1; fi; fi
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(RUN) -m samples.classification.fashion_mnist --model $(MODEL) \
 	  --log-dir runs/fashion_mnist_$(MODEL) $(if $(DATA),--data $(DATA))
+
+# One network on photographs that installed packages bring: float, search, IR, report, crops.
+super-resolution: check-compiler $(INSTALLED)
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(RUN) -m samples.super_resolution.demo --bits $(BITS) \
+	  --log-dir runs/super_resolution_$(BITS) $(ARGS)
+
+# The tables of super-resolution in docs/results.md, in runs that go on where they were interrupted.
+super-resolution-study: check-compiler $(INSTALLED)
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(RUN) -m benchmarks.super_resolution --work runs/super_resolution_study $(ARGS)
 
 # Which kernel runs what (docs/openvino.md), then speed (benchmarks/openvino/results); leave the machine alone meanwhile.
 benchmark-openvino: check-compiler $(INSTALLED)

@@ -12,9 +12,9 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.accuracy import ablation, report, results, worker
-from benchmarks.accuracy.jobs import Job, write_json
-from benchmarks.accuracy.pool import FailedJobsError, MissingEnvironmentError, Study, run_jobs
 from benchmarks.accuracy.protocol import METHODS, RATES, ROWS, Protocol
+from benchmarks.jobs import Job, write_json
+from benchmarks.pool import FailedJobsError, MissingEnvironmentError, Study, run_jobs
 
 Maker = Callable[[tuple[str, float], int, bool], Job]  # (optimizer and learning rate, seed, whether to test) -> run
 

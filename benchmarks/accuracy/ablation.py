@@ -5,8 +5,8 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from benchmarks.accuracy.jobs import Job
 from benchmarks.accuracy.protocol import Protocol, slb_section
+from benchmarks.jobs import Job
 
 Patch = dict[str, Any]
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.accuracy.jobs import Job
+from benchmarks.jobs import Job
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "classification"
 # The paper's rows: (bits of the weights, bits of the activations), 32 for full precision.

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from benchmarks.accuracy.jobs import Job
+from benchmarks.jobs import Job
 
 RESULTS = Path(__file__).resolve().parent / "results"
 # Columns of a CSV file; one row is one run. Accuracies are top-1 in per cent, losses cross-entropy in nats, `curve` is

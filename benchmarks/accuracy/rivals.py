@@ -7,7 +7,7 @@ environment of their own.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -108,10 +108,19 @@ RIVALS: dict[str, Callable[[nn.Conv2d], nn.Module]] = {
 }
 
 
-def insert(network: nn.Module, rival: str) -> nn.Module:
-    """Quantize the weights of every convolution but the first, in place; returns the network."""
+def insert(network: nn.Module, rival: str, left_out: Sequence[str] | None = None) -> nn.Module:
+    """Quantize the weights of every convolution but those `left_out`, in place; returns the network.
+
+    Args:
+        network: Network of convolutions.
+        rival: Name of the quantizer.
+        left_out: Names of layers; the first convolution if None.
+    """
     convolutions = [(name, layer) for name, layer in network.named_modules() if isinstance(layer, nn.Conv2d)]
-    for name, layer in convolutions[1:]:
+    kept = [convolutions[0][0]] if left_out is None else left_out
+    for name, layer in convolutions:
+        if name in kept:
+            continue
         parent, _, attribute = name.rpartition(".")
         setattr(network.get_submodule(parent), attribute, RIVALS[rival](layer))
     return network

@@ -11,7 +11,7 @@ from torch import nn
 
 import nncf_slb  # before anything that imports nncf.torch
 from benchmarks.accuracy import rivals
-from benchmarks.accuracy.jobs import Job, read_job, write_json
+from benchmarks.jobs import Job, read_job, write_json
 from nncf_slb.strip import float_state_dict
 from samples.classification.trainer import Classification, top1
 from samples.training import checkpoint

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks.accuracy import ablation, jobs, pool, protocol, report, results, rivals
+from benchmarks import jobs, pool
+from benchmarks.accuracy import ablation, protocol, report, results, rivals
 from benchmarks.accuracy.__main__ import _best_runs
 from nncf_slb.config import validate_nncf_config
 from samples.classification.models import MODELS

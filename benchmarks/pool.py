@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.accuracy.jobs import Job, prepare, result_of
+from benchmarks.jobs import Job, prepare, result_of
 
 
 class FailedJobsError(RuntimeError):
@@ -31,7 +31,8 @@ class Study:
         data: Folder of the data set; None for its usual place.
         device: ``cpu`` or ``cuda``.
         processes: Jobs at a time.
-        rivals_python: Python of the rivals' environment (`make rivals-environment`).
+        rivals_python: Python of the rivals' environment (`make .venv-rivals/.installed`).
+        worker: Module that runs one job: ``python -m WORKER STUDY JOB DEVICE [DATA]``.
     """
 
     folder: Path
@@ -39,12 +40,13 @@ class Study:
     device: str = "cpu"
     processes: int = 2
     rivals_python: Path = Path(".venv-rivals/bin/python")
+    worker: str = "benchmarks.accuracy.worker"
 
     def command(self, job: Job) -> list[str]:
         """Command line of a job's worker."""
         python = str(self.rivals_python) if job.needs_brevitas else sys.executable
         data = [str(self.data)] if self.data else []
-        return [python, "-m", "benchmarks.accuracy.worker", str(self.folder), job.name, self.device, *data]
+        return [python, "-m", self.worker, str(self.folder), job.name, self.device, *data]
 
 
 @dataclass

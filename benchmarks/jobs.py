@@ -11,13 +11,13 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Job:
-    """A run of the classification sample.
+    """A run of a sample.
 
     Attributes:
         name: Folder below the study's, and the key of its result.
         config: Config of the sample (JSON), with epochs and seed.
         start: Name of the job whose last network it begins from; None for random weights.
-        rival: Name of a quantizer of `rivals`, put in place of the inner convolutions' weights; None for none.
+        rival: Name of a quantizer of `benchmarks.accuracy.rivals` for the inner convolutions' weights; None for none.
         labels: What the run is in the tables: method, weights, activations, and so on.
         test: Whether the test set is used, once, after training; runs that only serve a choice leave it alone.
         hands_on: Whether another job begins from the discrete weights of this one's search.
@@ -76,4 +76,5 @@ def result_of(job: Job, study: Path) -> dict[str, Any] | None:
     if not file.exists():
         return None
     result: dict[str, Any] = json.loads(file.read_text())
-    return result if "test_top1" in result or not job.test else None
+    tested = any(name.startswith("test_") for name in result)
+    return result if tested or not job.test else None

@@ -1,0 +1,161 @@
+"""Super-resolution study: run what is lacking, measure the IR files, bring docs/results.md up to date.
+
+    python -m benchmarks.super_resolution --work runs/super_resolution_study
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from benchmarks.documents import write_between_markers
+from benchmarks.jobs import Job, write_json
+from benchmarks.pool import FailedJobsError, Study, run_jobs
+from benchmarks.super_resolution.study import ACTIVATIONS, BITS, RATES, RIVALS, SCALES_OF_WEIGHTS, Runs
+from benchmarks.super_resolution.worker import make_trainer
+from samples.super_resolution.demo import TIMED_SIZE, export_8_bit
+from samples.super_resolution.pairs import make_pair
+from samples.super_resolution.pictures import crop_sheet
+from samples.super_resolution.report import Quality, Report, Row, bicubic, in_openvino, timed
+from samples.training.machine import machine
+
+Results = dict[str, dict[str, Any]]
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+RESULTS = Path(__file__).resolve().parent / "results"
+# Largest loss against the float network that is asked of a pair of bits, in dB.
+ALLOWED_LOSS = {(4, 8): 0.05, (2, 8): 0.15, (1, 8): 0.4}
+
+
+def _best(makers: list[Job], done: Results) -> Job:
+    return max(makers, key=lambda job: done[job.name]["val_psnr"])
+
+
+def run_all(runs: Runs, study: Study) -> tuple[list[Job], Results, dict[str, float]]:
+    """All runs of the table; learning rates of the others are chosen by validation before they see the test part.
+
+    Returns:
+        Runs of the table, results by name, and validation PSNR by setting of the weights' scale.
+    """
+    start = runs.float_start()
+    searches = [runs.search(bits, activations) for activations in ACTIVATIONS for bits in BITS]
+    other = [runs.search(b, 32, {"scale": s}) for b in BITS for s in SCALES_OF_WEIGHTS if s != "per_channel"]
+    tried = {"float": [runs.float_more(rate, False) for rate in RATES]}
+    tried |= {name: [runs.rival(name, rate, False) for rate in RATES] for name in RIVALS}
+    done = run_jobs([start, *searches, *other, *(job for jobs in tried.values() for job in jobs)], study)
+    chosen = {name: RATES[jobs.index(_best(jobs, done))] for name, jobs in tried.items()}
+    final = [runs.float_more(chosen["float"], True), *(runs.rival(name, chosen[name], True) for name in RIVALS)]
+    done |= run_jobs([start, *final], study)
+    scales = {f"W{b}: {s}": done[job.name]["val_psnr"] for b, s, job in _by_scale(runs)}
+    return [start, *final, *searches], done, scales
+
+
+def _by_scale(runs: Runs) -> list[tuple[int, str, Job]]:
+    """The runs of each setting of the weights' scale; the shipped one is `per_channel`."""
+    return [
+        (bits, scale, runs.search(bits, 32, None if scale == "per_channel" else {"scale": scale}))
+        for bits in BITS
+        for scale in SCALES_OF_WEIGHTS
+    ]
+
+
+def _name(job: Job) -> str:
+    labels = job.labels
+    if labels["method"].startswith("float"):
+        return f"{labels['method']}, PyTorch"
+    rate = f" (Adam {labels['rate']:g})" if "rate" in labels else ""
+    return f"{labels['method']} W{labels['weights']}A{labels['activations']}{rate}, PyTorch"
+
+
+def measure(runs: Runs, jobs: list[Job], done: Results, study: Study) -> Report:
+    """The table: PyTorch's rows, then the IR files with size and speed."""
+    trainer = make_trainer(jobs[0], study.folder)
+    pairs = [make_pair(o, runs.scale, trainer.config["channels"]) for o in trainer.splits.originals["test"]]
+    rows = [bicubic(pairs, runs.scale)]
+    rows += [Row(_name(job), _qualities(done[job.name])) for job in jobs]
+    start = study.folder / jobs[0].name
+    eight = export_8_bit(trainer, start / "model.xml", start / "nncf_8_bit.xml")
+    searches = [job for job in jobs if job.labels["method"] == "slb"]
+    irs = [("float, IR", start / "model.xml"), ("8 bits (NNCF), IR", eight)]
+    irs += [(_name(job).replace("PyTorch", "IR"), study.folder / job.name / "model.xml") for job in searches]
+    shape = [1, trainer.config["channels"], TIMED_SIZE, TIMED_SIZE]
+    rows += timed([(name, path, in_openvino(path, pairs, runs.scale)) for name, path in irs], shape)
+    eight_bits = [("float", irs[0][1]), *((f"W{bits}A8", _ir(runs, study, bits)) for bits in reversed(BITS))]
+    crop_sheet(trainer.splits.originals["test"], eight_bits, runs.scale, DOCS / f"images/{_key(runs)}.png")
+    report = Report(f"{runs.model}, scale {runs.scale}", rows)
+    report.notes = [*_goals(rows, jobs, done), f"Measured on {machine()}, {date.today()}."]
+    return report
+
+
+def _qualities(result: dict[str, Any]) -> dict[str, Quality]:
+    return {name: (psnr, ssim) for name, (psnr, ssim) in result["test_qualities"].items()}
+
+
+def _ir(runs: Runs, study: Study, bits: int) -> Path:
+    return study.folder / runs.search(bits, 8).name / "model.xml"
+
+
+def _key(runs: Runs) -> str:
+    return f"super_resolution_{runs.model}_x{runs.scale}"
+
+
+def _goals(rows: list[Row], jobs: list[Job], done: Results) -> list[str]:
+    """What each 8-bit search loses against the float network, and its throughput beside float's and 8 bits'."""
+    by_name = {row.network: row for row in rows}
+    reference = by_name["float, PyTorch"].mean[0]
+    float_ir, eight = by_name["float, IR"].throughput, by_name["8 bits (NNCF), IR"].throughput
+    lines = []
+    for (bits, activations), allowed in ALLOWED_LOSS.items():
+        ours = by_name[f"slb W{bits}A{activations}, IR"]
+        assert ours.throughput and float_ir and eight
+        lines.append(
+            f"- W{bits}A{activations}: {ours.mean[0] - reference:+.2f} dB against float (to reach: -{allowed}), "
+            f"{ours.throughput / float_ir:.2f} times its images/s (3), {ours.throughput / eight:.2f} times those of 8 "
+            "bits (0.98)."
+        )
+    return lines
+
+
+def _scale_table(scales: dict[str, float]) -> str:
+    header = ["", *SCALES_OF_WEIGHTS]
+    lines = [[f"W{b}", *(f"{scales[f'W{b}: {s}']:.2f}" for s in SCALES_OF_WEIGHTS)] for b in BITS]
+    table = [f"| {' | '.join(header)} |", "|---" + "|---:" * len(SCALES_OF_WEIGHTS) + "|"]
+    return "\n".join([*table, *(f"| {' | '.join(cells)} |" for cells in lines)])
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point; the same command goes on with what an interrupted one left."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.super_resolution", description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    parser.add_argument("--work", type=Path, default=Path("runs/super_resolution_study"), help="folder of all runs")
+    parser.add_argument("--model", default="espcn", help="network of configs/super_resolution")
+    parser.add_argument("--scale", type=int, default=2, choices=(2, 3, 4))
+    parser.add_argument("--processes", type=int, default=2, help="runs at a time, one thread each")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    arguments = parser.parse_args(argv)
+    runs = Runs(arguments.model, arguments.scale)
+    study = Study(
+        arguments.work, None, arguments.device, arguments.processes, worker="benchmarks.super_resolution.worker"
+    )
+    try:
+        jobs, done, scales = run_all(runs, study)
+    except FailedJobsError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nInterrupted; the same command goes on from the last completed epoch of each run.", file=sys.stderr)
+        return 130
+    report = measure(runs, jobs, done, study)
+    write_json(done, RESULTS / f"{runs.model}_x{runs.scale}.json")
+    page = DOCS / "results.md"
+    write_between_markers(page, _key(runs), "\n".join([report.markdown(), "", *report.notes]))
+    write_between_markers(page, f"{_key(runs)} scales", _scale_table(scales))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
