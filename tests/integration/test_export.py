@@ -215,6 +215,32 @@ def test_batch_is_dynamic_and_input_names_are_kept(tmp_path):
     assert ov.Core().read_model(path).inputs[0].get_any_name() == "image"
 
 
+def test_sizes_are_free_where_the_caller_says_so(tmp_path):
+    ctrl, model = compress(Small(), make_config([2, 1, 8, 8], {"weights": {"bits": 2}}))
+    path = nncf_slb.export_openvino(ctrl, tmp_path / "model.xml", input_shapes=[[-1, 1, -1, -1]])
+    for shape in ((1, 1, 8, 8), (3, 1, 10, 17)):
+        x = torch.randn(shape)
+        np.testing.assert_allclose(infer(path, x)[0], model.eval()(x).detach().numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("shapes", "settings", "message"),
+    [
+        ([[-1, 1, 9, -1]], {}, r"received \[\[-1, 1, 9, -1\]\]; allowed are .*\[\[2, 1, 8, 8\]\], with -1"),
+        ([[-1, 1, -1]], {}, "input_shapes: received"),
+        ([], {}, r"input_shapes: received \[\]"),
+        ([[-1, 1, 8, 8]], {"target_device": "NPU"}, "the NPU needs fixed sizes: give numbers"),
+    ],
+)
+def test_shapes_that_cannot_be_are_refused(shapes, settings, message, tmp_path):
+    ctrl, _ = compress(Small(), make_config([2, 1, 8, 8], {"weights": {"bits": 2}}))
+    with pytest.raises(ExportError, match=message):
+        nncf_slb.export_openvino(ctrl, tmp_path / "m.xml", input_shapes=shapes, **settings)
+    with pytest.raises(ExportError, match=r"allowed with \.xml files only"):
+        nncf_slb.export_openvino(ctrl, tmp_path / "m.onnx", input_shapes=[[-1, 1, 8, 8]])
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_failed_export_leaves_the_former_files_and_no_others(tmp_path, monkeypatch):
     ctrl, _ = searched_mixed({"bits": 2})
     path = nncf_slb.export_openvino(ctrl, tmp_path / "model.xml")
