@@ -76,7 +76,7 @@ def in_tiles(
     result = np.empty((channels, height * scale, width * scale), np.float32)
     for rows in pieces(height, tile, overlap):
         for columns in pieces(width, tile, overlap):
-            window = run(np.ascontiguousarray(values[:, rows.window, columns.window]))
+            window = run(values[:, rows.window, columns.window])
             kept = window[:, _inside(rows, scale), _inside(columns, scale)]
             result[:, _enlarged(rows.core, scale), _enlarged(columns.core, scale)] = kept
     return result

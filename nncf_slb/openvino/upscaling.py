@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import openvino as ov
 
-from nncf_slb.images import check_fits, find_format, read_photo, resize_bicubic, write_photo
+from nncf_slb.images import check_fits, read_photo, resize_bicubic, write_photo
 from nncf_slb.openvino.ir import IrError, compile_ir, device_name, last_line, read_ir, with_shape
 from nncf_slb.tiling import DEFAULT_OVERLAP, in_tiles, pieces, window_length
 from nncf_slb.ycbcr import FloatArray, grey_to_luma, luma_to_grey, rgb_to_ycbcr, ycbcr_to_rgb
@@ -97,7 +97,6 @@ def upscale_image(
     for name, value, least in (("tile", tile, 1), ("overlap", overlap, 0)):
         if value is not None and value < least:
             raise IrError(f"{name}: received {value}; allowed is at least {least}")
-    find_format(output)
     image = read_photo(photo)
     _, height, width = image.values.shape
     step = tile or max(height, width)
