@@ -102,14 +102,14 @@ def with_batch(model: ov.Model, batch: int, shape: Sequence[int] | None = None) 
         return with_shape(model, shape)
     shapes = {}
     for index, port in enumerate(model.inputs):
-        shape = port.get_partial_shape()
-        rest = list(shape)[1:]
+        own = port.get_partial_shape()
+        rest = list(own)[1:]
         if any(dimension.is_dynamic for dimension in rest):
             raise IrError(
-                f"input {index} has the shape {shape}, and only its first dimension may be free here: give a "
+                f"input {index} has the shape {own}, and only its first dimension may be free here: give a "
                 "shape, such as --shape 1,1,256,256"
             )
-        if shape.is_dynamic:
+        if own.is_dynamic:
             shapes[index] = ov.PartialShape([batch, *rest])
     if shapes:
         model.reshape(shapes)
