@@ -41,7 +41,7 @@ def run_all(runs: Runs, study: Study) -> tuple[list[Job], Results, dict[str, flo
     """
     start = runs.float_start()
     searches = [runs.search(bits, activations) for activations in ACTIVATIONS for bits in BITS]
-    other = [runs.search(b, 32, {"scale": s}) for b in BITS for s in SCALES_OF_WEIGHTS if s != "per_channel"]
+    other = [job for _, _, job in _by_scale(runs)]
     tried = {"float": [runs.float_more(rate, False) for rate in RATES]}
     tried |= {name: [runs.rival(name, rate, False) for rate in RATES] for name in RIVALS}
     done = run_jobs([start, *searches, *other, *(job for jobs in tried.values() for job in jobs)], study)

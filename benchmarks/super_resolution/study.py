@@ -16,7 +16,7 @@ BITS = (1, 2, 4)
 ACTIVATIONS = (32, 8)
 SCALES_OF_WEIGHTS = ("none", "per_channel_fixed", "per_channel")
 # Learning rates of Adam that rivals and the float network trained on choose from, by validation.
-RATES = (0.0003, 0.001, 0.003)
+RATES = (0.0003, 0.001)
 # Rivals: quantizer of `benchmarks.accuracy.rivals` or NNCF's own, bits of weights and activations, name in the table.
 RIVALS = {
     "lsq_w1": (1, 32, "LSQ"),

@@ -22,8 +22,9 @@ TRAINING = (
 )  # fmt: skip
 TEST = ("astronaut", "chelsea", "coffee", "flower.jpg")
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm"}
-# Of each training image, the right-hand fifth is for validation.
+# The right-hand fifth of each training image is for validation; of large folders, that of the first images only.
 _FOR_VALIDATION = 0.2
+_VALIDATION_IMAGES = 100
 
 
 @dataclass(frozen=True)
@@ -94,9 +95,12 @@ def _splits(training: Iterable[Original], sources: Sources, test: Iterable[Origi
     for original in training:
         height, width = original.rgb.shape[1:]
         cut = width - round(width * _FOR_VALIDATION)
-        if min(height, cut, width - cut) < smallest:
+        if min(height, width - cut) < smallest:
             needed = f"at least {_smallest_width(smallest)} x {smallest}, for patches and validation"
             _skip(f"{original.name}: {width} x {height} pixels; allowed are {needed}", sources.strict)
+            continue
+        if len(pieces["val"]) == _VALIDATION_IMAGES:
+            pieces["train"].append(original)
             continue
         pieces["train"].append(Original(original.name, original.rgb[:, :, :cut]))
         pieces["val"].append(Original(original.name, original.rgb[:, :, cut:]))

@@ -12,7 +12,7 @@ import nncf
 import openvino as ov
 
 import nncf_slb  # before anything that imports nncf.torch
-from samples.super_resolution.pairs import make_pair
+from samples.super_resolution.pairs import make_pair, to_values
 from samples.super_resolution.pictures import crop_sheet
 from samples.super_resolution.report import Quality, Report, Row, bicubic, in_openvino, timed
 from samples.super_resolution.trainer import SuperResolution
@@ -23,6 +23,7 @@ from samples.training.progress import console
 from samples.training.settings import Settings, SettingsError, check, read_config
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "super_resolution"
+CALIBRATION_IMAGES = 100
 TIMED_SIZE = 256  # height and width of the low-resolution image that speed is measured on
 
 
@@ -45,9 +46,16 @@ def qualities(trainer: SuperResolution) -> dict[str, Quality]:
 
 
 def export_8_bit(trainer: SuperResolution, float_ir: Path, path: Path) -> Path:
-    """NNCF's post-training quantization of a float IR, with training patches."""
-    inputs = [low.numpy() for low, _ in trainer.train_batches]
-    quantized = nncf.quantize(ov.Core().read_model(float_ir), nncf.Dataset(inputs), subset_size=len(inputs))
+    """NNCF's post-training quantization of a float IR.
+
+    With whole training images and the slow bias correction: the fast one on patches lost 1.5 dB (ESPCN, scale 2).
+    """
+    config, originals = trainer.config, trainer.splits.originals["train"][:CALIBRATION_IMAGES]
+    pairs = [make_pair(original, config["scale"], config["channels"]) for original in originals]
+    quantized = nncf.quantize(
+        ov.Core().read_model(float_ir), nncf.Dataset([to_values(pair.low)[None] for pair in pairs]),
+        subset_size=len(pairs), fast_bias_correction=False,
+    )  # fmt: skip
     ov.save_model(quantized, path, compress_to_fp16=False)
     return path
 
