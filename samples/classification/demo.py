@@ -15,11 +15,10 @@ from samples.classification.report import (
     show,
 )
 from samples.classification.trainer import Classification, top1
-from samples.training.checkpoint import CheckpointError
-from samples.training.data import DatasetError
 from samples.training.machine import machine
 from samples.training.progress import console
-from samples.training.settings import Settings, SettingsError, check, read_config
+from samples.training.settings import Settings, check, read_config
+from samples.training.terminal import exit_status
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "classification"
 
@@ -97,13 +96,5 @@ def _compare(reference: Classification, searched: Classification, log_dir: Path)
 
 
 def run_from_terminal(float_name: str, search_name: str, log_dir: Path, data: Path | None = None) -> int:
-    """`run_demo` for a terminal: a problem of the user's is one message with exit status 2, Ctrl-C is 130."""
-    try:
-        run_demo(float_name, search_name, log_dir, data)
-    except (SettingsError, DatasetError, CheckpointError) as error:
-        console.print(f"error: {error}", highlight=False, markup=False, soft_wrap=True)
-        return 2
-    except KeyboardInterrupt:
-        console.print("\nInterrupted; the same command goes on from the last completed epoch.")
-        return 130
-    return 0
+    """`run_demo` for a terminal; returns the exit status."""
+    return exit_status(lambda: run_demo(float_name, search_name, log_dir, data))

@@ -16,11 +16,10 @@ from samples.super_resolution.pairs import make_pair, to_values
 from samples.super_resolution.pictures import crop_sheet
 from samples.super_resolution.report import Quality, Report, Row, bicubic, in_openvino, timed
 from samples.super_resolution.trainer import SuperResolution
-from samples.training.checkpoint import CheckpointError
-from samples.training.data import DatasetError
 from samples.training.machine import machine
 from samples.training.progress import console
-from samples.training.settings import Settings, SettingsError, check, read_config
+from samples.training.settings import Settings, check, read_config
+from samples.training.terminal import exit_status
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "super_resolution"
 CALIBRATION_IMAGES = 100
@@ -128,15 +127,8 @@ def main() -> int:
     parser.add_argument("--bits", default="w2a8", help="weights and activations of the search's config (default: w2a8)")
     parser.add_argument("--log-dir", type=Path, default=Path("runs/super_resolution"))
     arguments = parser.parse_args()
-    try:
-        run(arguments.model, arguments.scale, arguments.bits, arguments.log_dir)
-    except (SettingsError, DatasetError, CheckpointError) as error:
-        console.print(f"error: {error}", highlight=False, markup=False, soft_wrap=True)
-        return 2
-    except KeyboardInterrupt:
-        console.print("\nInterrupted; the same command goes on from the last completed epoch.")
-        return 130
-    return 0
+    own = (arguments.model, arguments.scale, arguments.bits, arguments.log_dir)
+    return exit_status(lambda: run(*own))
 
 
 if __name__ == "__main__":
