@@ -118,7 +118,8 @@ def _goals(rows: list[Row], jobs: list[Job], done: Results) -> list[str]:
     return lines
 
 
-def _scale_table(scales: dict[str, float]) -> str:
+def scale_table(scales: dict[str, float]) -> str:
+    """Validation PSNR in dB by bits and setting of the weights' scale, as Markdown."""
     header = ["", *SCALES_OF_WEIGHTS]
     lines = [[f"W{b}", *(f"{scales[f'W{b}: {s}']:.2f}" for s in SCALES_OF_WEIGHTS)] for b in BITS]
     table = [f"| {' | '.join(header)} |", "|---" + "|---:" * len(SCALES_OF_WEIGHTS) + "|"]
@@ -153,7 +154,7 @@ def main(argv: list[str] | None = None) -> int:
     write_json(done, RESULTS / f"{runs.model}_x{runs.scale}.json")
     page = DOCS / "results.md"
     write_between_markers(page, _key(runs), "\n".join([report.markdown(), "", *report.notes]))
-    write_between_markers(page, f"{_key(runs)} scales", _scale_table(scales))
+    write_between_markers(page, f"{_key(runs)} scales", scale_table(scales))
     return 0
 
 
