@@ -28,15 +28,15 @@ class _Sign(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, polynomial: bool) -> Tensor:
         ctx.save_for_backward(x)
         ctx.polynomial = polynomial
-        return torch.where(x > 0, 1.0, -1.0).to(x.dtype)
+        return (x > 0).to(x.dtype).mul_(2).sub_(1)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         (x,) = ctx.saved_tensors
         distance = x.abs()
-        slope = 2 - 2 * distance if ctx.polynomial else 1.0
-        return torch.where(distance <= 1, grad * slope, 0.0), None
+        slope = distance.mul_(-2).add_(2).clamp_min_(0) if ctx.polynomial else distance <= 1
+        return grad * slope, None
 
 
 def sign(x: Tensor, mode: str = "sign_polynomial") -> Tensor:
@@ -63,21 +63,22 @@ class _LearnedStep(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, step: Tensor, lowest: int, highest: int) -> Tensor:
-        ctx.save_for_backward(x, step)
+        quantized = fake_quantize(x, step, lowest, highest)
+        ctx.save_for_backward(x, step, quantized)
         ctx.range = lowest, highest
-        return fake_quantize(x, step, lowest, highest)
+        return quantized
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None]:
-        x, step = ctx.saved_tensors
+        x, step, quantized = ctx.saved_tensors
         lowest, highest = ctx.range
-        levels = x / step
-        inside = (levels >= lowest) & (levels <= highest)
-        slope = torch.where(inside, levels.round() - levels, levels.clamp(lowest, highest))
+        inside = (x >= step * lowest).logical_and_(x <= step * highest)
+        # Slope times step: the rounding error inside, the clipped value outside.
+        slope = torch.sub(quantized, x * inside)
         features = x.numel() // max(1, x.shape[0])
-        scale = (max(1, features) * max(1, highest)) ** -0.5
-        return grad * inside, (grad * slope).sum() * scale, None, None
+        scale = (max(1, features) * max(1, highest)) ** -0.5 / step
+        return grad * inside, slope.mul_(grad).sum() * scale, None, None
 
 
 def fit_step(x: Tensor, lowest: int, highest: int, candidates: int = 80) -> Tensor:

@@ -124,12 +124,12 @@ def test_a_result_without_the_test_set_is_not_enough_for_a_job_that_needs_it(tmp
 
 def test_the_best_rate_is_chosen_by_validation_and_run_with_every_seed(tmp_path, monkeypatch):
     def fake(asked, study):
-        return {job.name: {"val_top1": 99.0 if "SGD-0.1" in job.name else 50.0} for job in asked}
+        return {job.name: {"val_top1": 99.0 if "SGD-0.05" in job.name else 50.0} for job in asked}
 
     monkeypatch.setattr("benchmarks.accuracy.__main__.run_jobs", fake)
     made = _best_runs([lambda rate, seed, test: DIGITS.rival("lsq_w1", rate, seed, test)], DIGITS, pool.Study(tmp_path))
     tested = [job for job in made if job.test]
-    assert [(job.labels["rate"], job.labels["seed"]) for job in tested] == [(("SGD", 0.1), 0), (("SGD", 0.1), 1)]
+    assert [(job.labels["rate"], job.labels["seed"]) for job in tested] == [(("SGD", 0.05), 0), (("SGD", 0.05), 1)]
     assert len(made) == len(tested) + len(protocol.RATES) - 1
 
 
