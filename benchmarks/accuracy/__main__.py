@@ -13,7 +13,7 @@ from pathlib import Path
 
 from benchmarks.accuracy import ablation, report, results, worker
 from benchmarks.accuracy.protocol import METHODS, RATES, ROWS, Protocol
-from benchmarks.jobs import Job, write_json
+from benchmarks.jobs import Job, result_of, write_json
 from benchmarks.pool import FailedJobsError, MissingEnvironmentError, Study, run_jobs
 
 Maker = Callable[[tuple[str, float], int, bool], Job]  # (optimizer and learning rate, seed, whether to test) -> run
@@ -25,9 +25,13 @@ def _starts(protocol: Protocol) -> list[Job]:
 
 
 def _run(name: str, jobs: list[Job], protocol: Protocol, study: Study) -> None:
-    """Run jobs and save their rows as ``NETWORK_NAME.csv``."""
-    done = run_jobs([*_starts(protocol), *jobs], study)
-    results.save(results.frame(jobs, done, study.folder), f"{protocol.network}_{name}")
+    """Run jobs and save their rows as ``NETWORK_DATASET_NAME.csv``; an interrupted table holds what was completed."""
+    try:
+        run_jobs([*_starts(protocol), *jobs], study)
+    finally:
+        found = {job.name: result_of(job, study.folder) for job in jobs}
+        done = {name: result for name, result in found.items() if result is not None}
+        results.save(results.frame(jobs, done, study.folder), f"{protocol.key}_{name}")
 
 
 def _best_runs(makers: list[Maker], protocol: Protocol, study: Study) -> list[Job]:
@@ -53,7 +57,7 @@ def rows(protocol: Protocol, study: Study, random: bool = False) -> None:
     _run("random" if random else "rows", jobs, protocol, study)
     if not random:
         epochs = {f"W{bits}": results.epochs(protocol.run_of((bits, 32), 0), study.folder) for bits in (1, 2, 4)}
-        write_json(epochs, results.RESULTS / f"{protocol.network}_search.json")
+        write_json(epochs, results.RESULTS / f"{protocol.key}_search.json")
 
 
 def rivals(protocol: Protocol, study: Study) -> None:
@@ -79,7 +83,7 @@ def mixed(protocol: Protocol, study: Study) -> None:
     _run("mixed", jobs, protocol, study)
     start = protocol.float_start("w2a32")
     sensitivities = worker.sensitivities(start, study.folder, study.data)
-    write_json(sensitivities, results.RESULTS / f"{protocol.network}_sensitivity.json")
+    write_json(sensitivities, results.RESULTS / f"{protocol.key}_sensitivity.json")
 
 
 def one_change_at_a_time(protocol: Protocol, study: Study) -> None:
@@ -106,7 +110,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     add = parser.add_argument
     add("tables", nargs="+", choices=list(TABLES), help="tables to complete, in this order")
-    add("--work", type=Path, default=Path("runs/accuracy"), help="folder of all runs")
+    add("--work", type=Path, default=Path("runs/accuracy"), help="folder of all runs, one below it for each study")
     add("--network", default="small_resnet", help="model of the classification sample")
     add("--dataset", default="fashion_mnist", help="data set of the classification sample")
     add("--data", type=Path, help="folder of the data set")
@@ -120,7 +124,7 @@ def main(argv: list[str] | None = None) -> int:
         arguments.network, arguments.dataset, arguments.epochs, tuple(range(arguments.seeds))
     )
     study = Study(
-        arguments.work, arguments.data, arguments.device, arguments.processes, arguments.rivals_python
+        arguments.work / protocol.key, arguments.data, arguments.device, arguments.processes, arguments.rivals_python
     )
     try:
         for table in arguments.tables:

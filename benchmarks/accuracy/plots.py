@@ -20,20 +20,20 @@ from benchmarks.accuracy.results import RESULTS, load
 _OURS, _OTHERS = "tab:blue", "tab:orange"
 
 
-def draw(network: str, folder: Path) -> None:
-    """Write every plot of a network whose figures exist, as ``NETWORK_*.png``."""
+def draw(key: str, folder: Path) -> None:
+    """Write every plot of a study whose figures exist, as ``KEY_*.png``; `key` is `Protocol.key`."""
     folder.mkdir(parents=True, exist_ok=True)
     makers = {"accuracy": _accuracy, "search": _search, "sensitivity": _sensitivity}
     for name, make in makers.items():
-        figure = make(network)
+        figure = make(key)
         if figure is not None:
-            figure.savefig(folder / f"{network}_{name}.png", dpi=110)
+            figure.savefig(folder / f"{key}_{name}.png", dpi=110)
             plt.close(figure)
 
 
-def _accuracy(network: str) -> Any:
+def _accuracy(key: str) -> Any:
     """Left: top-1 of every row. Right: every rival at the same bits as `slb`."""
-    own, others = load(f"{network}_rows"), load(f"{network}_rivals")
+    own, others = load(f"{key}_rows"), load(f"{key}_rivals")
     if own.empty:
         return None
     figure, (left, right) = plt.subplots(1, 2, figsize=(12, 4.6), layout="constrained", width_ratios=(1.3, 1))
@@ -44,7 +44,7 @@ def _accuracy(network: str) -> Any:
         _mean_and_runs(left, [x] * len(runs), runs["test_top1"], _OURS, "_")
     left.set_xticks(range(len(pairs)), [f"W{w}A{a}" for w, a in pairs], fontsize=8)
     left.set_ylabel("top-1 on the test set, %")
-    left.set_title(f"{network}: slb, mean and each seed")
+    left.set_title(f"{key}: slb, mean and each seed")
     floats = own[(own["method"] == "float") & (own["setting"] == "float") & own["test_top1"].notna()]["test_top1"]
     left.axhline(floats.mean(), color="black", lw=1, ls="--")
     left.annotate("float, same extra epochs", (0, floats.mean()), xytext=(0, 4), textcoords="offset points", fontsize=8)
@@ -79,9 +79,9 @@ def _mean_and_runs(axis: Axes, x: Any, y: Any, color: str, marker: str) -> None:
     axis.plot([np.mean(x)], [np.mean(y)], marker, color=color, ms=13, mew=2)
 
 
-def _search(network: str) -> Any:
+def _search(key: str) -> Any:
     """What happens during the search: confidence by epoch, and how many weights change their choice."""
-    file = RESULTS / f"{network}_search.json"
+    file = RESULTS / f"{key}_search.json"
     if not file.exists():
         return None
     runs: dict[str, list[dict[str, Any]]] = json.loads(file.read_text())
@@ -113,9 +113,9 @@ def _search(network: str) -> Any:
     return figure
 
 
-def _sensitivity(network: str) -> Any:
+def _sensitivity(key: str) -> Any:
     """How far the outputs move when one layer alone is quantized, by layer and bits."""
-    file = RESULTS / f"{network}_sensitivity.json"
+    file = RESULTS / f"{key}_sensitivity.json"
     if not file.exists():
         return None
     layers: dict[str, dict[str, float]] = json.loads(file.read_text())
@@ -128,7 +128,7 @@ def _sensitivity(network: str) -> Any:
     axis.set_yscale("log")
     axis.set_xticks(range(len(layers)), list(layers), rotation=20, ha="right", fontsize=8)
     axis.set_ylabel("KL divergence of the outputs, nats")
-    axis.set_title(f"{network}: one layer quantized at a time, before any training")
+    axis.set_title(f"{key}: one layer quantized at a time, before any training")
     axis.grid(axis="y", alpha=0.3)
     axis.legend()
     return figure

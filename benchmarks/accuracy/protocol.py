@@ -63,9 +63,14 @@ class Protocol:
     epochs: int = 8
     seeds: tuple[int, ...] = (0, 1, 2)
 
+    @property
+    def key(self) -> str:
+        """Name of the study's results and pictures."""
+        return f"{self.network}_{self.dataset}"
+
     def config(self, name: str, seed: int, epochs: int | None = None) -> dict[str, Any]:
         """Shipped config of this network and data set, with seed and epochs."""
-        config: dict[str, Any] = json.loads((CONFIGS / f"{self.network}_{self.dataset}_{name}.json").read_text())
+        config: dict[str, Any] = json.loads((CONFIGS / f"{self.key}_{name}.json").read_text())
         return {**config, "seed": seed, "epochs": epochs or config["epochs"]}
 
     def float_start(self, name: str) -> Job:
@@ -76,7 +81,7 @@ class Protocol:
         return Job(f"start/{found[0]}", self.config(found[0], 0), labels={"method": "float"}, test=False)
 
     def _has(self, name: str) -> bool:
-        return (CONFIGS / f"{self.network}_{self.dataset}_{name}.json").exists()
+        return (CONFIGS / f"{self.key}_{name}.json").exists()
 
     def run_of(self, row: tuple[int, int], seed: int, random: bool = False, epochs: int | None = None) -> Job:
         """`slb` as shipped, from the float checkpoint or from random weights and logits."""

@@ -11,30 +11,46 @@ from benchmarks.accuracy.protocol import METHODS, PAPER_GAPS, ROWS, Protocol
 from benchmarks.accuracy.results import RESULTS, load, markdown, mean_and_deviation
 from benchmarks.documents import write_between_markers
 
+PARTS = ("accuracy", "rows", "random", "rivals", "epochs", "sensitivity", "mixed", "search", "ablation")
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 
 def write(protocol: Protocol) -> None:
     """Bring the tables and plots of one network up to date."""
-    page, network = DOCS / "results.md", protocol.network
+    page, key = _page(protocol), protocol.key
     for origin in ("rows", "random"):
-        write_between_markers(page, f"{network} {origin}", rows_table(load(f"{network}_{origin}"), network))
+        write_between_markers(page, f"{key} {origin}", rows_table(load(f"{key}_{origin}"), protocol.network))
     pictures = (
         ("accuracy", "rows.csv", "Accuracy of every row and every rival"),
         ("search", "search.json", "Confidence of the weights, and how many change their choice, by epoch"),
         ("sensitivity", "sensitivity.json", "Sensitivity of each layer"),
     )
     for name, source, text in pictures:
-        drawn = (RESULTS / f"{network}_{source}").exists()
+        drawn = (RESULTS / f"{key}_{source}").exists()
         write_between_markers(
-            page, f"{network} {name}", f"![{text}](images/{network}_{name}.png)" if drawn else "Not run."
+            page, f"{key} {name}", f"![{text}](images/{key}_{name}.png)" if drawn else "Not run."
         )
-    own = load(f"{network}_rows")
-    write_between_markers(page, f"{network} rivals", rivals_table(load(f"{network}_rivals"), own))
-    write_between_markers(page, f"{network} epochs", epochs_table(load(f"{network}_epochs"), own))
-    write_between_markers(page, f"{network} mixed", mixed_table(load(f"{network}_mixed")))
-    write_between_markers(page, f"{network} ablation", ablation_table(load(f"{network}_ablation")))
-    plots.draw(network, DOCS / "images")
+    own = load(f"{key}_rows")
+    write_between_markers(page, f"{key} rivals", rivals_table(load(f"{key}_rivals"), own))
+    write_between_markers(page, f"{key} epochs", epochs_table(load(f"{key}_epochs"), own))
+    write_between_markers(page, f"{key} mixed", mixed_table(load(f"{key}_mixed")))
+    write_between_markers(page, f"{key} ablation", ablation_table(load(f"{key}_ablation")))
+    plots.draw(key, DOCS / "images")
+
+
+def _page(protocol: Protocol) -> Path:
+    """docs/results.md where it has a place for these results, else a page of their own."""
+    page = DOCS / "results.md"
+    if f"<!-- {protocol.key} rows: begin -->" in page.read_text():
+        return page
+    own = DOCS / f"results_{protocol.key}.md"
+    if not own.exists():
+        lines = [f"# {protocol.network}, {protocol.dataset}", "What is measured how: [results](results.md)."]
+        for part in PARTS:
+            name = f"{protocol.key} {part}"
+            lines += [f"## {part}", f"<!-- {name}: begin -->\n<!-- {name}: end -->"]
+        own.write_text("\n\n".join([*lines, ""]))
+    return own
 
 
 def chosen_floats(table: pd.DataFrame) -> pd.DataFrame:

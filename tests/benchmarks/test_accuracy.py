@@ -184,6 +184,20 @@ def test_docs_hold_the_tables_of_the_csv_files(tmp_path, monkeypatch):
     assert (tmp_path / "results.md").read_text() == page.read_text()
 
 
+def test_another_network_has_a_page_of_its_own(tmp_path, monkeypatch):
+    (tmp_path / "results.md").write_text((report.DOCS / "results.md").read_text())
+    monkeypatch.setattr(report, "DOCS", tmp_path)
+    monkeypatch.setattr(results, "RESULTS", tmp_path / "results")
+    table = runs(
+        method=["slb", "float"], setting=["float"] * 2, weights=[1, 32], activations=[32, 32], test_top1=[90.0, 91.5]
+    )
+    results.save(table, "resnet20_cifar10_rows")
+    monkeypatch.setattr(report.plots, "draw", lambda key, folder: None)
+    report.write(protocol.Protocol("resnet20", "cifar10"))
+    text = (tmp_path / "results_resnet20_cifar10.md").read_text()
+    assert "| 1 / 32 | 90.00 | 91.50 | 1.50 | 1.5 |" in text and text.count("Not run.") >= 6
+
+
 def test_plots_are_drawn_from_results_alone(tmp_path, monkeypatch):
     monkeypatch.setattr(results, "RESULTS", tmp_path / "results")
     monkeypatch.setattr(report.plots, "RESULTS", tmp_path / "results")
