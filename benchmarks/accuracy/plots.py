@@ -14,6 +14,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import NullFormatter
 
 from benchmarks.accuracy.results import RESULTS, load
 
@@ -32,11 +33,15 @@ def draw(key: str, folder: Path) -> None:
 
 
 def _accuracy(key: str) -> Any:
-    """Left: top-1 of every row. Right: every rival at the same bits as `slb`."""
+    """Left: top-1 of every row. Right, where rivals ran: each of them at the same bits as `slb`."""
     own, others = load(f"{key}_rows"), load(f"{key}_rivals")
     if own.empty:
         return None
-    figure, (left, right) = plt.subplots(1, 2, figsize=(12, 4.6), layout="constrained", width_ratios=(1.3, 1))
+    ratios = (1.3,) if others.empty else (1.3, 1)
+    figure, axes = plt.subplots(
+        1, len(ratios), figsize=(5.2 * sum(ratios), 4.6), layout="constrained", width_ratios=ratios, squeeze=False
+    )
+    left = axes[0, 0]
     mine = own[own["method"] == "slb"]
     pairs = list(dict.fromkeys(zip(mine["weights"], mine["activations"], strict=True)))
     for x, (weights, activations) in enumerate(pairs):
@@ -44,13 +49,14 @@ def _accuracy(key: str) -> Any:
         _mean_and_runs(left, [x] * len(runs), runs["test_top1"], _OURS, "_")
     left.set_xticks(range(len(pairs)), [f"W{w}A{a}" for w, a in pairs], fontsize=8)
     left.set_ylabel("top-1 on the test set, %")
-    left.set_title(f"{key}: slb, mean and each seed")
+    left.set_title(f"{key.replace('_', ' ')}: slb, mean and each seed")
     floats = own[(own["method"] == "float") & (own["setting"] == "float") & own["test_top1"].notna()]["test_top1"]
     left.axhline(floats.mean(), color="black", lw=1, ls="--")
     left.annotate("float, same extra epochs", (0, floats.mean()), xytext=(0, 4), textcoords="offset points", fontsize=8)
-    right.axvline(floats.mean(), color="black", lw=1, ls="--")
-    _rivals(right, mine, others[others["test_top1"].notna()])
-    for axis in (left, right):
+    if not others.empty:
+        axes[0, 1].axvline(floats.mean(), color="black", lw=1, ls="--")
+        _rivals(axes[0, 1], mine, others[others["test_top1"].notna()])
+    for axis in axes[0]:
         axis.grid(alpha=0.3)
     return figure
 
@@ -103,8 +109,7 @@ def _search(key: str) -> Any:
         last.plot(range(1, len(epochs) + 1), changed, "o-", ms=4, label=name)
     last.set_yscale("log")
     last.yaxis.set_major_formatter("{x:g}")
-    last.yaxis.set_minor_formatter("{x:g}")
-    last.tick_params(axis="y", which="both", labelsize=7)
+    last.yaxis.set_minor_formatter(NullFormatter())
     last.set_title("weights that change their choice")
     last.set_xlabel("epoch")
     last.set_ylabel("% of the weights, in the epoch")
