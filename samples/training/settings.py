@@ -61,7 +61,6 @@ class Settings:
     resume: Path | None = None
     device: str = "cpu"
     workers: int = 0
-    command: list[str] = field(default_factory=list)
 
     @property
     def compressed(self) -> bool:
