@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from nncf_slb.files import new_file
+
 
 def write_between_markers(file: Path, name: str, text: str) -> None:
     """Replace what stands between the lines ``<!-- NAME: begin -->`` and ``<!-- NAME: end -->`` of a file.
@@ -17,4 +19,5 @@ def write_between_markers(file: Path, name: str, text: str) -> None:
     _, end, after = rest.partition(last)
     if not (begin and end):
         raise ValueError(f"{file}: the lines {first} and {last} are needed; the text goes between them")
-    file.write_text(f"{before}{first}\n{text}\n{last}{after}")
+    with new_file(file) as partial:
+        partial.write_text(f"{before}{first}\n{text}\n{last}{after}")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+
+from nncf_slb.files import new_file
 
 
 @dataclass(frozen=True)
@@ -39,13 +40,8 @@ class Job:
 
 def write_json(content: Any, path: Path) -> None:
     """Write beside the final place, then move."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with new_file(path) as partial:
         partial.write_text(json.dumps(content, indent=1) + "\n")
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def read_job(folder: Path) -> Job:

@@ -12,6 +12,7 @@ from rich.table import Table
 from torch import Tensor
 
 from nncf_slb import benchmark_openvino
+from nncf_slb.files import new_file
 from samples.training.progress import console, track
 
 
@@ -91,4 +92,5 @@ def show(title: str, rows: list[Row], notes: list[str], file: Path) -> None:
     console.print(table)
     for note in notes:
         console.print(note, highlight=False, soft_wrap=True, markup=False)
-    file.write_text("\n".join([f"{title}\n", *lines, "", *notes, ""]))
+    with new_file(file) as partial:
+        partial.write_text("\n".join([f"{title}\n", *lines, "", *notes, ""]))

@@ -12,6 +12,7 @@ import numpy as np
 
 from nncf_slb.images import ImageError, read_photo
 from samples.super_resolution.batches import ImageBatches, PatchBatches
+from samples.super_resolution.metrics import smallest_side
 from samples.super_resolution.pairs import Codes, Original, make_pair, to_codes
 from samples.training.data import Batches, DatasetError
 
@@ -83,15 +84,16 @@ def load_photographs(sources: Sources) -> Splits:
     folder = sources.folder
     training = map(_embedded, TRAINING) if folder is None else read_folder(folder, sources.strict)
     tests = [original for each in sources.test_folders for original in read_folder(each, sources.strict)]
-    return _splits(training, sources, tests or map(_embedded, TEST))
+    return _splits(training, sources, tests or list(map(_embedded, TEST)))
 
 
 DATASETS: dict[str, Callable[[Sources], Splits]] = {"photographs": load_photographs}
 
 
-def _splits(training: Iterable[Original], sources: Sources, test: Iterable[Original]) -> Splits:
-    smallest = sources.patch_size * sources.scale
-    pieces: dict[str, list[Original]] = {"train": [], "val": [], "test": list(test)}
+def _splits(training: Iterable[Original], sources: Sources, test: list[Original]) -> Splits:
+    measurable = smallest_side(sources.scale) + sources.scale - 1  # cut to a multiple of scale before
+    smallest = max(sources.patch_size * sources.scale, measurable)
+    pieces: dict[str, list[Original]] = {"train": [], "val": [], "test": _large_enough(test, measurable, sources)}
     for original in training:
         height, width = original.rgb.shape[1:]
         cut = width - round(width * _FOR_VALIDATION)
@@ -110,6 +112,20 @@ def _splits(training: Iterable[Original], sources: Sources, test: Iterable[Origi
             "larger images, or a smaller patch_size"
         )
     return Splits(pieces, sources)
+
+
+def _large_enough(test: list[Original], side: int, sources: Sources) -> list[Original]:
+    kept = []
+    for original in test:
+        height, width = original.rgb.shape[1:]
+        if min(height, width) >= side:
+            kept.append(original)
+            continue
+        needed = f"at least {side} x {side}, for SSIM at scale {sources.scale}"
+        _skip(f"{original.name}: {width} x {height} pixels; allowed are {needed}", sources.strict)
+    if not kept:
+        raise DatasetError(f"test-data: no image is large enough; use images of at least {side} x {side} pixels")
+    return kept
 
 
 def _smallest_width(smallest: int) -> int:

@@ -8,6 +8,14 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from nncf_slb.ycbcr import rgb_to_ycbcr
 
+_WINDOW = 11  # pixels of SSIM's window
+_EQUAL = 100.0  # dB of equal images
+
+
+def smallest_side(border: int) -> int:
+    """Height and width in pixels that an image needs for `quality` without such a border."""
+    return _WINDOW + 2 * border
+
 
 def luma(image: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
     """Y in 8-bit units, 16 to 235, rounded.
@@ -27,7 +35,8 @@ def luma(image: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
 def quality(ours: npt.NDArray[np.float32], truth: npt.NDArray[np.float32], border: int) -> tuple[float, float]:
     """PSNR in dB and SSIM of one image.
 
-    SSIM has the Gaussian window of Wang et al. (2004): 11 x 11 pixels, sigma 1.5.
+    SSIM has the Gaussian window of Wang et al. (2004): 11 x 11 pixels, sigma 1.5. Equal images count as 100 dB, so that
+    means stay finite.
 
     Args:
         ours: Image as in `luma`.
@@ -36,7 +45,7 @@ def quality(ours: npt.NDArray[np.float32], truth: npt.NDArray[np.float32], borde
     """
     inside = (slice(border, -border),) * 2 if border else (slice(None),) * 2
     a, b = luma(truth)[inside], luma(ours)[inside]
-    psnr = peak_signal_noise_ratio(a, b, data_range=255) if (a != b).any() else float("inf")
+    psnr = peak_signal_noise_ratio(a, b, data_range=255) if (a != b).any() else _EQUAL
     ssim = structural_similarity(
         a, b, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, data_range=255
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 import nncf_slb
+from nncf_slb.files import new_file
 from nncf_slb.images import Photo, read_photo, write_photo
 from samples.super_resolution.metrics import quality
 from samples.super_resolution.pairs import Codes, Original, cropped, enlarged, reduced, to_codes, to_values
@@ -49,13 +49,8 @@ def crop_sheet(
     by_name = {original.name: original for original in originals}
     rows = [_row(by_name[crop.photo], crop, networks, scale) for crop in crops if crop.photo in by_name]
     sheet = _sheet(rows)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with new_file(path) as partial:
         sheet.save(partial, "PNG", optimize=True)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
     return path
 
 

@@ -11,6 +11,7 @@ import openvino as ov
 from rich.table import Table
 
 from nncf_slb import benchmark_openvino
+from nncf_slb.files import new_file
 from samples.super_resolution.metrics import quality
 from samples.super_resolution.pairs import Pair, enlarged, to_values
 from samples.training.progress import console
@@ -89,7 +90,8 @@ class Report:
         console.print(table)
         for note in self.notes:
             console.print(note, highlight=False, soft_wrap=True, markup=False)
-        file.write_text("\n".join([f"{self.title}\n", self.markdown(), "", *self.notes, ""]))
+        with new_file(file) as partial:
+            partial.write_text("\n".join([f"{self.title}\n", self.markdown(), "", *self.notes, ""]))
 
 
 def bicubic(pairs: Sequence[Pair], scale: int) -> Row:

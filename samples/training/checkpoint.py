@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 import nncf_slb
+from nncf_slb.files import new_file
 
 
 class CheckpointError(ValueError):
@@ -17,16 +18,10 @@ class CheckpointError(ValueError):
 
 def save(content: dict[str, Any], path: Path) -> None:
     """Write beside the final place, flush to the disk, then move."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with partial.open("wb") as file:
-            torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with new_file(path) as partial, partial.open("wb") as file:
+        torch.save(content, file)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def load(path: Path, keys: tuple[str, ...] = ("model",)) -> dict[str, Any]:

@@ -149,6 +149,23 @@ def test_images_too_small_for_a_patch_are_named_and_skipped(tmp_path, capsys):
         load_photographs(Sources(2, 1, 200, 10, folder))
 
 
+def test_test_images_too_small_for_the_metrics_are_named_and_skipped(tmp_path, capsys):
+    folder, tests = write_images(tmp_path / "images"), write_images(tmp_path / "tests", 1, 60, 60)
+    Image.new("RGB", (40, 15)).save(tests / "thin.png")
+    Image.new("RGB", (16, 16)).save(tests / "smallest.png")
+    splits = load_photographs(Sources(2, 1, 4, 10, folder, (tests,)))
+    assert [original.name for original in splits.originals["test"]] == ["0", "smallest"]
+    assert "thin: 40 x 15 pixels; allowed are at least 16 x 16, for SSIM at scale 2" in capsys.readouterr().err
+    for _, high in splits.loader("test", 1):
+        assert quality(high[0].numpy(), high[0].numpy(), 2) == (100.0, 1.0)
+    with pytest.raises(DatasetError, match="thin: 40 x 15"):
+        load_photographs(Sources(2, 1, 4, 10, folder, (tests,), strict=True))
+    (tests / "0.png").unlink()
+    (tests / "smallest.png").unlink()
+    with pytest.raises(DatasetError, match="no image is large enough; use images of at least 16 x 16"):
+        load_photographs(Sources(2, 1, 4, 10, folder, (tests,)))
+
+
 @pytest.mark.parametrize("name", ["missing", "empty"])
 def test_a_folder_without_images_is_an_error_that_says_so(name, tmp_path):
     (tmp_path / "empty").mkdir()
