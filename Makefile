@@ -3,7 +3,7 @@
 PYTHON ?= python3
 MODEL ?= small_resnet
 BITS ?= w2a8
-TABLES ?= rows random rivals epochs mixed ablation report
+TABLES ?= rows distilled random rivals epochs mixed ablation report
 VENV := .venv
 RUN := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
@@ -43,7 +43,7 @@ benchmark-openvino: check-compiler $(INSTALLED)
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(RUN) -m benchmarks.openvino.lowering docs/openvino.md
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(RUN) -m benchmarks.openvino.speed --work runs/benchmarks
 
-# docs/results.md: TABLES="rows random rivals epochs mixed ablation report", in runs that go on where they were interrupted.
+# docs/results.md: TABLES="rows distilled random rivals epochs mixed ablation report", in runs that go on where they were interrupted.
 accuracy: check-compiler $(INSTALLED) .venv-rivals/.installed
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(RUN) -m benchmarks.accuracy $(TABLES) --work runs/accuracy $(ARGS)
 

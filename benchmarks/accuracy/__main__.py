@@ -1,6 +1,6 @@
 """Accuracy studies: run what a table still lacks, write its CSV file, and bring docs/results.md up to date.
 
-    python -m benchmarks.accuracy rows random rivals epochs ablation mixed report --work runs/accuracy
+    python -m benchmarks.accuracy rows distilled random rivals epochs mixed ablation report --work runs/accuracy
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.accuracy import ablation, report, results, worker
-from benchmarks.accuracy.protocol import METHODS, RATES, ROWS, Protocol
+from benchmarks.accuracy.protocol import DISTILLED_ROWS, METHODS, RATES, ROWS, Protocol
 from benchmarks.jobs import Job, result_of, write_json
 from benchmarks.pool import FailedJobsError, MissingEnvironmentError, Study, run_jobs
 
@@ -60,6 +60,12 @@ def rows(protocol: Protocol, study: Study, random: bool = False) -> None:
         write_json(epochs, results.RESULTS / f"{protocol.key}_search.json")
 
 
+def distilled(protocol: Protocol, study: Study) -> None:
+    """Rows with distillation from the float network."""
+    jobs = [protocol.distilled(row, seed) for row in DISTILLED_ROWS for seed in protocol.seeds]
+    _run("distilled", jobs, protocol, study)
+
+
 def rivals(protocol: Protocol, study: Study) -> None:
     """Every rival with its own best learning rate."""
     jobs = _best_runs([partial(protocol.rival, method) for method in METHODS], protocol, study)
@@ -94,6 +100,7 @@ def one_change_at_a_time(protocol: Protocol, study: Study) -> None:
 
 TABLES: dict[str, Callable[[Protocol, Study], None]] = {
     "rows": rows,
+    "distilled": distilled,
     "random": lambda protocol, study: rows(protocol, study, random=True),
     "rivals": rivals,
     "epochs": epochs,

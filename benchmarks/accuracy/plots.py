@@ -14,11 +14,14 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.patches import Patch
 from matplotlib.ticker import NullFormatter
 
+from benchmarks.accuracy.protocol import DISTILLED
 from benchmarks.accuracy.results import RESULTS, load
 
-_OURS, _OTHERS = "tab:blue", "tab:orange"
+_COLORS = {"slb": "tab:blue", DISTILLED: "tab:green"}
+_OTHERS = "tab:orange"
 
 
 def draw(key: str, folder: Path) -> None:
@@ -37,19 +40,21 @@ def _accuracy(key: str) -> Any:
     own, others = load(f"{key}_rows"), load(f"{key}_rivals")
     if own.empty:
         return None
+    both = load(f"{key}_rows", f"{key}_distilled")
+    mine = both[both["method"] != "float"]
     ratios = (1.3,) if others.empty else (1.3, 1)
     figure, axes = plt.subplots(
         1, len(ratios), figsize=(5.2 * sum(ratios), 4.6), layout="constrained", width_ratios=ratios, squeeze=False
     )
     left = axes[0, 0]
-    mine = own[own["method"] == "slb"]
     pairs = list(dict.fromkeys(zip(mine["weights"], mine["activations"], strict=True)))
-    for x, (weights, activations) in enumerate(pairs):
-        runs = mine[(mine["weights"] == weights) & (mine["activations"] == activations)]
-        _mean_and_runs(left, [x] * len(runs), runs["test_top1"], _OURS, "_")
+    for x, pair in enumerate(pairs):
+        for method, runs in _of(mine, pair).groupby("method", sort=False):
+            _mean_and_runs(left, [x] * len(runs), runs["test_top1"], _COLORS[method], "_")
     left.set_xticks(range(len(pairs)), [f"W{w}A{a}" for w, a in pairs], fontsize=8)
     left.set_ylabel("top-1 on the test set, %")
-    left.set_title(f"{key.replace('_', ' ')}: slb, mean and each seed")
+    left.set_title(f"{key.replace('_', ' ')}: mean and each seed")
+    left.legend(handles=[Patch(color=color, label=name) for name, color in _COLORS.items()], loc="lower right")
     floats = own[(own["method"] == "float") & (own["setting"] == "float") & own["test_top1"].notna()]["test_top1"]
     left.axhline(floats.mean(), color="black", lw=1, ls="--")
     left.annotate("float, same extra epochs", (0, floats.mean()), xytext=(0, 4), textcoords="offset points", fontsize=8)
@@ -64,16 +69,15 @@ def _accuracy(key: str) -> Any:
 def _rivals(axis: Axes, mine: pd.DataFrame, others: pd.DataFrame) -> None:
     names, y = [], 0.0
     for pair in dict.fromkeys(zip(others["weights"], others["activations"], strict=True)):
-        groups = [("slb", _of(mine, pair)), *_of(others, pair).groupby("method")]
+        groups = [*_of(mine, pair).groupby("method"), *_of(others, pair).groupby("method")]
         for method, runs in sorted(groups, key=lambda group: group[1]["test_top1"].mean()):
-            color = _OURS if method == "slb" else _OTHERS
-            _mean_and_runs(axis, runs["test_top1"], [y] * len(runs), color, "|")
+            _mean_and_runs(axis, runs["test_top1"], [y] * len(runs), _COLORS.get(method, _OTHERS), "|")
             names.append((y, f"W{pair[0]}A{pair[1]} {method}"))
             y += 1
         y += 0.7
     axis.set_yticks([at for at, _ in names], [name for _, name in names], fontsize=8)
     axis.set_xlabel("top-1 on the test set, %")
-    axis.set_title("slb (blue) and rivals (orange), best above")
+    axis.set_title("rivals (orange) at the same bits, best above")
 
 
 def _of(runs: pd.DataFrame, pair: tuple[Any, Any]) -> pd.DataFrame:

@@ -7,19 +7,22 @@ from pathlib import Path
 import pandas as pd
 
 from benchmarks.accuracy import plots
-from benchmarks.accuracy.protocol import METHODS, PAPER_GAPS, ROWS, Protocol
+from benchmarks.accuracy.protocol import DISTILLED, METHODS, PAPER_GAPS, ROWS, Protocol
 from benchmarks.accuracy.results import RESULTS, load, markdown, mean_and_deviation
 from benchmarks.documents import write_between_markers
 
-PARTS = ("accuracy", "rows", "random", "rivals", "epochs", "sensitivity", "mixed", "search", "ablation")
+PARTS = ("accuracy", "rows", "distilled", "random", "rivals", "epochs", "sensitivity", "mixed", "search", "ablation")
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 
 def write(protocol: Protocol) -> None:
     """Bring the tables and plots of one network up to date."""
     page, key = _page(protocol), protocol.key
-    for origin in ("rows", "random"):
-        write_between_markers(page, f"{key} {origin}", rows_table(load(f"{key}_{origin}"), protocol.network))
+    own = load(f"{key}_rows")
+    for name in ("rows", "random"):
+        write_between_markers(page, f"{key} {name}", rows_table(load(f"{key}_{name}"), protocol.network))
+    text = rows_table(load(f"{key}_distilled"), protocol.network, DISTILLED, own)
+    write_between_markers(page, f"{key} distilled", text)
     pictures = (
         ("accuracy", "rows.csv", "Accuracy of every row and every rival"),
         ("search", "search.json", "Confidence of the weights, and how many change their choice, by epoch"),
@@ -30,8 +33,8 @@ def write(protocol: Protocol) -> None:
         write_between_markers(
             page, f"{key} {name}", f"![{text}](images/{key}_{name}.png)" if drawn else "Not run."
         )
-    own = load(f"{key}_rows")
-    write_between_markers(page, f"{key} rivals", rivals_table(load(f"{key}_rivals"), own))
+    both = load(f"{key}_rows", f"{key}_distilled")
+    write_between_markers(page, f"{key} rivals", rivals_table(load(f"{key}_rivals"), both))
     write_between_markers(page, f"{key} epochs", epochs_table(load(f"{key}_epochs"), own))
     write_between_markers(page, f"{key} mixed", mixed_table(load(f"{key}_mixed")))
     write_between_markers(page, f"{key} ablation", ablation_table(load(f"{key}_ablation")))
@@ -58,44 +61,59 @@ def chosen_floats(table: pd.DataFrame) -> pd.DataFrame:
     return table[(table["method"] == "float") & table["test_top1"].notna()]
 
 
-def rows_table(table: pd.DataFrame, network: str) -> str:
-    """The paper's rows: accuracy, gap to the float network of the same epochs, the paper's gap, searched network."""
+def rows_table(table: pd.DataFrame, network: str, method: str = "slb", reference: pd.DataFrame | None = None) -> str:
+    """The paper's rows: accuracy, gap to the float network of the same epochs, the paper's gap, searched network.
+
+    Args:
+        table: Runs.
+        network: Network whose gaps the paper has.
+        method: Which of the runs.
+        reference: Runs among which the float networks are; `table` if None.
+    """
     if table.empty:
         return "Not run."
-    floats = chosen_floats(table)
+    floats = chosen_floats(table if reference is None else reference)
     header = ["weights / activations", "top-1 %", "float %", "gap", "paper's gap", "searched - discrete"]
     paper = dict(zip(ROWS, PAPER_GAPS.get(network, PAPER_GAPS["resnet20"]), strict=True))
     lines = []
-    for (weights, activations), gap in paper.items():
-        runs = table[(table["method"] == "slb") & (table["weights"] == weights) & (table["activations"] == activations)]
+    for pair, gap in paper.items():
+        runs = _of(table, method, pair)
         if runs.empty:
             continue
-        reference = floats[floats["setting"] == runs["setting"].iloc[0]]["test_top1"]
-        lost = reference.mean() - runs["test_top1"].mean()
+        own = floats[floats["setting"] == runs["setting"].iloc[0]]["test_top1"]
+        lost = own.mean() - runs["test_top1"].mean()
         searched = (runs["searched_test_top1"] - runs["test_top1"]).mean()
         lines.append([
-            f"{weights} / {activations}", mean_and_deviation(runs["test_top1"]), mean_and_deviation(reference),
+            "{} / {}".format(*pair), mean_and_deviation(runs["test_top1"]), mean_and_deviation(own),
             f"{lost:.2f}", f"{gap:.1f}", f"{searched:+.2f}",
         ])  # fmt: skip
     return markdown(header, lines)
 
 
+def _of(table: pd.DataFrame, method: str, pair: tuple[int, int]) -> pd.DataFrame:
+    at = (table["method"] == method) & (table["weights"] == pair[0]) & (table["activations"] == pair[1])
+    return table[at]
+
+
 def rivals_table(table: pd.DataFrame, own: pd.DataFrame) -> str:
-    """Every rival, with the optimizer that validation chose, beside `slb` at the same bits."""
+    """Every rival, with the optimizer that validation chose, beside `slb` at the same bits, alone and distilled."""
     if table.empty:
         return "Not run."
-    header = ["bits", "method", "chosen by validation", "top-1 %", "slb - rival"]
+    header = ["bits", "method", "chosen by validation", "top-1 %", "slb - rival", "slb, distilled - rival"]
     lines = []
-    for weights, activations in dict.fromkeys((w, a) for w, a, _ in METHODS.values()):
-        mine = own[(own["method"] == "slb") & (own["weights"] == weights) & (own["activations"] == activations)]
-        pair = f"{weights} / {activations}"
-        lines.append([pair, "**slb**", "as shipped", f"**{mean_and_deviation(mine['test_top1'])}**", ""])
-        here = table[(table["weights"] == weights) & (table["activations"] == activations)]
+    for pair in dict.fromkeys((w, a) for w, a, _ in METHODS.values()):
+        bits = "{} / {}".format(*pair)
+        mine = {method: _of(own, method, pair)["test_top1"] for method in ("slb", DISTILLED)}
+        for method, values in mine.items():
+            if len(values):
+                lines.append([bits, f"**{method}**", "as shipped", f"**{mean_and_deviation(values)}**", "", ""])
+        here = table[(table["weights"] == pair[0]) & (table["activations"] == pair[1])]
         for method, runs in here[here["test_top1"].notna()].groupby("method"):
             first = runs.iloc[0]
-            lead = mine["test_top1"].mean() - runs["test_top1"].mean()
+            leads = [values.mean() - runs["test_top1"].mean() for values in mine.values()]
             rate = f"{first['optimizer']} {first['learning_rate']:g}"
-            lines.append([pair, str(method), rate, mean_and_deviation(runs["test_top1"]), f"{lead:+.2f}"])
+            shown = ["" if pd.isna(lead) else f"{lead:+.2f}" for lead in leads]
+            lines.append([bits, str(method), rate, mean_and_deviation(runs["test_top1"]), *shown])
     return markdown(header, lines)
 
 

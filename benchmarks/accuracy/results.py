@@ -47,10 +47,11 @@ def save(table: pd.DataFrame, name: str) -> Path:
     return path
 
 
-def load(name: str) -> pd.DataFrame:
-    """What `save` wrote; an empty frame if there is nothing yet."""
-    path = RESULTS / f"{name}.csv"
-    return pd.read_csv(path) if path.exists() else pd.DataFrame(columns=list(COLUMNS))
+def load(*names: str) -> pd.DataFrame:
+    """Rows that `save` wrote, of all tables together; an empty frame if there are none yet."""
+    paths = [RESULTS / f"{name}.csv" for name in names]
+    found = [pd.read_csv(path) for path in paths if path.exists()]
+    return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=list(COLUMNS))
 
 
 def mean_and_deviation(values: pd.Series) -> str:

@@ -155,7 +155,20 @@ def test_the_table_of_rivals_compares_at_equal_bits():
         learning_rate=[0.01, 0.1], test_top1=[90.5, None],
     )  # fmt: skip
     text = report.rivals_table(table, own)
-    assert "| 1 / 32 | LSQ | Adam 0.01 | 90.50 | +0.50 |" in text and "SGD" not in text
+    assert "| 1 / 32 | LSQ | Adam 0.01 | 90.50 | +0.50 |  |" in text and "SGD" not in text
+    distilled = runs(method=["slb, distilled"], weights=[1], activations=[32], test_top1=[92.0])
+    assert "| LSQ | Adam 0.01 | 90.50 | +0.50 | +1.50 |" in report.rivals_table(table, pd.concat([own, distilled]))
+
+
+@pytest.mark.parametrize("row", protocol.DISTILLED_ROWS)
+def test_distilled_rows_are_the_shipped_searches_with_a_teacher(row):
+    job, plain = (make(row, 1).config for make in (protocol.Protocol().distilled, protocol.Protocol().run_of))
+    validate_nncf_config(job)
+    *others, teacher = job["compression"]
+    assert teacher["algorithm"] == "knowledge_distillation"
+    section = others[0]["params"].pop("inverse_temperature_end") and others[0]
+    assert section.pop("params") == {}
+    assert others == (plain["compression"] if isinstance(plain["compression"], list) else [plain["compression"]])
 
 
 def test_the_table_of_mixed_bits_compares_at_equal_bytes():
