@@ -67,8 +67,10 @@ def distilled(protocol: Protocol, study: Study) -> None:
 
 
 def rivals(protocol: Protocol, study: Study) -> None:
-    """Every rival with its own best learning rate."""
-    jobs = _best_runs([partial(protocol.rival, method) for method in METHODS], protocol, study)
+    """Every rival with its own best learning rate; those of one bit with distillation as well."""
+    makers = [partial(protocol.rival, method) for method in METHODS]
+    makers += [partial(protocol.rival, method, distilled=True) for method, (bits, *_) in METHODS.items() if bits == 1]
+    jobs = _best_runs(makers, protocol, study)
     _run("rivals", jobs, protocol, study)
 
 

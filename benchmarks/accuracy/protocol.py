@@ -141,7 +141,7 @@ class Protocol:
         name = f"{kind}/{origin}/{rate[0]}-{rate[1]:g}/seed{seed}"
         return Job(name, config, None if random else start.name, None, labels, test)
 
-    def rival(self, method: str, rate: tuple[str, float], seed: int, test: bool) -> Job:
+    def rival(self, method: str, rate: tuple[str, float], seed: int, test: bool, distilled: bool = False) -> Job:
         """A rival from the same float checkpoint: a quantizer of `rivals`, or NNCF's ``quantization``."""
         start = self.float_start("w2a32")
         config = {**copy.deepcopy(start.config), "seed": seed, "epochs": self.epochs, "optimizer": _optimizer(*rate)}
@@ -151,6 +151,9 @@ class Protocol:
             config["target_device"] = "TRIAL"  # NNCF's name for no limits; its CPU has 8 bits only
             quantizer = None
         weights, activations, shown = METHODS[method]
+        if distilled:
+            config["compression"] = [DISTILLATION]
+            method, shown = f"{method}_distilled", f"{shown}, distilled"
         labels = {"method": shown, "weights": weights, "activations": activations, "seed": seed, "rate": rate}
         return Job(f"rivals/{method}/{rate[0]}-{rate[1]:g}/seed{seed}", config, start.name, quantizer, labels, test)
 

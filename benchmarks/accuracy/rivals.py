@@ -112,11 +112,15 @@ def insert(network: nn.Module, rival: str, left_out: Sequence[str] | None = None
     """Quantize the weights of every convolution but those `left_out`, in place; returns the network.
 
     Args:
-        network: Network of convolutions.
+        network: Network of convolutions, plain or NNCF's; the teacher that NNCF's distillation keeps inside stays.
         rival: Name of the quantizer.
         left_out: Names of layers; the first convolution if None.
     """
-    convolutions = [(name, layer) for name, layer in network.named_modules() if isinstance(layer, nn.Conv2d)]
+    convolutions = [
+        (name, layer)
+        for name, layer in network.named_modules()
+        if isinstance(layer, nn.Conv2d) and not name.startswith("_nncf.")
+    ]
     kept = [convolutions[0][0]] if left_out is None else left_out
     for name, layer in convolutions:
         if name in kept:

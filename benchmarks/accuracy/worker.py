@@ -29,7 +29,12 @@ class JobTrainer(Classification):
 
     def _make_network(self) -> nn.Module:
         network = super()._make_network()
-        return rivals.insert(network, self._rival) if self._rival else network
+        return rivals.insert(network, self._rival) if self._rival and not self.settings.compressed else network
+
+    def _compress(self, state: dict[str, Any] | None) -> None:
+        super()._compress(state)  # before the rival, so that the teacher of a distillation is the float network
+        if self._rival:
+            rivals.insert(self.model, self._rival)
 
 
 def _weights_of(folder: Path) -> Path:

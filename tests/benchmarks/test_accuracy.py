@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from benchmarks import jobs, pool
-from benchmarks.accuracy import ablation, protocol, report, results, rivals
+from benchmarks.accuracy import ablation, protocol, report, results, rivals, worker
 from benchmarks.accuracy.__main__ import _best_runs
 from nncf_slb.config import validate_nncf_config
 from samples.classification.models import MODELS
@@ -43,6 +43,22 @@ def test_a_rival_quantizes_every_convolution_but_the_first_and_trains_it(rival, 
 
 def _is_conv(layer):
     return isinstance(layer, nn.Conv2d)
+
+
+def test_the_teacher_of_a_distilled_rival_is_the_float_network(tmp_path):
+    start = DIGITS.float_start("w1a32")
+    start = replace(start, config={**start.config, "epochs": 1})
+    pool.run_jobs([start], pool.Study(tmp_path))
+    job = DIGITS.rival("lsq_w1", ("Adam", 0.01), 0, False, distilled=True)
+    trainer = worker.make_trainer(job, tmp_path, None, "cpu")
+    trainer.fit()
+    trained = torch.load(tmp_path / start.name / "last.pth", weights_only=True)["model"]
+    layers = dict(trainer.model.named_modules())
+    teacher = next(layer for name, layer in layers.items() if name.endswith("_kd_original_model"))
+    assert {name for name, _ in teacher.named_parameters()} < set(trained)
+    assert all(torch.equal(value, trained[name]) for name, value in teacher.named_parameters())
+    _, *others = [layer for name, layer in layers.items() if _is_conv(layer) and not name.startswith("_nncf")]
+    assert others and all(len(channel.unique()) == 2 for layer in others for channel in layer.weight)
 
 
 def test_lsq_learns_its_step_by_the_papers_gradient():
