@@ -92,8 +92,6 @@ _AT_MORE_BITS = (
     "1/tau, end", "1/tau, update", "optimizer of the logits", "sharpness of the first logits", "scale", "values",
     "distillation (NNCF)",
 )  # fmt: skip
-# Close to the first row with one seed: run with all of them.
-_CLOSE = (("1/tau, end", "100"), ("1/tau, update", "every step"), ("1/tau, update", "every step, end 100"))
 
 
 def merged(section: dict[str, Any], patch: Patch) -> dict[str, Any]:
@@ -162,15 +160,13 @@ def _belongs(factor: str, setting: str, bits: int) -> bool:
 def variants(protocol: Protocol, bits: int, seeds: tuple[int, ...]) -> list[Job]:
     """The study's first settings, and all variants that make sense at some bits and differ from them.
 
-    The first settings and those close to them have all seeds, the others the first one.
+    The first settings have all seeds, the others the first one.
     """
     base = [variant(protocol, bits, "base", "", {}, seed) for seed in seeds]
-    known = {job.labels["seed"]: effective(job.config) for job in base}
     made = [
-        variant(protocol, bits, factor, setting, patch, seed)
+        variant(protocol, bits, factor, setting, patch, seeds[0])
         for factor, setting, patch in VARIANTS
         if _belongs(factor, setting, bits)
-        for seed in (seeds if (factor, setting) in _CLOSE else seeds[:1])
     ]
-    changed = [job for job in made if effective(job.config) != known[job.labels["seed"]]]
+    changed = [job for job in made if effective(job.config) != effective(base[0].config)]
     return base + changed + progressive(protocol, bits, seeds[0])
