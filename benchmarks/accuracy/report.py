@@ -106,7 +106,8 @@ def rivals_table(table: pd.DataFrame, own: pd.DataFrame) -> str:
         mine = {method: _of(own, method, pair)["test_top1"] for method in ("slb", DISTILLED)}
         for method, values in mine.items():
             if len(values):
-                lines.append([bits, f"**{method}**", "as shipped", f"**{mean_and_deviation(values)}**", "", ""])
+                shown = "as shipped" if method == "slb" else "with distillation"
+                lines.append([bits, f"**{method}**", shown, f"**{mean_and_deviation(values)}**", "", ""])
         here = table[(table["weights"] == pair[0]) & (table["activations"] == pair[1])]
         for method, runs in here[here["test_top1"].notna()].groupby("method"):
             first = runs.iloc[0]
