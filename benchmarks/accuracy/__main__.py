@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from benchmarks.accuracy import ablation, report, results, worker
 from benchmarks.accuracy.protocol import DISTILLED_ROWS, METHODS, RATES, ROWS, Protocol
@@ -24,54 +25,81 @@ def _starts(protocol: Protocol) -> list[Job]:
     return list({job.name: job for job in found}.values())
 
 
-def _run(name: str, jobs: list[Job], protocol: Protocol, study: Study) -> None:
-    """Run jobs and save their rows as ``NETWORK_DATASET_NAME.csv``; an interrupted table holds what was completed."""
+def _begins(jobs: list[Job], known: list[Job]) -> list[Job]:
+    """Jobs, each behind those that it begins from."""
+    by_name = {job.name: job for job in known}
+    ordered: dict[str, Job] = {}
+    for job in jobs:
+        chain = [job]
+        while chain[0].start in by_name:
+            chain.insert(0, by_name[chain[0].start])
+        ordered.update({each.name: each for each in chain})
+    return list(ordered.values())
+
+
+def _complete(
+    name: str, jobs: list[Job], protocol: Protocol, study: Study, table: list[Job] | None = None
+) -> dict[str, dict[str, Any]]:
+    """Run what neither the study's folder nor ``NETWORK_DATASET_NAME.csv`` has, and save that file.
+
+    Args:
+        name: Name of the table.
+        jobs: Jobs whose rows are asked for.
+        protocol: Network, data set, seeds.
+        study: Where and how.
+        table: Jobs whose rows the file may hold, if they are more; an interrupted table holds what was completed.
+
+    Returns:
+        Rows of the file by job name.
+    """
+    file = f"{protocol.key}_{name}"
+    recorded = results.recorded(jobs, results.load(file))
+    lacking = [job for job in jobs if job.name not in recorded and not job.hands_on]
     try:
-        run_jobs([*_starts(protocol), *jobs], study)
+        run_jobs(_begins(lacking, [*_starts(protocol), *jobs]), study)
     finally:
-        found = {job.name: result_of(job, study.folder) for job in jobs}
-        done = {name: result for name, result in found.items() if result is not None}
-        results.save(results.frame(jobs, done, study.folder), f"{protocol.key}_{name}")
+        rows = results.rows(table or jobs, study.folder, results.load(file))
+        results.save(list(rows.values()), file)
+    return rows
 
 
-def _best_runs(makers: list[Maker], protocol: Protocol, study: Study) -> list[Job]:
-    """Runs of each maker: all rates with the first seed, then all seeds with the rate that validation prefers."""
+def _complete_with_best(name: str, makers: list[Maker], others: list[Job], protocol: Protocol, study: Study) -> None:
+    """`_complete` with runs of each maker: all rates with the first seed, all seeds with the one validation prefers."""
     first = protocol.seeds[0]
+    table = [make(rate, seed, False) for make in makers for seed in protocol.seeds for rate in RATES] + others
     tried = [{rate: make(rate, first, False) for rate in RATES} for make in makers]
-    done = run_jobs([*_starts(protocol), *(job for by_rate in tried for job in by_rate.values())], study)
-    runs: list[Job] = []
+    rows = _complete(name, [job for by_rate in tried for job in by_rate.values()], protocol, study, table)
+    chosen: list[Job] = []
     for make, by_rate in zip(makers, tried, strict=True):
-        top1 = {rate: done[job.name]["val_top1"] for rate, job in by_rate.items()}
+        top1 = {rate: rows[job.name]["val_top1"] for rate, job in by_rate.items()}
         best = max(top1, key=top1.__getitem__)
-        runs += [make(best, seed, True) for seed in protocol.seeds]
-        runs += [job for rate, job in by_rate.items() if rate != best]
-    return runs
+        chosen += [make(best, seed, True) for seed in protocol.seeds]
+    _complete(name, chosen + others, protocol, study, table)
 
 
 def rows(protocol: Protocol, study: Study, random: bool = False) -> None:
     """The paper's twelve rows, and the float networks trained for the same epochs."""
     kinds = {protocol.float_start(f"w{w}a{a}").name: f"w{w}a{a}" for w, a in ROWS}
     floats = [partial(protocol.float_more, name, random=random) for name in kinds.values()]
-    jobs = _best_runs(floats, protocol, study)
-    jobs += [protocol.run_of(row, seed, random) for row in ROWS for seed in protocol.seeds]
-    _run("random" if random else "rows", jobs, protocol, study)
-    if not random:
-        epochs = {f"W{bits}": results.epochs(protocol.run_of((bits, 32), 0), study.folder) for bits in (1, 2, 4)}
+    searches = [protocol.run_of(row, seed, random) for row in ROWS for seed in protocol.seeds]
+    _complete_with_best("random" if random else "rows", floats, searches, protocol, study)
+    shown = {f"W{bits}": protocol.run_of((bits, 32), protocol.seeds[0]) for bits in (1, 2, 4)}
+    if not random and all(result_of(job, study.folder) for job in shown.values()):
+        epochs = {name: results.epochs(job, study.folder) for name, job in shown.items()}
         write_json(epochs, results.RESULTS / f"{protocol.key}_search.json")
 
 
 def distilled(protocol: Protocol, study: Study) -> None:
     """Rows with distillation from the float network."""
     jobs = [protocol.distilled(row, seed) for row in DISTILLED_ROWS for seed in protocol.seeds]
-    _run("distilled", jobs, protocol, study)
+    _complete("distilled", jobs, protocol, study)
 
 
 def rivals(protocol: Protocol, study: Study) -> None:
     """Every rival with its own best learning rate; those of one bit with distillation as well."""
     makers = [partial(protocol.rival, method) for method in METHODS]
     makers += [partial(protocol.rival, method, distilled=True) for method, (bits, *_) in METHODS.items() if bits == 1]
-    jobs = _best_runs(makers, protocol, study)
-    _run("rivals", jobs, protocol, study)
+    _complete_with_best("rivals", makers, [], protocol, study)
 
 
 def epochs(protocol: Protocol, study: Study) -> None:
@@ -82,13 +110,13 @@ def epochs(protocol: Protocol, study: Study) -> None:
         for count in sorted({max(1, protocol.epochs // 4), max(1, protocol.epochs // 2)})
         for seed in protocol.seeds
     ]
-    _run("epochs", jobs, protocol, study)
+    _complete("epochs", jobs, protocol, study)
 
 
 def mixed(protocol: Protocol, study: Study) -> None:
     """Bits chosen by sensitivity beside uniform bits of the same size."""
     jobs = [job for bits in (2, 3) for seed in protocol.seeds for job in protocol.equal_bytes(bits, seed)]
-    _run("mixed", jobs, protocol, study)
+    _complete("mixed", jobs, protocol, study)
     start = protocol.float_start("w2a32")
     sensitivities = worker.sensitivities(start, study.folder, study.data)
     write_json(sensitivities, results.RESULTS / f"{protocol.key}_sensitivity.json")
@@ -97,7 +125,7 @@ def mixed(protocol: Protocol, study: Study) -> None:
 def one_change_at_a_time(protocol: Protocol, study: Study) -> None:
     """The ablation, on validation accuracy alone."""
     jobs = [job for bits in (1, 2) for job in ablation.variants(protocol, bits, protocol.seeds)]
-    _run("ablation", jobs, protocol, study)
+    _complete("ablation", jobs, protocol, study)
 
 
 TABLES: dict[str, Callable[[Protocol, Study], None]] = {

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from benchmarks.jobs import Job
+from benchmarks.jobs import Job, result_of
+from nncf_slb.files import new_file
 
 RESULTS = Path(__file__).resolve().parent / "results"
 # Columns of a CSV file; one row is one run. Accuracies are top-1 in per cent, losses cross-entropy in nats, `curve` is
-# validation top-1 by epoch.
+# validation top-1 by epoch, `settings` tells whether a job is the one that the row was made by.
 COLUMNS = (
     "method", "setting", "weights", "activations", "start", "seed", "optimizer", "learning_rate", "epochs", "val_top1",
-    "val_loss", "searched_val_top1", "test_top1", "searched_test_top1", "mean_bits", "bytes", "curve",
+    "val_loss", "searched_val_top1", "test_top1", "searched_test_top1", "mean_bits", "bytes", "settings",
+    "curve",
 )  # fmt: skip
 
 
@@ -24,26 +28,52 @@ def epochs(job: Job, study: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (study / job.name / "metrics.jsonl").read_text().splitlines()]
 
 
+def settings_of(job: Job) -> str:
+    """Digest of what decides what a run learns, but for the network that it begins from, of which it has the name."""
+    content = json.dumps([job.config, job.start, job.rival], sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()[:12]
+
+
 def row(job: Job, result: dict[str, Any], study: Path) -> dict[str, Any]:
     """One run as a row of a CSV file."""
     labels = dict(job.labels)
     optimizer, rate = labels.pop("rate", (job.config["optimizer"]["type"], job.config["optimizer"]["base_lr"]))
     curve = " ".join(f"{epoch['val_top1']:.2f}" for epoch in epochs(job, study))
     values = {**labels, **result, "optimizer": optimizer, "learning_rate": rate, "epochs": job.config["epochs"]}
+    values["settings"] = settings_of(job)
     return {name: values.get(name) for name in COLUMNS[:-1]} | {"curve": curve}
 
 
-def frame(jobs: list[Job], results: dict[str, dict[str, Any]], study: Path) -> pd.DataFrame:
-    """Rows of all jobs that have a result."""
-    rows = [row(job, results[job.name], study) for job in jobs if job.name in results and not job.hands_on]
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+def recorded(jobs: list[Job], table: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    """Rows by job name, of the jobs that a table has with the same settings and all that they ask for."""
+    by_settings = {made["settings"]: made for made in table.to_dict("records")}
+    pairs = ((job, by_settings.get(settings_of(job))) for job in jobs)
+    return {job.name: made for job, made in pairs if made and (_tested(made) or not job.test)}
 
 
-def save(table: pd.DataFrame, name: str) -> Path:
-    """Write a CSV file beside this module, accuracies with two decimals."""
+def rows(jobs: list[Job], study: Path, table: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    """Rows by job name, of all jobs that a study's folder or a table has; those with test results go first."""
+    known = recorded([replace(job, test=False) for job in jobs], table)
+    found: dict[str, dict[str, Any]] = {}
+    for job in jobs:
+        result = None if job.hands_on else result_of(replace(job, test=False), study)
+        both = [known.get(job.name), result and row(job, result, study)]
+        made = sorted(filter(None, both), key=_tested)
+        if made:
+            found[job.name] = made[-1]
+    return found
+
+
+def _tested(made: dict[str, Any]) -> bool:
+    return bool(pd.notna(made["test_top1"]))
+
+
+def save(rows: list[dict[str, Any]], name: str) -> Path:
+    """Write a CSV file beside this module."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.csv"
-    table.to_csv(path, index=False, float_format="%.6g")
+    with new_file(path) as partial:
+        pd.DataFrame(rows, columns=list(COLUMNS)).to_csv(partial, index=False, float_format="%.6g")
     return path
 
 
