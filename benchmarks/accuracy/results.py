@@ -80,7 +80,7 @@ def save(rows: list[dict[str, Any]], name: str) -> Path:
 def load(*names: str) -> pd.DataFrame:
     """Rows that `save` wrote, of all tables together; an empty frame if there are none yet."""
     paths = [RESULTS / f"{name}.csv" for name in names]
-    found = [pd.read_csv(path) for path in paths if path.exists()]
+    found = [pd.read_csv(path, dtype={"settings": str, "curve": str}) for path in paths if path.exists()]
     return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=list(COLUMNS))
 
 

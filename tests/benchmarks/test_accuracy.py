@@ -10,7 +10,7 @@ from torch import nn
 
 from benchmarks import jobs, pool
 from benchmarks.accuracy import ablation, protocol, report, results, rivals, worker
-from benchmarks.accuracy.__main__ import _best_runs
+from benchmarks.accuracy.__main__ import TABLES, _complete_with_best
 from nncf_slb.config import validate_nncf_config
 from samples.classification.models import MODELS
 
@@ -104,8 +104,8 @@ def test_jobs_run_once_and_begin_from_one_another(tmp_path):
     written = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.pth")}
     assert pool.run_jobs([start, *chain], study) == done
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.pth")} == written
-    frame = results.frame(chain, done, tmp_path)
-    assert len(frame) == 1 and frame["setting"][0] == "4 bits for 1 epochs, 2 bits for 1 epochs"
+    (row,) = results.rows(chain, tmp_path, results.load("none")).values()
+    assert row["setting"] == "4 bits for 1 epochs, 2 bits for 1 epochs"
 
 
 def test_a_failed_job_is_reported_with_its_log(tmp_path):
@@ -138,15 +138,75 @@ def test_a_result_without_the_test_set_is_not_enough_for_a_job_that_needs_it(tmp
     assert jobs.result_of(replace(job, test=True), tmp_path) is None
 
 
-def test_the_best_rate_is_chosen_by_validation_and_run_with_every_seed(tmp_path, monkeypatch):
+@pytest.fixture
+def ran(tmp_path, monkeypatch):
+    """Names of the jobs that were asked to run, each with a made-up result; SGD at 0.05 is best."""
+    names = []
+
     def fake(asked, study):
-        return {job.name: {"val_top1": 99.0 if "SGD-0.05" in job.name else 50.0} for job in asked}
+        for job in asked:
+            names.append(job.name)
+            folder = study.folder / job.name
+            top1 = 99.0 if "SGD-0.05" in job.name else 50.0
+            jobs.write_json({"val_top1": top1, **({"test_top1": top1 - 1} if job.test else {})}, folder / "result.json")
+            (folder / "metrics.jsonl").write_text(json.dumps({"val_top1": top1}) + "\n")
 
     monkeypatch.setattr("benchmarks.accuracy.__main__.run_jobs", fake)
-    made = _best_runs([lambda rate, seed, test: DIGITS.rival("lsq_w1", rate, seed, test)], DIGITS, pool.Study(tmp_path))
-    tested = [job for job in made if job.test]
-    assert [(job.labels["rate"], job.labels["seed"]) for job in tested] == [(("SGD", 0.05), 0), (("SGD", 0.05), 1)]
-    assert len(made) == len(tested) + len(protocol.RATES) - 1
+    monkeypatch.setattr(results, "RESULTS", tmp_path / "results")
+    return names
+
+
+def lsq(rate, seed, test):
+    return DIGITS.rival("lsq_w1", rate, seed, test)
+
+
+def test_the_best_rate_is_chosen_by_validation_and_run_with_every_seed(tmp_path, ran):
+    _complete_with_best("rivals", [lsq], [], DIGITS, pool.Study(tmp_path / "one"))
+    table = results.load("digits_net_digits_rivals")
+    tested = table[table["test_top1"].notna()]
+    assert list(zip(tested["optimizer"], tested["learning_rate"], tested["seed"], strict=True)) == [
+        ("SGD", 0.05, 0), ("SGD", 0.05, 1)
+    ]  # fmt: skip
+    assert len(table) == len(tested) + len(protocol.RATES) - 1
+
+
+def test_a_study_goes_on_from_its_csv_file_on_another_machine(tmp_path, ran):
+    _complete_with_best("rivals", [lsq], [], DIGITS, pool.Study(tmp_path / "one"))
+    file = tmp_path / "results/digits_net_digits_rivals.csv"
+    whole = file.read_text()
+    ran.clear()
+    _complete_with_best("rivals", [lsq], [], DIGITS, pool.Study(tmp_path / "two"))
+    assert ran == [] and file.read_text() == whole
+    lines = whole.splitlines(keepends=True)
+    (lost,) = (line for line in lines if ",1,SGD,0.05," in line)
+    file.write_text("".join(line for line in lines if line != lost))
+    _complete_with_best("rivals", [lsq], [], DIGITS, pool.Study(tmp_path / "three"))
+    assert [name for name in ran if not name.startswith("start/")] == [lsq(("SGD", 0.05), 1, True).name]
+    assert sorted(file.read_text().splitlines(keepends=True)) == sorted(lines)
+
+
+def test_a_row_of_other_settings_is_run_again(tmp_path, ran):
+    _complete_with_best("rivals", [lsq], [], DIGITS, pool.Study(tmp_path / "one"))
+    ran.clear()
+    longer = replace(DIGITS, epochs=2)
+    _complete_with_best(
+        "rivals", [lambda *of: longer.rival("lsq_w1", *of)], [], longer, pool.Study(tmp_path / "two")
+    )
+    assert len([name for name in ran if not name.startswith("start/")]) >= len(protocol.RATES) + 1
+    assert set(results.load("digits_net_digits_rivals")["epochs"]) == {2}
+
+
+def test_an_interrupted_table_holds_what_was_completed(tmp_path, ran, monkeypatch):
+    _complete_with_best("rivals", [lsq], [], DIGITS, pool.Study(tmp_path / "one"))
+    before = results.load("digits_net_digits_rivals")
+
+    def interrupted(asked, study):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("benchmarks.accuracy.__main__.run_jobs", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        TABLES["rivals"](DIGITS, pool.Study(tmp_path / "two"))
+    pd.testing.assert_frame_equal(results.load("digits_net_digits_rivals"), before)
 
 
 def runs(**columns):
@@ -220,7 +280,7 @@ def test_another_network_has_a_page_of_its_own(tmp_path, monkeypatch):
     table = runs(
         method=["slb", "float"], setting=["float"] * 2, weights=[1, 32], activations=[32, 32], test_top1=[90.0, 91.5]
     )
-    results.save(table, "resnet20_cifar10_rows")
+    results.save(table.to_dict("records"), "resnet20_cifar10_rows")
     monkeypatch.setattr(report.plots, "draw", lambda key, folder: None)
     report.write(protocol.Protocol("resnet20", "cifar10"))
     text = (tmp_path / "results_resnet20_cifar10.md").read_text()
@@ -234,8 +294,9 @@ def test_plots_are_drawn_from_results_alone(tmp_path, monkeypatch):
         method=["float", "slb", "slb"], setting=["float"] * 3, weights=[32, 1, 2], activations=[32, 32, 32],
         test_top1=[92.0, 90.0, 91.0],
     )  # fmt: skip
-    results.save(own, "net_rows")
-    results.save(runs(method=["LSQ"], weights=[1], activations=[32], test_top1=[89.0]), "net_rivals")
+    results.save(own.to_dict("records"), "net_rows")
+    rival = runs(method=["LSQ"], weights=[1], activations=[32], test_top1=[89.0])
+    results.save(rival.to_dict("records"), "net_rivals")
     epochs = [{"confidence_histogram": [0.05] * 20, "changed": changed} for changed in (0.1, 0.0)]
     (tmp_path / "results/net_search.json").write_text(json.dumps({"W1": epochs}))
     (tmp_path / "results/net_sensitivity.json").write_text(json.dumps({"conv": {"1": 0.5, "2": 0.1}}))
