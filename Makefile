@@ -31,8 +31,7 @@ fashion-mnist: check-compiler $(INSTALLED)
 
 # One network on photographs that installed packages bring: float, search, IR, report, crops.
 super-resolution: check-compiler $(INSTALLED)
-	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(RUN) -m samples.super_resolution.demo --bits $(BITS) \
-	  --log-dir runs/super_resolution_$(BITS) $(ARGS)
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(RUN) -m samples.super_resolution.demo --bits $(BITS) $(ARGS)
 
 # The tables of super-resolution in docs/results.md, in runs that go on where they were interrupted.
 super-resolution-study: check-compiler $(INSTALLED)

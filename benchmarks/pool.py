@@ -32,7 +32,8 @@ class Study:
         device: ``cpu`` or ``cuda``.
         processes: Jobs at a time.
         rivals_python: Python of the rivals' environment (`make .venv-rivals/.installed`).
-        worker: Module that runs one job: ``python -m WORKER STUDY JOB DEVICE [DATA]``.
+        worker: Module that runs one job: ``python -m WORKER STUDY JOB DEVICE WORKERS [DATA]``.
+        workers: Processes that load images for each job.
     """
 
     folder: Path
@@ -41,12 +42,13 @@ class Study:
     processes: int = 2
     rivals_python: Path = Path(".venv-rivals/bin/python")
     worker: str = "benchmarks.accuracy.worker"
+    workers: int = 0
 
     def command(self, job: Job) -> list[str]:
         """Command line of a job's worker."""
         python = str(self.rivals_python) if job.needs_brevitas else sys.executable
         data = [str(self.data)] if self.data else []
-        return [python, "-m", self.worker, str(self.folder), job.name, self.device, *data]
+        return [python, "-m", self.worker, str(self.folder), job.name, self.device, str(self.workers), *data]
 
 
 @dataclass

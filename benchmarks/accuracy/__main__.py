@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.accuracy import ablation, report, results, worker
-from benchmarks.accuracy.protocol import DISTILLED_ROWS, METHODS, RATES, ROWS, Protocol
+from benchmarks.accuracy.protocol import CONFIGS, DISTILLED_METHODS, DISTILLED_ROWS, METHODS, RATES, ROWS, Protocol
 from benchmarks.jobs import Job, result_of, write_json
 from benchmarks.pool import FailedJobsError, MissingEnvironmentError, Study, run_jobs
 
@@ -96,9 +96,9 @@ def distilled(protocol: Protocol, study: Study) -> None:
 
 
 def rivals(protocol: Protocol, study: Study) -> None:
-    """Every rival with its own best learning rate; those of one bit with distillation as well."""
+    """Every rival with its own best learning rate, some with distillation as well."""
     makers = [partial(protocol.rival, method) for method in METHODS]
-    makers += [partial(protocol.rival, method, distilled=True) for method, (bits, *_) in METHODS.items() if bits == 1]
+    makers += [partial(protocol.rival, method, distilled=True) for method in DISTILLED_METHODS]
     _complete_with_best("rivals", makers, [], protocol, study)
 
 
@@ -118,6 +118,7 @@ def mixed(protocol: Protocol, study: Study) -> None:
     jobs = [job for bits in (2, 3) for seed in protocol.seeds for job in protocol.equal_bytes(bits, seed)]
     _complete("mixed", jobs, protocol, study)
     start = protocol.float_start("w2a32")
+    run_jobs([start], study)
     sensitivities = worker.sensitivities(start, study.folder, study.data)
     write_json(sensitivities, results.RESULTS / f"{protocol.key}_sensitivity.json")
 
@@ -154,15 +155,20 @@ def main(argv: list[str] | None = None) -> int:
     add("--epochs", type=int, default=8, help="epochs of every method")
     add("--seeds", type=int, default=3, help="number of seeds")
     add("--processes", type=int, default=2, help="runs at a time, one thread each")
+    add("--workers", type=int, default=0, help="processes that load images for each run (ImageNet)")
     add("--device", choices=["cpu", "cuda"], default="cpu")
     add("--rivals-python", type=Path, default=Path(".venv-rivals/bin/python"), help="Python of the rivals' environment")
     arguments = parser.parse_args(argv)
     protocol = Protocol(
         arguments.network, arguments.dataset, arguments.epochs, tuple(range(arguments.seeds))
     )
+    known = sorted(path.name.removesuffix("_w1a1.json") for path in CONFIGS.glob("*_w1a1.json"))
+    if protocol.key not in known:
+        parser.error(f"--network, --dataset: received '{protocol.key}'; configs exist for {', '.join(known)}")
     study = Study(
-        arguments.work / protocol.key, arguments.data, arguments.device, arguments.processes, arguments.rivals_python
-    )
+        arguments.work / protocol.key, arguments.data, arguments.device, arguments.processes, arguments.rivals_python,
+        workers=arguments.workers,
+    )  # fmt: skip
     try:
         for table in arguments.tables:
             TABLES[table](protocol, study)

@@ -41,10 +41,8 @@ VARIANTS: tuple[tuple[str, str, Patch], ...] = (
     ("1/tau, shape", "linear", _params(schedule="linear")),
     ("1/tau, shape", "sine", _params(schedule="sine")),
     ("1/tau, update", "every epoch", _params(update_per_optimizer_step=False)),
-    ("1/tau, update", "every step", _params(update_per_optimizer_step=True, steps_per_epoch=270)),
-    ("1/tau, update", "every step, end 100", _params(
-        update_per_optimizer_step=True, steps_per_epoch=270, inverse_temperature_end=100.0
-    )),
+    ("1/tau, update", "every step", _params(update_per_optimizer_step=True)),
+    ("1/tau, update", "every step, end 100", _params(update_per_optimizer_step=True, inverse_temperature_end=100.0)),
     ("end of the search", "at once, then straight through at 1/tau = 1", _params(
         inverse_temperature_end=1.001, end_fraction=0.001, after_end="straight_through"
     )),
@@ -73,7 +71,6 @@ VARIANTS: tuple[tuple[str, str, Patch], ...] = (
     ("values", "uniform", {"weights": {"values": "uniform"}}),
     ("values", "zero-centred", {"weights": {"values": "zero_centered"}}),
     ("values", "ternary", {"weights": {"values": "ternary"}}),
-    ("values", "power of two", {"weights": {"values": "power_of_two"}}),
     ("confidence loss", "0.1", _params(confidence_loss_weight=0.1)),
     ("confidence loss", "1", _params(confidence_loss_weight=1.0)),
     ("hardening", "weight by weight", _params(hardening="weights_by_confidence", after_end="fixed", end_fraction=0.85)),
@@ -83,10 +80,10 @@ VARIANTS: tuple[tuple[str, str, Patch], ...] = (
     ("distillation (NNCF)", "scale 0.5", _distilled(0.5)),
     ("distillation (NNCF)", "scale 1", _distilled(1.0)),
     ("batch norm", "calibrated, 10 batches", _params(batchnorm_calibration_batches=10)),
-    ("batch norm", "calibrated, all 270 batches", _params(batchnorm_calibration_batches=270)),
+    ("batch norm", "calibrated, 270 batches", _params(batchnorm_calibration_batches=270)),
     ("batch norm", "two states", _params(batchnorm="state", batchnorm_calibration_batches=None)),
 )
-_NOT_AT_ONE_BIT = ("zero-centred", "ternary", "power of two")
+_NOT_AT_ONE_BIT = ("zero-centred", "ternary")
 # At more bits, only what may depend on their number.
 _AT_MORE_BITS = (
     "1/tau, end", "1/tau, update", "optimizer of the logits", "sharpness of the first logits", "scale", "values",
@@ -123,9 +120,14 @@ def variant(protocol: Protocol, bits: int, factor: str, setting: str, patch: Pat
 
 
 def progressive(protocol: Protocol, bits: int, seed: int) -> list[Job]:
-    """Searches with 4, 2 and 1 bits, or 4 and 2, one from the other's discrete weights, in as many epochs as one."""
+    """Searches with 4, 2 and 1 bits, or 4 and 2, one from the other's discrete weights, in as many epochs as one.
+
+    None where there are fewer epochs than searches.
+    """
     widths = [width for width in (4, 2, 1) if width >= bits]
     share = protocol.epochs // len(widths)
+    if not share:
+        return []
     epochs = {width: share for width in widths} | {bits: protocol.epochs - share * (len(widths) - 1)}
     chain: list[Job] = []
     for width in widths:

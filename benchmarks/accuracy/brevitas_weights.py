@@ -67,4 +67,4 @@ def quantized(layer: nn.Conv2d, kind: str) -> nn.Module:
         bias=False, weight_quant=QUANTIZERS[kind],
     )  # fmt: skip
     made.load_state_dict(layer.state_dict(), strict=False)
-    return made
+    return made.to(layer.weight.device)

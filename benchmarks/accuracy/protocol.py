@@ -52,6 +52,8 @@ METHODS = {
     "lsq_w4": (4, 32, "LSQ"),
     "nncf_w4": (4, 8, "NNCF quantization"),
 }
+# Rivals that are run with distillation as well: all of one bit, and the best of more bits.
+DISTILLED_METHODS = ("bwn_w1", "dorefa_w1", "lsq_w1", "brevitas_w1", "lsq_w2", "lsq_w4")
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ class Protocol:
     def config(self, name: str, seed: int, epochs: int | None = None) -> dict[str, Any]:
         """Shipped config of this network and data set, with seed and epochs."""
         config: dict[str, Any] = json.loads((CONFIGS / f"{self.key}_{name}.json").read_text())
-        return {**config, "seed": seed, "epochs": epochs or config["epochs"]}
+        return {**config, "seed": seed, "epochs": config["epochs"] if epochs is None else epochs}
 
     def float_start(self, name: str) -> Job:
         """The float network that searches with a config start from: one for each architecture."""
@@ -93,7 +95,7 @@ class Protocol:
     def run_of(self, row: tuple[int, int], seed: int, random: bool = False, epochs: int | None = None) -> Job:
         """`slb` as shipped, from the float checkpoint or from random weights and logits."""
         name = f"w{row[0]}a{row[1]}"
-        config = self.config(name, seed, epochs or self.epochs)
+        config = self.config(name, seed, self.epochs if epochs is None else epochs)
         if random:
             slb_section(config)["initializer"] = {"logits": "random"}
         architecture = self.float_start(name)
@@ -142,7 +144,15 @@ class Protocol:
         return Job(name, config, None if random else start.name, None, labels, test)
 
     def rival(self, method: str, rate: tuple[str, float], seed: int, test: bool, distilled: bool = False) -> Job:
-        """A rival from the same float checkpoint: a quantizer of `rivals`, or NNCF's ``quantization``."""
+        """A rival from the same float checkpoint: a quantizer of `rivals`, or NNCF's ``quantization``.
+
+        Args:
+            method: One of `METHODS`.
+            rate: Optimizer and learning rate.
+            seed: Seed.
+            test: Whether the test set is used.
+            distilled: Whether the float network teaches, as it does for `distilled` searches; not NNCF's.
+        """
         start = self.float_start("w2a32")
         config = {**copy.deepcopy(start.config), "seed": seed, "epochs": self.epochs, "optimizer": _optimizer(*rate)}
         quantizer: str | None = method
@@ -166,12 +176,19 @@ def slb_section(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def nncf_quantization(bits: int) -> dict[str, Any]:
-    """NNCF's quantization: the inner convolutions' weights in `bits`, activations in 8, other weights as they are."""
+    """NNCF's quantization: the inner convolutions' weights in `bits`, activations in 8, other weights as they are.
+
+    A scale per channel is what NNCF has on a CPU; ``TRIAL``, which alone allows fewer bits than 8, has one per layer.
+    """
     return {
         "algorithm": "quantization",
         "initializer": {
             "range": {"num_init_samples": 400},
             "batchnorm_adaptation": {"num_bn_adaptation_samples": 2000},
         },
-        "weights": {"bits": bits, "ignored_scopes": ["{re}\\[stem\\]", "{re}\\[convs\\]/.*\\[0\\]", "{re}\\[fc\\]"]},
+        "weights": {
+            "bits": bits,
+            "per_channel": True,
+            "ignored_scopes": ["{re}\\[stem\\]", "{re}\\[convs\\]/.*\\[0\\]", "{re}\\[fc\\]"],
+        },
     }

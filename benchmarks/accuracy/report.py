@@ -9,15 +9,16 @@ import pandas as pd
 from benchmarks.accuracy import plots
 from benchmarks.accuracy.protocol import DISTILLED, METHODS, PAPER_GAPS, ROWS, Protocol
 from benchmarks.accuracy.results import RESULTS, load, markdown, mean_and_deviation
-from benchmarks.documents import write_between_markers
+from benchmarks.documents import page_of, write_between_markers
 
-PARTS = ("accuracy", "rows", "distilled", "random", "rivals", "epochs", "sensitivity", "mixed", "search", "ablation")
+PARTS = ("rows", "accuracy", "distilled", "random", "rivals", "epochs", "sensitivity", "mixed", "search", "ablation")
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 
 def write(protocol: Protocol) -> None:
     """Bring the tables and plots of one network up to date."""
-    page, key = _page(protocol), protocol.key
+    key = protocol.key
+    page = page_of(key, [f"{key} {part}" for part in PARTS], DOCS)
     own = load(f"{key}_rows")
     for name in ("rows", "random"):
         write_between_markers(page, f"{key} {name}", rows_table(load(f"{key}_{name}"), protocol.network))
@@ -39,21 +40,6 @@ def write(protocol: Protocol) -> None:
     write_between_markers(page, f"{key} mixed", mixed_table(load(f"{key}_mixed")))
     write_between_markers(page, f"{key} ablation", ablation_table(load(f"{key}_ablation")))
     plots.draw(key, DOCS / "images")
-
-
-def _page(protocol: Protocol) -> Path:
-    """docs/results.md where it has a place for these results, else a page of their own."""
-    page = DOCS / "results.md"
-    if f"<!-- {protocol.key} rows: begin -->" in page.read_text():
-        return page
-    own = DOCS / f"results_{protocol.key}.md"
-    if not own.exists():
-        lines = [f"# {protocol.network}, {protocol.dataset}", "What is measured how: [results](results.md)."]
-        for part in PARTS:
-            name = f"{protocol.key} {part}"
-            lines += [f"## {part}", f"<!-- {name}: begin -->\n<!-- {name}: end -->"]
-        own.write_text("\n\n".join([*lines, ""]))
-    return own
 
 
 def chosen_floats(table: pd.DataFrame) -> pd.DataFrame:
@@ -96,10 +82,13 @@ def _of(table: pd.DataFrame, method: str, pair: tuple[int, int]) -> pd.DataFrame
 
 
 def rivals_table(table: pd.DataFrame, own: pd.DataFrame) -> str:
-    """Every rival, with the optimizer that validation chose, beside `slb` at the same bits, alone and distilled."""
+    """Every rival, with the optimizer that validation chose, beside `slb` at the same bits.
+
+    Where the float network teaches a rival, it is compared with `slb` that was taught as well.
+    """
     if table.empty:
         return "Not run."
-    header = ["bits", "method", "chosen by validation", "top-1 %", "slb - rival", "slb, distilled - rival"]
+    header = ["bits", "method", "chosen by validation", "top-1 %", "slb - rival"]
     lines = []
     for pair in dict.fromkeys((w, a) for w, a, _ in METHODS.values()):
         bits = "{} / {}".format(*pair)
@@ -107,14 +96,15 @@ def rivals_table(table: pd.DataFrame, own: pd.DataFrame) -> str:
         for method, values in mine.items():
             if len(values):
                 shown = "as shipped" if method == "slb" else "with distillation"
-                lines.append([bits, f"**{method}**", shown, f"**{mean_and_deviation(values)}**", "", ""])
+                lines.append([bits, f"**{method}**", shown, f"**{mean_and_deviation(values)}**", ""])
         here = table[(table["weights"] == pair[0]) & (table["activations"] == pair[1])]
         for method, runs in here[here["test_top1"].notna()].groupby("method"):
             first = runs.iloc[0]
-            leads = [values.mean() - runs["test_top1"].mean() for values in mine.values()]
+            taught = DISTILLED if str(method).endswith(", distilled") else "slb"
+            lead = mine[taught].mean() - runs["test_top1"].mean()
             rate = f"{first['optimizer']} {first['learning_rate']:g}"
-            shown = ["" if pd.isna(lead) else f"{lead:+.2f}" for lead in leads]
-            lines.append([bits, str(method), rate, mean_and_deviation(runs["test_top1"]), *shown])
+            shown = "" if pd.isna(lead) else f"{lead:+.2f}"
+            lines.append([bits, str(method), rate, mean_and_deviation(runs["test_top1"]), shown])
     return markdown(header, lines)
 
 

@@ -43,20 +43,20 @@ def _weights_of(folder: Path) -> Path:
     return handed_on if handed_on.exists() else folder / "last.pth"
 
 
-def make_trainer(job: Job, study: Path, data: Path | None, device: str) -> JobTrainer:
+def make_trainer(job: Job, study: Path, data: Path | None, device: str, workers: int = 0) -> JobTrainer:
     """Trainer of a job, at the last completed epoch of its folder."""
     folder = study / job.name
     last = folder / "last.pth"
     weights = _weights_of(study / job.start) if job.start else None
-    settings = Settings(job.config, folder, data, weights, last if last.exists() else None, device)
+    settings = Settings(job.config, folder, data, weights, last if last.exists() else None, device, workers)
     check(settings, JobTrainer.task)
     return JobTrainer(job, settings)
 
 
-def run(job: Job, study: Path, data: Path | None = None, device: str = "cpu") -> dict[str, Any]:
+def run(job: Job, study: Path, data: Path | None = None, device: str = "cpu", workers: int = 0) -> dict[str, Any]:
     """Train, then measure the network of the last epoch; returns what ``result.json`` holds."""
     started = time.perf_counter()
-    trainer = make_trainer(job, study, data, device)
+    trainer = make_trainer(job, study, data, device, workers)
     trainer.fit()
     searches = trainer.ctrl and getattr(trainer.ctrl.statistics(), "slb", None)
     result: dict[str, Any] = {"labels": job.labels}
@@ -85,9 +85,9 @@ def sensitivities(start: Job, study: Path, data: Path | None) -> dict[str, dict[
 
 
 def main(arguments: list[str]) -> int:
-    """Entry point: study folder, job name, device, and perhaps the data's folder."""
-    study, name, device, *data = arguments
-    run(read_job(Path(study) / name), Path(study), Path(data[0]) if data else None, device)
+    """Entry point: study folder, job name, device, processes that load images, and perhaps the data's folder."""
+    study, name, device, workers, *data = arguments
+    run(read_job(Path(study) / name), Path(study), Path(data[0]) if data else None, device, int(workers))
     return 0
 
 

@@ -11,10 +11,10 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from benchmarks.documents import write_between_markers
+from benchmarks.documents import page_of, write_between_markers
 from benchmarks.jobs import Job, write_json
 from benchmarks.pool import FailedJobsError, Study, run_jobs
-from benchmarks.super_resolution.study import ACTIVATIONS, BITS, RATES, RIVALS, SCALES_OF_WEIGHTS, Runs
+from benchmarks.super_resolution.study import ACTIVATIONS, BITS, CONFIGS, RATES, RIVALS, SCALES_OF_WEIGHTS, Runs
 from benchmarks.super_resolution.worker import make_trainer
 from samples.super_resolution.demo import TIMED_SIZE, export_8_bit
 from samples.super_resolution.pairs import make_pair
@@ -71,7 +71,7 @@ def _name(job: Job) -> str:
 
 def measure(runs: Runs, jobs: list[Job], done: Results, study: Study) -> Report:
     """The table: PyTorch's rows, then the IR files with size and speed."""
-    trainer = make_trainer(jobs[0], study.folder)
+    trainer = make_trainer(jobs[0], study.folder, study.data)
     pairs = [make_pair(o, runs.scale, trainer.config["channels"]) for o in trainer.splits.originals["test"]]
     rows = [bicubic(pairs, runs.scale)]
     rows += [Row(_name(job), _qualities(done[job.name])) for job in jobs]
@@ -83,7 +83,7 @@ def measure(runs: Runs, jobs: list[Job], done: Results, study: Study) -> Report:
     shape = [1, trainer.config["channels"], TIMED_SIZE, TIMED_SIZE]
     rows += timed([(name, path, in_openvino(path, pairs, runs.scale)) for name, path in irs], shape)
     eight_bits = [("float", irs[0][1]), *((f"W{bits}A8", _ir(runs, study, bits)) for bits in reversed(BITS))]
-    crop_sheet(trainer.splits.originals["test"], eight_bits, runs.scale, DOCS / f"images/{_key(runs)}.png")
+    crop_sheet(trainer.splits.originals["test"], eight_bits, runs.scale, DOCS / f"images/{runs.key}.png")
     report = Report(f"{runs.model}, scale {runs.scale}", rows)
     report.notes = [*_goals(rows, jobs, done), f"Measured on {machine()}, {date.today()}."]
     return report
@@ -97,14 +97,10 @@ def _ir(runs: Runs, study: Study, bits: int) -> Path:
     return study.folder / runs.search(bits, 8).name / "model.xml"
 
 
-def _key(runs: Runs) -> str:
-    return f"super_resolution_{runs.model}_x{runs.scale}"
-
-
 def _goals(rows: list[Row], jobs: list[Job], done: Results) -> list[str]:
-    """What each 8-bit search loses against the float network, and its throughput beside float's and 8 bits'."""
+    """What each 8-bit search loses against the better float network, its throughput beside float's and 8 bits'."""
     by_name = {row.network: row for row in rows}
-    reference = by_name["float, PyTorch"].mean[0]
+    reference = max(row.mean[0] for row in rows if row.network.startswith("float") and row.bytes is None)
     float_ir, eight = by_name["float, IR"].throughput, by_name["8 bits (NNCF), IR"].throughput
     lines = []
     for (bits, activations), allowed in ALLOWED_LOSS.items():
@@ -135,13 +131,20 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--work", type=Path, default=Path("runs/super_resolution_study"), help="folder of all runs")
     parser.add_argument("--model", default="espcn", help="network of configs/super_resolution")
     parser.add_argument("--scale", type=int, default=2, choices=(2, 3, 4))
+    parser.add_argument("--data", type=Path, help="folder of training images instead of photographs of packages")
+    parser.add_argument("--test-data", type=Path, nargs="+", default=[], help="folders of test images")
     parser.add_argument("--processes", type=int, default=2, help="runs at a time, one thread each")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     arguments = parser.parse_args(argv)
-    runs = Runs(arguments.model, arguments.scale)
+    if not (CONFIGS / f"{arguments.model}_float.json").exists():
+        known = ", ".join(sorted(path.stem.removesuffix("_float") for path in CONFIGS.glob("*_float.json")))
+        parser.error(f"--model: received '{arguments.model}'; allowed: {known}")
+    runs = Runs(arguments.model, arguments.scale, data=arguments.data, test_data=tuple(arguments.test_data))
     study = Study(
-        arguments.work, None, arguments.device, arguments.processes, worker="benchmarks.super_resolution.worker"
-    )
+        arguments.work, arguments.data, arguments.device, arguments.processes,
+        worker="benchmarks.super_resolution.worker",
+    )  # fmt: skip
+    page = page_of(runs.key, [f"{runs.key} table", f"{runs.key} scales"], DOCS)
     try:
         jobs, done, scales = run_all(runs, study)
     except FailedJobsError as error:
@@ -151,10 +154,11 @@ def main(argv: list[str] | None = None) -> int:
         print("\nInterrupted; the same command goes on from the last completed epoch of each run.", file=sys.stderr)
         return 130
     report = measure(runs, jobs, done, study)
-    write_json(done, RESULTS / f"{runs.model}_x{runs.scale}.json")
-    page = DOCS / "results.md"
-    write_between_markers(page, _key(runs), "\n".join([report.markdown(), "", *report.notes]))
-    write_between_markers(page, f"{_key(runs)} scales", scale_table(scales))
+    write_json(done, RESULTS / f"{runs.key}.json")
+    picture = f"![The same crops, enlarged in every way](images/{runs.key}.png)"
+    text = "\n".join([picture, "", report.markdown(), "", *report.notes])
+    write_between_markers(page, f"{runs.key} table", text)
+    write_between_markers(page, f"{runs.key} scales", scale_table(scales))
     return 0
 
 

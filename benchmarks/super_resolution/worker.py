@@ -1,4 +1,4 @@
-"""Runs one job of the study: ``python -m benchmarks.super_resolution.worker STUDY JOB DEVICE``."""
+"""Runs one job of the study: ``python -m benchmarks.super_resolution.worker STUDY JOB DEVICE WORKERS [DATA]``."""
 
 from __future__ import annotations
 
@@ -30,24 +30,24 @@ class JobTrainer(SuperResolution):
         return rivals.insert(network, self._rival, NOT_SEARCHED) if self._rival else network
 
 
-def make_trainer(job: Job, study: Path, device: str = "cpu") -> JobTrainer:
+def make_trainer(job: Job, study: Path, data: Path | None = None, device: str = "cpu", workers: int = 0) -> JobTrainer:
     """Trainer of a job, at the last completed epoch of its folder."""
     folder = study / job.name
     last = folder / "last.pth"
     weights = study / job.start / "last.pth" if job.start else None
-    settings = Settings(job.config, folder, None, weights, last if last.exists() else None, device)
+    settings = Settings(job.config, folder, data, weights, last if last.exists() else None, device, workers)
     check(settings, JobTrainer.task)
     return JobTrainer(job, settings)
 
 
-def run(job: Job, study: Path, device: str = "cpu") -> dict[str, Any]:
+def run(job: Job, study: Path, data: Path | None = None, device: str = "cpu", workers: int = 0) -> dict[str, Any]:
     """Train, measure the network of the last epoch, export what can be; returns what ``result.json`` holds."""
     started = time.perf_counter()
-    trainer = make_trainer(job, study, device)
+    trainer = make_trainer(job, study, data, device, workers)
     trainer.fit()
     validation = trainer.splits.loader("val", 1)
     result: dict[str, Any] = {"labels": job.labels, "val_psnr": trainer.evaluate(validation)}
-    if trainer.ctrl and hasattr(trainer.ctrl.statistics(), "slb"):
+    if trainer.ctrl and getattr(trainer.ctrl.statistics(), "slb", None):
         with nncf_slb.searched_network(trainer.ctrl):
             result["searched_val_psnr"] = trainer.evaluate(validation)
     if job.test:
@@ -60,9 +60,9 @@ def run(job: Job, study: Path, device: str = "cpu") -> dict[str, Any]:
 
 
 def main(arguments: list[str]) -> int:
-    """Entry point: study folder, job name, device."""
-    study, name, device = arguments
-    run(read_job(Path(study) / name), Path(study), device)
+    """Entry point: study folder, job name, device, processes that load images, and perhaps the data's folder."""
+    study, name, device, workers, *data = arguments
+    run(read_job(Path(study) / name), Path(study), Path(data[0]) if data else None, device, int(workers))
     return 0
 
 

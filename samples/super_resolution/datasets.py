@@ -80,10 +80,17 @@ def load_photographs(sources: Sources) -> Splits:
     Raises:
         DatasetError: If a folder is missing or has no image that can be used; with `strict`, on the first image that
             cannot be used.
+
+    Returns:
+        Originals; those of test folders have names such as ``Set5/baby``.
     """
     folder = sources.folder
     training = map(_embedded, TRAINING) if folder is None else read_folder(folder, sources.strict)
-    tests = [original for each in sources.test_folders for original in read_folder(each, sources.strict)]
+    tests = [
+        Original(f"{each.name}/{original.name}", original.rgb)
+        for each in sources.test_folders
+        for original in read_folder(each, sources.strict)
+    ]
     return _splits(training, sources, tests or list(map(_embedded, TEST)))
 
 
@@ -92,13 +99,14 @@ DATASETS: dict[str, Callable[[Sources], Splits]] = {"photographs": load_photogra
 
 def _splits(training: Iterable[Original], sources: Sources, test: list[Original]) -> Splits:
     measurable = smallest_side(sources.scale) + sources.scale - 1  # cut to a multiple of scale before
-    smallest = max(sources.patch_size * sources.scale, measurable)
+    patch = sources.patch_size * sources.scale
+    smallest = max(patch, measurable)
     pieces: dict[str, list[Original]] = {"train": [], "val": [], "test": _large_enough(test, measurable, sources)}
     for original in training:
         height, width = original.rgb.shape[1:]
         cut = width - round(width * _FOR_VALIDATION)
-        if min(height, width - cut) < smallest:
-            needed = f"at least {_smallest_width(smallest)} x {smallest}, for patches and validation"
+        if min(height, cut) < patch or min(height, width - cut) < measurable:
+            needed = f"at least {_smallest_width(patch, measurable)} x {smallest}, for patches and validation"
             _skip(f"{original.name}: {width} x {height} pixels; allowed are {needed}", sources.strict)
             continue
         if len(pieces["val"]) == _VALIDATION_IMAGES:
@@ -128,8 +136,9 @@ def _large_enough(test: list[Original], side: int, sources: Sources) -> list[Ori
     return kept
 
 
-def _smallest_width(smallest: int) -> int:
-    return int(np.ceil(smallest / _FOR_VALIDATION))
+def _smallest_width(patch: int, measurable: int) -> int:
+    widths = range(patch + measurable, 10 * (patch + measurable))
+    return next(w for w in widths if (cut := w - round(w * _FOR_VALIDATION)) >= patch and w - cut >= measurable)
 
 
 def _skip(problem: str, strict: bool) -> None:

@@ -84,11 +84,11 @@ def run(model: str, scale: int, bits: str, folder: Path) -> Path:
     photographs = len(report.rows[0].qualities)
     report.title = f"{search_name}, scale {scale}: {photographs} test photographs, PSNR in dB / SSIM on Y"
     report.notes += [
-        f"artefacts: {folder}/ (float.xml, nncf_8_bit.xml, {bits}.xml, crops.png, results.md)",
+        f"artefacts: {folder}/ (float.xml, nncf_8_bit.xml, {bits}.xml, {bits}.png, {bits}.md)",
         f"{machine()}, {date.today()}, {time.perf_counter() - started:.0f} s in all",
     ]
-    report.show(folder / "results.md")
-    return folder / "results.md"
+    report.show(folder / f"{bits}.md")
+    return folder / f"{bits}.md"
 
 
 def _compare(
@@ -106,7 +106,7 @@ def _compare(
         expected = Row(f"{name}, expected weights, PyTorch", qualities(searched))
     rows = [bicubic(pairs, scale), Row("float, PyTorch", qualities(reference)), expected]
     rows += [Row(f"{name}, discrete, PyTorch", qualities(searched)), *speeds]
-    crop_sheet(originals, [("float", float_ir), (name, ours)], scale, folder / "crops.png")
+    crop_sheet(originals, [("float", float_ir), (name, ours)], scale, folder / f"{name.lower()}.png")
     float_row, eight_row, our_row = speeds
     assert float_row.throughput and eight_row.throughput and our_row.throughput and float_row.bytes and our_row.bytes
     notes = [
@@ -125,9 +125,10 @@ def main() -> int:
     parser.add_argument("--model", default="espcn", help="network of configs/super_resolution (default: espcn)")
     parser.add_argument("--scale", type=int, default=2, choices=(2, 3, 4))
     parser.add_argument("--bits", default="w2a8", help="weights and activations of the search's config (default: w2a8)")
-    parser.add_argument("--log-dir", type=Path, default=Path("runs/super_resolution"))
+    parser.add_argument("--log-dir", type=Path, help="folder of all files (default: one for each model and scale)")
     arguments = parser.parse_args()
-    own = (arguments.model, arguments.scale, arguments.bits, arguments.log_dir)
+    folder = arguments.log_dir or Path(f"runs/super_resolution_{arguments.model}_x{arguments.scale}")
+    own = (arguments.model, arguments.scale, arguments.bits, folder)
     return exit_status(lambda: run(*own))
 
 

@@ -35,7 +35,7 @@ CROPS = (Crop("chelsea", 90, 130, 96), Crop("astronaut", 300, 60, 96), Crop("cof
 
 def crop_sheet(
     originals: Sequence[Original], networks: Sequence[tuple[str, Path]], scale: int, path: Path,
-    crops: Sequence[Crop] = CROPS,
+    crops: Sequence[Crop] | None = None,
 ) -> Path:  # fmt: skip
     """Write a PNG: a row for each crop, a column for each way to enlarge, its PSNR on the whole photograph below.
 
@@ -44,14 +44,21 @@ def crop_sheet(
         networks: Name and IR of each network, in order.
         scale: Factor that they enlarge by.
         path: File to write.
-        crops: What to show; photographs that are not among `originals` are left out.
+        crops: What to show; by default `CROPS`, or the centres of the first photographs if none of those is among them.
     """
     by_name = {original.name: original for original in originals}
-    rows = [_row(by_name[crop.photo], crop, networks, scale) for crop in crops if crop.photo in by_name]
+    shown = crops or [crop for crop in CROPS if crop.photo in by_name] or list(map(_centre, originals[: len(CROPS)]))
+    rows = [_row(by_name[crop.photo], crop, networks, scale) for crop in shown]
     sheet = _sheet(rows)
     with new_file(path) as partial:
         sheet.save(partial, "PNG", optimize=True)
     return path
+
+
+def _centre(original: Original) -> Crop:
+    height, width = original.rgb.shape[1:]
+    side = min(height, width, CROPS[0].side)
+    return Crop(original.name, (height - side) // 2, (width - side) // 2, side)
 
 
 def _row(original: Original, crop: Crop, networks: Sequence[tuple[str, Path]], scale: int) -> list[tuple[str, Codes]]:

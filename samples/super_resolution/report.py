@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from samples.super_resolution.pairs import Pair, enlarged, to_values
 from samples.training.progress import console
 
 Quality = tuple[float, float]  # PSNR in dB, SSIM
+_COLUMNS = 8  # images that one table has room for
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,12 @@ class Row:
 
     @property
     def mean(self) -> Quality:
-        """Mean PSNR and SSIM."""
-        psnr, ssim = zip(*self.qualities.values(), strict=True)
+        """Mean PSNR and SSIM of all images."""
+        return self.mean_of(list(self.qualities))
+
+    def mean_of(self, images: Sequence[str]) -> Quality:
+        """Mean PSNR and SSIM of some images."""
+        psnr, ssim = zip(*(self.qualities[image] for image in images), strict=True)
         return float(np.mean(psnr)), float(np.mean(ssim))
 
 
@@ -58,40 +63,58 @@ class Report:
     rows: list[Row] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
-    def cells(self) -> tuple[list[str], list[list[str]]]:
-        """Header and rows of text: PSNR / SSIM of each image and on average, bytes, speed."""
-        images = list(self.rows[0].qualities)
+    def _cells(self, groups: Mapping[str, Sequence[str]]) -> tuple[list[str], list[list[str]]]:
+        """Header and rows of text: PSNR / SSIM on average and of each group of images, bytes and speed if known."""
+        sized = any(row.bytes is not None for row in self.rows)
         timed = any(row.milliseconds is not None for row in self.rows)
-        header = ["network", "PSNR / SSIM, mean", *images, ".bin bytes", *(["ms", "images/s"] if timed else [])]
+        header = ["network", "PSNR / SSIM, mean", *groups]
+        header += [".bin bytes"] * sized + ["ms", "images/s"] * timed
         lines = []
         for row in self.rows:
-            size = "" if row.bytes is None else f"{row.bytes:,}"
+            qualities = [row.mean, *(row.mean_of(images) for images in groups.values())]
+            cells = [row.network, *(f"{psnr:.2f} / {ssim:.4f}" for psnr, ssim in qualities)]
+            cells += ["" if row.bytes is None else f"{row.bytes:,}"] * sized
             speed = ["" if each is None else f"{each:.2f}" for each in (row.milliseconds, row.throughput)]
-            qualities = [row.mean, *(row.qualities[image] for image in images)]
-            shown = [f"{psnr:.2f} / {ssim:.4f}" for psnr, ssim in qualities]
-            lines.append([row.network, *shown, size, *(speed if timed else [])])
+            lines.append(cells + speed * timed)
         return header, lines
 
+    def _sets(self) -> dict[str, list[str]]:
+        """Images by the folder in front of their names, if there are several folders."""
+        sets: dict[str, list[str]] = {}
+        for image in self.rows[0].qualities:
+            sets.setdefault(image.rpartition("/")[0], []).append(image)
+        return sets if len(sets) > 1 else {}
+
     def markdown(self) -> str:
-        """The table as Markdown."""
-        header, lines = self.cells()
-        table = [f"| {' | '.join(header)} |", "|---" + "|---:" * (len(header) - 1) + "|"]
-        return "\n".join([*table, *(f"| {' | '.join(cells)} |" for cells in lines)])
+        """The table as Markdown, with every image: those of many images have a table of their own."""
+        images = {image: [image] for image in self.rows[0].qualities}
+        if len(images) <= _COLUMNS:
+            return _markdown(*self._cells(self._sets() | images))
+        lines = []
+        for image in images:
+            qualities = [row.qualities[image] for row in self.rows]
+            lines.append([image, *(f"{psnr:.2f} / {ssim:.4f}" for psnr, ssim in qualities)])
+        own = _markdown(["image", *(row.network for row in self.rows)], lines)
+        return "\n\n".join([_markdown(*self._cells(self._sets())), own])
 
     def show(self, file: Path) -> None:
-        """Print the table with means alone, which fits a terminal, and write all of it."""
-        header, lines = self.cells()
-        images = len(self.rows[0].qualities)
+        """Print the table without single images, which fits a terminal, and write all of it."""
+        header, lines = self._cells(self._sets())
         table = Table(title=self.title, title_justify="left")
-        for name in (*header[:2], *header[2 + images :]):
+        for name in header:
             table.add_column(name, justify="left" if name == "network" else "right")
         for cells in lines:
-            table.add_row(*cells[:2], *cells[2 + images :])
+            table.add_row(*cells)
         console.print(table)
         for note in self.notes:
             console.print(note, highlight=False, soft_wrap=True, markup=False)
         with new_file(file) as partial:
             partial.write_text("\n".join([f"{self.title}\n", self.markdown(), "", *self.notes, ""]))
+
+
+def _markdown(header: list[str], lines: list[list[str]]) -> str:
+    table = [f"| {' | '.join(header)} |", "|---" + "|---:" * (len(header) - 1) + "|"]
+    return "\n".join([*table, *(f"| {' | '.join(cells)} |" for cells in lines)])
 
 
 def bicubic(pairs: Sequence[Pair], scale: int) -> Row:

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from samples.super_resolution.datasets import DATASETS, Sources, Splits
 from samples.super_resolution.metrics import quality
 from samples.super_resolution.models import MODELS
+from samples.super_resolution.pairs import make_pair
+from samples.super_resolution.report import Report, Row, bicubic
 from samples.training.settings import Task, count
 from samples.training.trainer import Trainer
 
@@ -67,6 +69,19 @@ class SuperResolution(Trainer):
         """Mean PSNR of whole images in dB."""
         found = self.qualities(batches, text)
         return sum(psnr for psnr, _ in found) / len(found)
+
+    def show_test(self) -> None:
+        """Print PSNR and SSIM of each set of test images beside bicubic, and write ``test.md`` with every image."""
+        ours = self.qualities(self.test_batches())
+        if not self.processes.first:
+            return
+        config = self.config
+        originals = self.splits.originals["test"]
+        pairs = [make_pair(original, config["scale"], config["channels"]) for original in originals]
+        found = dict(zip([pair.name for pair in pairs], ours, strict=True))
+        rows = [bicubic(pairs, config["scale"]), Row(config["model"], found)]
+        report = Report(f"test, scale {config['scale']}", rows)
+        report.show(self.settings.log_dir / "test.md")
 
     def qualities(self, batches: Any, text: str = "evaluation") -> list[tuple[float, float]]:
         """PSNR in dB and SSIM of each image."""

@@ -6,6 +6,7 @@ import argparse
 import os
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -65,8 +66,9 @@ def make_settings(arguments: argparse.Namespace, task: Task) -> Settings:
 
 
 def run(kind: type[Trainer], arguments: argparse.Namespace, processes: Processes) -> None:
-    """Do what ``--mode`` names, in the order train, test, export."""
-    trainer = kind(make_settings(arguments, kind.task), processes)
+    """Do what ``--mode`` names, in the order train, test, export; the latter two with training's best checkpoint."""
+    settings = make_settings(arguments, kind.task)
+    trainer = kind(settings, processes)
     if "train" in arguments.mode:
         try:
             best = trainer.fit()
@@ -76,10 +78,12 @@ def run(kind: type[Trainer], arguments: argparse.Namespace, processes: Processes
             )
             raise SystemExit(130) from None
         trainer.log.line(f"best checkpoint: {best}")
+        processes.wait()  # until the first one has written it
+        trainer = kind(replace(settings, resume=best), processes)
     if trainer.ctrl:
         trainer.log.line(trainer.ctrl.statistics().to_str())
     if "test" in arguments.mode:
-        trainer.log.line(f"test {kind.score_format.format(trainer.test())}")
+        trainer.show_test()
     if "export" in arguments.mode and processes.first:
         path = trainer.export(arguments.export_model_path or arguments.log_dir / "model.xml")
         trainer.log.line(f"exported: {path}")
@@ -112,9 +116,7 @@ def main(kind: type[Trainer], argv: list[str] | None = None) -> int:
             torch.multiprocessing.spawn(_spawned, (kind, arguments, world), world)
         else:
             run(kind, arguments, join_from_environment(arguments.device))
-    except (SettingsError, DatasetError, CheckpointError, ValueError) as error:
-        if not isinstance(error, (SettingsError, DatasetError, CheckpointError, nncf_slb.UnsupportedLayersError)):
-            raise
+    except (SettingsError, DatasetError, CheckpointError, nncf_slb.UnsupportedLayersError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     finally:

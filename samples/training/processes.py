@@ -27,6 +27,11 @@ class Processes:
         """Device of this process."""
         return f"cuda:{self.local_rank}" if kind == "cuda" else kind
 
+    def wait(self) -> None:
+        """Return once all processes are here."""
+        if self.world > 1:
+            dist.barrier()
+
     def wrap(self, model: nn.Module) -> nn.Module:
         """`DistributedDataParallel` around the model where there is more than one process."""
         if self.world == 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, ClassVar
@@ -19,9 +20,11 @@ from samples.training.optimizers import Optimizers
 from samples.training.processes import Processes
 from samples.training.progress import Log, track
 from samples.training.quiet import quieten
-from samples.training.settings import Settings, Task
+from samples.training.settings import Settings, SettingsError, Task
 
-_RUN_KEYS = ("model", "optimizers", "epoch", "best", "compression_state", "rng")
+_RUN_KEYS = ("model", "optimizers", "epoch", "best", "compression_state", "rng", "config")
+# Settings that a resumed run may change; all others decide what network it is and how it is trained.
+_MAY_CHANGE = {"epochs", "batch_size", "seed", "dataset", "test_data", "strict"}
 
 
 class Trainer(ABC):
@@ -49,7 +52,7 @@ class Trainer(ABC):
         torch.manual_seed(self.seed)
         self.splits = self._load_data()
         self.train_batches = self._loader("train")
-        resumed = checkpoint.load(settings.resume, _RUN_KEYS) if settings.resume else None
+        resumed = self._load_run(settings.resume) if settings.resume else None
         self.model = self._make_network()
         self.ctrl: Any = None
         if settings.compressed:
@@ -100,6 +103,23 @@ class Trainer(ABC):
         if self.processes.world > 1:
             self.ctrl.distributed()
 
+    def _load_run(self, path: Path) -> dict[str, Any]:
+        """Checkpoint of a run with this config; a SettingsError names every setting of another's."""
+        state = checkpoint.load(path, _RUN_KEYS)
+        found = json.loads(state["config"])
+        differing = [
+            f"  {name}: the run had {found.get(name)!r}; received {self.config.get(name)!r}"
+            for name in sorted((set(found) | set(self.config)) - _MAY_CHANGE)
+            if found.get(name) != self.config.get(name)
+        ]
+        if differing:
+            lines = "\n".join(differing)
+            raise SettingsError(
+                f"resume: '{path}' is of a run with other settings; go on with its own, or begin anew in another "
+                f"--log-dir:\n{lines}"
+            )
+        return state
+
     def _restore(self, state: dict[str, Any]) -> None:
         self.model.load_state_dict(state["model"])
         self.optimizers.load_state_dict(state["optimizers"])
@@ -115,6 +135,7 @@ class Trainer(ABC):
                 "best": self.best,
                 "compression_state": self.ctrl.get_compression_state() if self.ctrl else None,
                 "rng": torch.get_rng_state(),
+                "config": json.dumps(self.config),
             }
             checkpoint.save(state, self.settings.log_dir / name)
 
@@ -187,6 +208,10 @@ class Trainer(ABC):
     def test(self) -> float:
         """Score on the test part."""
         return self.evaluate(self._loader("test"), "test")
+
+    def show_test(self) -> None:
+        """Test and print what came of it."""
+        self.log.line(f"test {self.score_format.format(self.test())}")
 
     def test_batches(self) -> Any:
         """Batches of the test part."""

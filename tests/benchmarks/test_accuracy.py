@@ -97,7 +97,6 @@ def test_jobs_run_once_and_begin_from_one_another(tmp_path):
     chain = ablation.progressive(replace(DIGITS, epochs=2), 2, 0)
     done = pool.run_jobs([start, *chain], study)
     assert set(done) == {start.name, *(job.name for job in chain)}
-    assert done[chain[-1].name]["val_top1"] == pytest.approx(done[chain[-1].name]["searched_val_top1"], abs=20)
     assert "test_top1" not in done[chain[-1].name]  # this study chooses by validation, and leaves the test set alone
     handed_on = torch.load(tmp_path / chain[0].name / "float.pth", weights_only=True)["model"]
     assert max(len(channel.unique()) for channel in handed_on["conv2.weight"]) <= 16
@@ -231,9 +230,17 @@ def test_the_table_of_rivals_compares_at_equal_bits():
         learning_rate=[0.01, 0.1], test_top1=[90.5, None],
     )  # fmt: skip
     text = report.rivals_table(table, own)
-    assert "| 1 / 32 | LSQ | Adam 0.01 | 90.50 | +0.50 |  |" in text and "SGD" not in text
-    distilled = runs(method=["slb, distilled"], weights=[1], activations=[32], test_top1=[92.0])
-    assert "| LSQ | Adam 0.01 | 90.50 | +0.50 | +1.50 |" in report.rivals_table(table, pd.concat([own, distilled]))
+    assert "| 1 / 32 | LSQ | Adam 0.01 | 90.50 | +0.50 |" in text and "SGD" not in text
+
+
+def test_what_a_teacher_taught_is_compared_with_its_like():
+    own = runs(method=["slb", "slb, distilled"], weights=[1, 1], activations=[32, 32], test_top1=[91.0, 92.0])
+    table = runs(
+        method=["LSQ", "LSQ, distilled"], weights=[1, 1], activations=[32, 32], optimizer=["Adam", "Adam"],
+        learning_rate=[0.01, 0.01], test_top1=[90.5, 91.9],
+    )  # fmt: skip
+    text = report.rivals_table(table, own)
+    assert "| LSQ | Adam 0.01 | 90.50 | +0.50 |" in text and "| LSQ, distilled | Adam 0.01 | 91.90 | +0.10 |" in text
 
 
 @pytest.mark.parametrize("row", protocol.DISTILLED_ROWS)

@@ -1,13 +1,17 @@
 """The study of super-resolution: every run is valid, starts where it says, and the tables say what was measured."""
 
+import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from benchmarks.documents import page_of, write_between_markers
 from benchmarks.jobs import prepare, result_of
 from benchmarks.super_resolution import __main__ as study_command
 from benchmarks.super_resolution import study, worker
-from benchmarks.super_resolution.__main__ import measure, scale_table
+from benchmarks.super_resolution.__main__ import DOCS, measure, scale_table
+from samples.super_resolution.report import Row
 from samples.super_resolution.trainer import TASK
 from samples.training.settings import Settings, check
 
@@ -51,6 +55,15 @@ def done(tmp_path_factory):
     return folder, jobs, {job.name: result_of(job, folder) for job in jobs}
 
 
+@pytest.mark.parametrize("rival", study.RIVALS)
+def test_every_rival_trains(rival, done):
+    folder = done[0]
+    job = small(RUNS.rival(rival, 0.001, False))
+    prepare(job, folder)
+    worker.run(job, folder)
+    assert math.isfinite(result_of(job, folder)["val_psnr"])
+
+
 def test_a_rival_quantizes_the_searched_layers_alone(done):
     folder, jobs, _ = done
     trainer = worker.make_trainer(jobs[-1], folder)
@@ -72,6 +85,23 @@ def test_the_table_holds_every_way_and_what_it_lost(done, tmp_path, monkeypatch)
     assert f"W4A8: {ours.mean[0] - float_row.mean[0]:+.2f} dB against float (to reach: -0.05)" in report.notes[0]
     assert ours.bytes and float_row.bytes is None
     assert (tmp_path / "images/super_resolution_espcn_x2.png").stat().st_size > 10_000
+
+
+def test_a_loss_is_measured_against_the_better_float_network():
+    quality = {"a": (30.0, 0.9)}
+    rows = [Row("float, PyTorch", {"a": (30.1, 0.9)}), Row("float, trained on, PyTorch", {"a": (30.4, 0.9)})]
+    irs = ("float, IR", "8 bits (NNCF), IR", "slb W4A8, IR", "slb W2A8, IR", "slb W1A8, IR")
+    rows += [Row(name, quality, 10, 1.0, 5.0) for name in irs]
+    assert "W4A8: -0.40 dB" in study_command._goals(rows, [], {})[0]
+
+
+def test_other_photographs_have_a_page_of_their_own(tmp_path):
+    (tmp_path / "results.md").write_text((DOCS / "results.md").read_text())
+    for runs in (RUNS, study.Runs(scale=3, test_data=(Path("Set5"), Path("Set14")))):
+        page = page_of(runs.key, [f"{runs.key} table", f"{runs.key} scales"], tmp_path)
+        write_between_markers(page, f"{runs.key} table", "measured")
+        assert "measured" in page.read_text()
+    assert page.name == "results_super_resolution_espcn_x3_Set5_Set14.md"
 
 
 def test_the_table_of_scales_has_a_row_for_each_number_of_bits():

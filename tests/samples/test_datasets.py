@@ -3,6 +3,7 @@
 import gzip
 import io
 import pickle
+import re
 import struct
 import tarfile
 
@@ -114,6 +115,26 @@ def test_broken_files_are_errors_that_name_them(tmp_path):
     (tmp_path / "cifar-10-python.tar.gz").write_bytes(b"not a tar")
     with pytest.raises(DatasetError, match="not CIFAR's python archive"):
         DATASETS["cifar10"](tmp_path)
+
+
+@pytest.mark.parametrize("place", [0.1, 0.5, 0.9])
+@pytest.mark.parametrize("name", ["cifar10", "fashion_mnist"])
+def test_a_changed_byte_is_an_error_that_names_the_file(name, place, tmp_path):
+    write_fashion(tmp_path)
+    write_cifar10(tmp_path / "cifar-10-python.tar.gz")
+    path = tmp_path / {"cifar10": "cifar-10-python.tar.gz", "fashion_mnist": "t10k-images-idx3-ubyte.gz"}[name]
+    content = bytearray(path.read_bytes())
+    content[int(place * len(content))] ^= 0xFF
+    path.write_bytes(content)
+    with pytest.raises(DatasetError, match=re.escape(str(path))):
+        DATASETS[name](tmp_path)
+
+
+def test_a_damaged_image_of_imagenet_is_an_error_that_names_it(tmp_path):
+    write_imagenet(tmp_path)
+    (tmp_path / "val/n02/1.JPEG").write_bytes((tmp_path / "val/n02/1.JPEG").read_bytes()[:300])
+    with pytest.raises(DatasetError, match=r"val/n02/1\.JPEG' is damaged"):
+        list(DATASETS["imagenet"](tmp_path).loader("test", 4))
 
 
 def test_order_depends_on_seed_and_epoch_alone_and_processes_share_it():

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -101,6 +102,39 @@ def test_config_that_is_missing_or_not_json_is_an_error(tmp_path):
     (tmp_path / "bad.json").write_text("{")
     with pytest.raises(SettingsError, match="is not JSON"):
         read_config(tmp_path / "bad.json")
+
+
+def test_the_best_checkpoint_is_tested_and_exported(tmp_path, monkeypatch, capsys):
+    scores = iter([90.0, 10.0])  # of the validation after each epoch: the first network is the better one
+    evaluate = Classification.evaluate
+
+    def evaluated(self, batches, text="evaluation"):
+        return next(scores) if text == "validation" else evaluate(self, batches, text)
+
+    monkeypatch.setattr(Classification, "evaluate", evaluated)
+    float_config = ROOT / "configs/classification/digits_net_digits_float.json"
+    own = arguments(tmp_path, "--mode", "train", "test", "export", config=float_config, epochs="2")
+    assert main(own) == 0
+    printed = capsys.readouterr().out
+    best = checkpoint.load(tmp_path / "best.pth")["model"]
+    with torch.no_grad():
+        config = {**read_config(float_config), "epochs": 2, "batch_size": 200}
+        trainer = Classification(Settings(config, tmp_path / "again", resume=tmp_path / "best.pth"))
+    assert trainer.epoch == 1 and f"test top-1 {trainer.test():.2f}%" in printed
+    weights = np.fromfile(tmp_path / "model.bin", np.float32)
+    first = best["stem.weight"].flatten().numpy()
+    assert any(np.array_equal(weights[i : i + first.size], first) for i in np.flatnonzero(weights == first[0]))
+
+
+def test_a_run_of_other_settings_is_not_gone_on_with(tmp_path, capsys):
+    assert main(arguments(tmp_path / "w2", epochs="1")) == 0
+    other = {**read_config(W2), "optimizer": {**read_config(W2)["optimizer"], "base_lr": 0.5}, "model": "small_resnet"}
+    (tmp_path / "other.json").write_text(json.dumps(other))
+    own = arguments(tmp_path / "other", "--resume", str(tmp_path / "w2/last.pth"), config=tmp_path / "other.json")
+    assert main(own) == 2
+    shown = capsys.readouterr().err
+    assert "model: the run had 'digits_net'; received 'small_resnet'" in shown and "'base_lr': 0.5" in shown
+    assert main(arguments(tmp_path / "w2", "--resume", str(tmp_path / "w2/last.pth"), epochs="2")) == 0
 
 
 @pytest.mark.parametrize("damage", ["truncated", "foreign", "code", "lacking"])

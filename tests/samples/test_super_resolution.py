@@ -18,7 +18,7 @@ from samples.super_resolution.metrics import luma, quality
 from samples.super_resolution.models import MODELS
 from samples.super_resolution.pairs import Original, enlarged, make_pair, reduced, to_values
 from samples.super_resolution.pictures import Crop, crop_sheet
-from samples.super_resolution.report import bicubic, in_openvino
+from samples.super_resolution.report import Report, Row, bicubic, in_openvino
 from samples.super_resolution.trainer import TASK, SuperResolution
 from samples.training.data import DatasetError
 from samples.training.settings import Settings, check, read_config
@@ -140,9 +140,12 @@ def test_a_folder_gives_every_kind_of_image_and_names_what_it_skips(tmp_path, ca
 def test_images_too_small_for_a_patch_are_named_and_skipped(tmp_path, capsys):
     folder = write_images(tmp_path / "images")
     Image.new("RGB", (40, 40)).save(folder / "small.png")
+    Image.new("RGB", (81, 48)).save(folder / "smallest.png")  # 65 for patches of 48, 16 for validation
     splits = load_photographs(Sources(2, 1, 24, 10, folder, (folder,)))
-    assert len(splits.originals["train"]) == 2 and len(splits.originals["test"]) == 3
-    assert "small: 40 x 40 pixels; allowed are at least 240 x 48" in capsys.readouterr().err
+    assert len(splits.originals["train"]) == 3 and len(splits.originals["test"]) == 4
+    next(iter(splits.loader("train", 10)))
+    assert [quality(high[0].numpy(), high[0].numpy(), 2)[1] for _, high in splits.loader("val", 1)] == [1, 1, 1]
+    assert "small: 40 x 40 pixels; allowed are at least 78 x 48" in capsys.readouterr().err
     with pytest.raises(DatasetError, match="small: 40 x 40"):
         load_photographs(Sources(2, 1, 24, 10, folder, (), strict=True))
     with pytest.raises(DatasetError, match="no image is large enough for a patch_size of 200"):
@@ -154,8 +157,8 @@ def test_test_images_too_small_for_the_metrics_are_named_and_skipped(tmp_path, c
     Image.new("RGB", (40, 15)).save(tests / "thin.png")
     Image.new("RGB", (16, 16)).save(tests / "smallest.png")
     splits = load_photographs(Sources(2, 1, 4, 10, folder, (tests,)))
-    assert [original.name for original in splits.originals["test"]] == ["0", "smallest"]
-    assert "thin: 40 x 15 pixels; allowed are at least 16 x 16, for SSIM at scale 2" in capsys.readouterr().err
+    assert [original.name for original in splits.originals["test"]] == ["tests/0", "tests/smallest"]
+    assert "tests/thin: 40 x 15 pixels; allowed are at least 16 x 16, for SSIM at scale 2" in capsys.readouterr().err
     for _, high in splits.loader("test", 1):
         assert quality(high[0].numpy(), high[0].numpy(), 2) == (100.0, 1.0)
     with pytest.raises(DatasetError, match="thin: 40 x 15"):
@@ -237,7 +240,7 @@ def test_the_report_measures_the_ir_as_the_trainer_measures_the_network(searched
     pairs = [make_pair(original, 2, 1) for original in trainer.splits.originals["test"]]
     ours = in_openvino(folder / "run/model.xml", pairs, 2)
     expected = trainer.qualities(trainer.test_batches())
-    assert list(ours) == ["0", "1"]
+    assert list(ours) == ["images/0", "images/1"]
     assert [psnr for psnr, _ in ours.values()] == pytest.approx([psnr for psnr, _ in expected], abs=0.02)
     assert bicubic(pairs, 2).mean[0] > 20
 
@@ -245,8 +248,36 @@ def test_the_report_measures_the_ir_as_the_trainer_measures_the_network(searched
 def test_a_crop_sheet_shows_every_network_beside_bicubic_and_the_original(searched, tmp_path):
     folder, trainer = searched
     networks = [("W2A8", folder / "run/model.xml")]
-    sheet = crop_sheet(trainer.splits.originals["test"], networks, 2, tmp_path / "s.png", [Crop("0", 4, 8, 48)])
+    sheet = crop_sheet(trainer.splits.originals["test"], networks, 2, tmp_path / "s.png", [Crop("images/0", 4, 8, 48)])
     image = np.asarray(Image.open(sheet))
     assert image.shape == (8 + 240 + 18 + 8, 3 * 248 + 8, 3)
     truth = trainer.splits.originals["test"][0].rgb[:, 4:52, 8:56].transpose(1, 2, 0)
     assert np.array_equal(image[8:248:5, 8 + 2 * 248 : 248 + 2 * 248 : 5], truth)
+    centres = crop_sheet(trainer.splits.originals["test"], networks, 2, tmp_path / "c.png")
+    image = np.asarray(Image.open(centres))
+    truth = trainer.splits.originals["test"][1].rgb[:, :, 120:180].transpose(1, 2, 0)
+    assert np.array_equal(image[274 + 8 : 274 + 248 : 4, 8 + 2 * 248 : 248 + 2 * 248 : 4], truth)
+
+
+def test_every_set_of_test_images_has_its_mean_beside_bicubic(searched, tmp_path, capsys):
+    folder, _ = searched
+    other = write_images(tmp_path / "other", 1, 40, 60)
+    run = ["--config", str(folder / "c.json"), "--data", str(folder / "images"), "--device", "cpu", "--mode", "test"]
+    sets = ["--test-data", str(folder / "images"), str(other), "--resume", str(folder / "run/last.pth")]
+    assert main([*run, *sets, "--log-dir", str(tmp_path / "log")]) == 0
+    printed = capsys.readouterr().out
+    assert all(text in printed for text in ("bicubic", "espcn", "images", "other"))
+    header, _, bicubic_row, network = (tmp_path / "log/test.md").read_text().splitlines()[2:6]
+    assert header == "| network | PSNR / SSIM, mean | images | other | images/0 | images/1 | other/0 |"
+    psnr = [[float(cell.split("/")[0]) for cell in row.split("|")[2:-1]] for row in (bicubic_row, network)]
+    for mean, first, second, *images in psnr:
+        assert mean == pytest.approx(np.mean(images), abs=0.01) and second == images[2]
+        assert first == pytest.approx(np.mean(images[:2]), abs=0.01)
+    assert psnr[0] != psnr[1]
+
+
+def test_a_table_of_many_images_has_one_row_for_each():
+    found = {f"set/{index}": (30.0 + index, 0.9) for index in range(10)}
+    first, second = Report("", [Row("bicubic", found), Row("ours", found)]).markdown().split("\n\n")
+    assert first.splitlines()[0] == "| network | PSNR / SSIM, mean |"
+    assert second.splitlines()[::11] == ["| image | bicubic | ours |", "| set/9 | 39.00 / 0.9000 | 39.00 / 0.9000 |"]

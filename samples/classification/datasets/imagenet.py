@@ -48,8 +48,11 @@ class Images(Dataset[tuple[Tensor, int]]):
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         path, label = self.samples[index]
-        with Image.open(path) as opened:
-            image = opened.convert("RGB")
+        try:
+            with Image.open(path) as opened:
+                image = opened.convert("RGB")
+        except Exception as error:  # damaged bytes make Pillow's decoders fail in any way
+            raise DatasetError(f"data: '{path}' is damaged or no image ({error}); copy it anew") from None
         generator = np.random.default_rng([self.seed, self.epoch, index])
         image = _random_crop(image, generator) if self.training else _centre_crop(image)
         array = (np.asarray(image, np.float32) / 255 - MEAN) / STD
