@@ -263,7 +263,7 @@ def _write_onnx(
         try:
             torch.onnx.export(model, examples, str(partial), input_names=names, dynamic_axes=dynamic, dynamo=False)
         except ImportError as error:
-            raise ExportError(f"ONNX export needs the extra 'onnx': pip install 'nncf_slb[onnx]' ({error})") from error
+            raise ExportError(f"ONNX export needs the extra 'onnx': pip install '.[onnx]' ({error})") from error
 
 
 def _save_atomically(model: ov.Model, target: Path) -> None:
