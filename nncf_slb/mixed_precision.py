@@ -20,11 +20,10 @@ from nncf_slb.config_budget import AUTO
 from nncf_slb.discrete import batch_runner
 from nncf_slb.nncf_insertion import make_insertions
 from nncf_slb.nncf_network import SearchPlan
-from nncf_slb.openvino.packing import packed_size
 from nncf_slb.sensitivity import Sensitivities, measure
 from nncf_slb.size_prediction import predict_bin_bytes, saved_by_quantization
 from nncf_slb.targets import LoweringSettings
-from nncf_slb.values import ValueSet, make_values
+from nncf_slb.values import ValueSet, make_values, packed_size
 
 logger = logging.getLogger("nncf_slb")
 

@@ -111,3 +111,8 @@ def make_values(values: str | Sequence[float], bits: int) -> ValueSet:
     if not 1 <= bits <= 4:
         raise ValueError(f"bits: received {bits}; allowed are 1 to 4")
     return VALUE_SETS[values](bits)
+
+
+def packed_size(count: int, bits: int) -> int:
+    """Bytes that `count` codes of `bits` bits take in a file; codes of 3 bits come in groups of 8."""
+    return 3 * ((count + 7) // 8) if bits == 3 else (count * bits + 7) // 8

@@ -4,6 +4,7 @@ import copy
 import io
 import subprocess
 import sys
+import xml.etree.ElementTree as ElementTree
 
 import numpy as np
 import openvino as ov
@@ -13,7 +14,7 @@ import torch
 import nncf_slb
 from nncf_slb.layers import shared_logits
 from nncf_slb.openvino.export import ExportError
-from nncf_slb.openvino.packing import packed_size
+from nncf_slb.values import packed_size
 from tests.networks import MIXED_ENDS, Mixed, Small, compress, digits, make_config, train
 
 SIZE = [8, 1, 12, 12]
@@ -72,6 +73,16 @@ def test_bin_holds_packed_types_and_little_else(bits, tmp_path):
     codes = sum(packed_size(layer.weights, bits) for layer in ctrl.statistics().slb.layers)
     others = sum(p.numel() for n, p in model.named_parameters() if p.requires_grad and "logits" not in n)
     assert codes < path.with_suffix(".bin").stat().st_size <= 1.05 * (codes + 4 * others)
+
+
+@pytest.mark.parametrize("bits", [1, 2, 3, 4])
+def test_statistics_count_the_bytes_of_the_codes_in_the_file(bits, tmp_path):
+    """9 and 27 weights: no multiple of the 8 codes that share 3 bytes at 3 bits."""
+    network = torch.nn.Sequential(torch.nn.Conv2d(1, 1, 3), torch.nn.Conv2d(1, 3, 3))
+    ctrl, _ = compress(network, make_config([2, 1, 8, 8], {"weights": {"bits": bits}}))
+    path = nncf_slb.export_openvino(ctrl, tmp_path / "m.xml")
+    stored = [data for data in ElementTree.parse(path).iter("data") if data.get("element_type") == f"u{bits}"]
+    assert [layer.bytes for layer in ctrl.statistics().slb.layers] == [int(data.get("size")) for data in stored]
 
 
 def test_stripped_model_is_plain_torch_with_integer_codes():
