@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -11,7 +10,8 @@ from pydantic import Field, model_validator
 
 from nncf_slb.config_budget import AUTO, BitsOrAuto, BudgetConfig, Candidates, default_candidates
 from nncf_slb.config_errors import Contradiction, Location, refuse
-from nncf_slb.config_fields import MAX_VALUES, SCOPE_HELP, Bits, Scale, Section, SomeScopes, Values
+from nncf_slb.config_fields import SCOPE_HELP, Bits, Scale, Section, SomeScopes, Values
+from nncf_slb.values import MAX_VALUES, bits_for_count
 
 _BITS = 2
 _BITS_HELP = "Storage bits of one weight."
@@ -58,7 +58,7 @@ class WeightsOverride(Section):
 def _bits_for(values: Any, otherwise: int | Literal["auto"]) -> int | Literal["auto"]:
     """Bits that a set of values needs; `otherwise` for sets of any size."""
     if isinstance(values, list | tuple) and 2 <= len(values) <= MAX_VALUES:
-        return math.ceil(math.log2(len(values)))
+        return bits_for_count(len(values))
     return 2 if values == "ternary" else otherwise
 
 

@@ -64,7 +64,7 @@ def _power_of_two(bits: int) -> ValueSet:
     return ValueSet("power_of_two", bits, (*(-p for p in reversed(powers)), 0.0, *powers), 1.0 / powers[-1])
 
 
-# Adding a named set of values: one function above and one entry here; `config.py` offers the names it finds here.
+# Adding a named set of values: one function above and one entry here; the config offers the names it finds here.
 VALUE_SETS: dict[str, Callable[[int], ValueSet]] = {
     "uniform": _uniform,
     "zero_centered": _zero_centered,
@@ -73,11 +73,16 @@ VALUE_SETS: dict[str, Callable[[int], ValueSet]] = {
 }
 
 
+def bits_for_count(count: int) -> int:
+    """Storage bits of one code of an own list of `count` values."""
+    return math.ceil(math.log2(count))
+
+
 def _from_list(numbers: Sequence[float]) -> ValueSet:
     ordered = sorted(float(n) for n in numbers)
     if not 2 <= len(ordered) <= MAX_VALUES or len(set(ordered)) != len(ordered):
         raise ValueError(f"values: received {list(numbers)}; allowed are 2 to {MAX_VALUES} different numbers")
-    bits = math.ceil(math.log2(len(ordered)))
+    bits = bits_for_count(len(ordered))
     largest = max(abs(n) for n in ordered)
     for steps in range(1, _INT8_MAX + 1):  # smallest integer table that reproduces the list
         table = [n / largest * steps for n in ordered]
