@@ -423,5 +423,18 @@ def test_reference_lists_every_setting_and_its_examples_are_good():
         assert len(find_slb_sections(example)) == 1
 
 
+@pytest.mark.parametrize("path", leaves(json_schema()))
+def test_reference_says_null_where_null_means_left_out(path):
+    config = section()
+    inner = config
+    for name in path[:-1]:
+        inner = inner.setdefault(name, {})
+    inner[path[-1]] = None
+    text = config_reference.render()
+    title = "### `" + ".".join(path[:-1]) + "`" if path[:-1] else "### Top of the section"
+    (row,) = [line for line in text.partition(title)[2].partition("###")[0].splitlines() if f"| `{path[-1]}` |" in line]
+    assert (", or null |" in row) == accepted_by_model(config)
+
+
 def test_schema_of_the_model_class_is_the_public_one():
     assert SLBConfig.model_validate(section()) == parse_slb_config(section())
