@@ -18,7 +18,8 @@ _BITS_HELP = "Storage bits of one weight."
 _VALUES_HELP = (
     "Values a weight can take, before the scale: `uniform` is 2^bits evenly spaced numbers from -1 to 1, as in the "
     "paper; `zero_centered` is 2^bits evenly spaced numbers from -1 up to just below 1, zero included (2 bits or "
-    "more); `ternary` is -1, 0, 1 (2 bits); `power_of_two` is zero and signed powers of two up to 1; or your own list."
+    "more); `ternary` is -1, 0, 1 (2 bits); `power_of_two` is zero and signed powers of two up to 1 (with 1 bit, -1 "
+    "and 1); or your own list."
 )
 _SCALE_HELP = (
     "`per_channel` learns one factor for each output channel; `per_channel_fixed` keeps the one of least squared error "
@@ -126,6 +127,8 @@ class WeightsConfig(Section):
         if self.bits != AUTO:
             given = [name for name in ("budget", "candidates") if getattr(self, name) is not None]
             return [((name,), 'none unless bits is "auto"', 'Remove it, or set bits to "auto"') for name in given]
+        if _bits_for(self.values, AUTO) != AUTO:
+            return []  # the mistake is "auto" itself
         found: list[Contradiction] = []
         candidates = self.candidates or default_candidates(self.values)
         if self.budget is None:

@@ -100,7 +100,8 @@ def make_values(values: str | Sequence[float], bits: int) -> ValueSet:
         bits: Storage bits, 1-4; for an own list they follow from its length.
 
     Returns:
-        The set, ascending. ``power_of_two`` holds zero and ``2**bits - 2`` signed powers (one code stays unused).
+        The set, ascending. ``power_of_two`` holds zero and ``2**bits - 2`` signed powers (one code stays unused), with
+        1 bit -1 and 1.
 
     Raises:
         ValueError: On an unknown name, bits outside 1-4, or a list of the wrong length.

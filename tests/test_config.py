@@ -137,6 +137,10 @@ CONTRADICTIONS = [
     (override(values="ternary", bits=1), ["weights.overrides[0].bits: received 1", "2 for ternary values"]),
     (override({"bits": 1}, values="zero_centered"), ['overrides[0].values: received "zero_centered"', "bits are 1"]),
     (auto(values="ternary"), ['weights.bits: received "auto"', "2 for ternary values", "set it to 2"]),
+    (
+        auto(values="ternary", budget={"mean_bits": 1}, candidates=[1, 2]),
+        ['weights.bits: received "auto"', "2 for ternary values"],
+    ),
     (auto(values=[0, 1, 2, 3, 4]), ['weights.bits: received "auto"', "3 for a list of 5 values"]),
     (auto(budget=None), ["weights.budget: received null", 'since bits is "auto"', '{"mean_bits": 2.0}']),
     (weights(bits="auto"), ["weights.budget: received nothing", "either mean_bits or bytes", "Add it"]),

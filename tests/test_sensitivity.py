@@ -2,6 +2,7 @@
 
 import copy
 import itertools
+import re
 
 import pytest
 import torch
@@ -166,6 +167,25 @@ def test_outputs_that_cannot_be_compared_are_refused(answer, message):
     loader = DataLoader(TensorDataset(torch.randn(64, 4), torch.zeros(64)), batch_size=64)
     with pytest.raises(nncf_slb.SensitivityError, match=message):
         nncf_slb.measure_sensitivity(Answers(answer), loader)
+
+
+@pytest.mark.parametrize(
+    ("values", "candidates", "allowed"),
+    [
+        ("zero_centered", [1, 2], "2, 3, 4"),
+        ("ternary", [3], "2"),
+        ("uniform", [0, 5], "1, 2, 3, 4"),
+        ("uniform", [], "1, 2, 3, 4"),
+    ],
+)
+def test_bits_that_the_values_cannot_have_are_refused(values, candidates, allowed):
+    message = rf"candidates: received {re.escape(str(candidates))}; allowed with {values} values: some of \[{allowed}\]"
+    with pytest.raises(ValueError, match=message):
+        nncf_slb.measure_sensitivity(Nested(), digits()[0], values=values, candidates=candidates)
+
+
+def test_ternary_values_are_measured_at_their_2_bits():
+    assert set(nncf_slb.measure_sensitivity(Nested(), digits()[0], values="ternary")["up"]) == {2}
 
 
 def test_a_searched_network_is_refused():
