@@ -50,7 +50,7 @@ def export_openvino(
         example_input: Tensor, or tuple of tensors, with the shapes to export. The batch dimension becomes dynamic, the
             others stay; with binary convolutions, and for the NPU, which need it, the batch size is the example's. For
             a controller, NNCF's ``input_info`` by default.
-        input_names: Names of the inputs, in order.
+        input_names: Names of the inputs, in order, one for each.
         input_shapes: Shapes of the inputs in an IR, in order, -1 for any size: ``[[-1, 3, -1, -1]]`` takes images of
             any height and width. By default only the batch dimension is dynamic.
         target_device: ``CPU``, ``GPU``, ``NPU`` or ``ANY``. By default the controller's config decides, else ``CPU``.
@@ -61,8 +61,8 @@ def export_openvino(
         The path written.
 
     Raises:
-        ExportError: On a wrong suffix or setting, a missing example input, shapes that do not fit it, or a model
-            without coded weights.
+        ExportError: On a wrong suffix or setting, a missing example input, shapes or names that do not fit it, or a
+            model without coded weights.
         nncf_slb.openvino.graph.LoweringError: If a layer's weights can't be packed.
     """
     target = Path(path)
@@ -72,6 +72,11 @@ def export_openvino(
     if example_input is None:
         example_input = example_inputs(getattr(model, "model", None))
     examples = tuple(example_input) if isinstance(example_input, (tuple, list)) else (example_input,)
+    if input_names is not None and len(input_names) != len(examples):
+        raise ExportError(
+            f"input_names: received {len(input_names)}; allowed are as many as the network has inputs, {len(examples)}. "
+            "Name each of them, or leave input_names out"
+        )
     if input_shapes is not None:
         _check_shapes(input_shapes, examples, target)
     stripped = stripped_copy(model)

@@ -226,6 +226,15 @@ def test_batch_is_dynamic_and_input_names_are_kept(tmp_path):
     assert ov.Core().read_model(path).inputs[0].get_any_name() == "image"
 
 
+@pytest.mark.parametrize("suffix", [".xml", ".onnx"])
+@pytest.mark.parametrize("names", [[], ["image", "mask"]])
+def test_every_input_needs_a_name(names, suffix, tmp_path):
+    ctrl, _ = searched_mixed({"bits": 2})
+    with pytest.raises(ExportError, match=rf"input_names: received {len(names)}; allowed are as many .* inputs, 1\."):
+        nncf_slb.export_openvino(ctrl, tmp_path / f"model{suffix}", input_names=names)
+    assert not list(tmp_path.iterdir())
+
+
 def test_sizes_are_free_where_the_caller_says_so(tmp_path):
     ctrl, model = compress(Small(), make_config([2, 1, 8, 8], {"weights": {"bits": 2}}))
     path = nncf_slb.export_openvino(ctrl, tmp_path / "model.xml", input_shapes=[[-1, 1, -1, -1]])
