@@ -53,7 +53,8 @@ def export_openvino(
         input_names: Names of the inputs, in order, one for each.
         input_shapes: Shapes of the inputs in an IR, in order, -1 for any size: ``[[-1, 3, -1, -1]]`` takes images of
             any height and width. By default only the batch dimension is dynamic.
-        target_device: ``CPU``, ``GPU``, ``NPU`` or ``ANY``. By default the controller's config decides, else ``CPU``.
+        target_device: ``CPU`` (or ``CPU_SPR``), ``GPU``, ``NPU`` or ``ANY``. By default the controller's config
+            decides, else ``CPU``.
         binary_convolution: ``auto``, ``always`` or ``never``, as in the config, which is the default; else ``auto``.
         dynamic_quantization: As in the config, which is the default; else False.
 
@@ -74,8 +75,8 @@ def export_openvino(
     examples = tuple(example_input) if isinstance(example_input, (tuple, list)) else (example_input,)
     if input_names is not None and len(input_names) != len(examples):
         raise ExportError(
-            f"input_names: received {len(input_names)}; allowed are as many as the network has inputs, {len(examples)}. "
-            "Name each of them, or leave input_names out"
+            f"input_names: received {len(input_names)}; allowed are as many as the network has inputs, "
+            f"{len(examples)}. Name each of them, or leave input_names out"
         )
     if input_shapes is not None:
         _check_shapes(input_shapes, examples, target)
