@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from itertools import islice
 from typing import Any
 
 from nncf import NNCFConfig
 from nncf.common.initialization.batchnorm_adaptation import BatchnormAdaptationAlgorithm
+from nncf.torch.batchnorm_adaptation import PTBatchnormAdaptationAlgorithmImpl
 from nncf.torch.compression_method_api import PTCompressionAlgorithmBuilder
 from nncf.torch.graph.transformations.layout import PTTransformationLayout
 from nncf.torch.nncf_network import NNCFNetwork
@@ -15,7 +15,7 @@ from nncf.torch.utils import get_model_device
 from nncf_slb.config import DEFAULT_EPOCHS, SLBConfig, parse_slb_config, validate_nncf_config
 from nncf_slb.config_budget import AUTO
 from nncf_slb.controller import SLBController, lowering_settings, registered_loader
-from nncf_slb.discrete import batch_runner
+from nncf_slb.discrete import batch_runner, batches_of, states_batch_size
 from nncf_slb.initialization import initialize_activations
 from nncf_slb.mixed_precision import ChosenBits, choose_bits, refuse_missing_bits
 from nncf_slb.nncf_insertion import Insertions, make_insertions
@@ -83,8 +83,14 @@ class SLBBuilder(PTCompressionAlgorithmBuilder):  # type: ignore[misc]
         if self.slb_config.initializer.batchnorm_adaptation is None:
             return
         parameters = self._parse_bn_adapt_params()
-        if parameters is not None:
-            BatchnormAdaptationAlgorithm(**parameters).run(model)
+        if parameters is None:
+            return
+        loader, samples, device = (parameters[key] for key in ("data_loader", "num_bn_adaptation_samples", "device"))
+        if states_batch_size(loader):
+            BatchnormAdaptationAlgorithm(loader, samples, device).run(model)
+        else:  # NNCF would divide by the batch size
+            steps = sum(1 for _ in batches_of(loader, samples))
+            PTBatchnormAdaptationAlgorithmImpl(loader, steps, device).run(model)
 
     def _initialize_activations(self, model: NNCFNetwork) -> None:
         loader = registered_loader(self.config)
@@ -92,7 +98,7 @@ class SLBBuilder(PTCompressionAlgorithmBuilder):  # type: ignore[misc]
         if loader is None or not quantizers:
             return
         samples = self.slb_config.initializer.range.num_init_samples
-        batches = islice(loader, -(-samples // max(1, loader.batch_size)))
+        batches = batches_of(loader, samples)
         runner = batch_runner(model, loader, get_model_device(model))
         weights = dict.fromkeys(self._insertions.weights.values())
         initialize_activations(model, weights, quantizers, runner, batches)

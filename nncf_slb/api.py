@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import islice
 from typing import Any
 
 from nncf.api.compression import CompressionStage
@@ -14,7 +13,7 @@ from torch import nn
 
 from nncf_slb.config_budget import default_candidates
 from nncf_slb.controller import child_controller
-from nncf_slb.discrete import batch_runner
+from nncf_slb.discrete import batch_runner, batches_of
 from nncf_slb.layers import SEARCHABLE_LAYERS, SearchableWeight
 from nncf_slb.sensitivity import Sensitivities, measure
 from nncf_slb.values import ValueSet, make_values
@@ -84,7 +83,7 @@ def measure_sensitivity(
     sets = _value_sets(values, default_candidates(values) if candidates is None else candidates)
     wrapped = wrap_dataloader_for_init(loader)
     runner = batch_runner(model, wrapped, next(model.parameters()).device)
-    batches = islice(wrapped, -(-samples // max(1, wrapped.batch_size)))
+    batches = batches_of(wrapped, samples)
     modules = dict(layers.values())
     return measure(model, modules, dict.fromkeys(modules, sets), runner, batches)
 

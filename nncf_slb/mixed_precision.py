@@ -6,7 +6,6 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import islice
 from typing import Any
 
 from nncf.common.scopes import matches_any
@@ -17,7 +16,7 @@ from torch import nn
 from nncf_slb.allocation import allocate
 from nncf_slb.config import ConfigError, SLBConfig, find_slb_sections
 from nncf_slb.config_budget import AUTO
-from nncf_slb.discrete import batch_runner
+from nncf_slb.discrete import batch_runner, batches_of
 from nncf_slb.nncf_insertion import make_insertions
 from nncf_slb.nncf_network import SearchPlan
 from nncf_slb.sensitivity import Sensitivities, measure
@@ -121,7 +120,7 @@ def choose_bits(
         choose = _mean_bits_limit(layers, float(budget.mean_bits or 0), at)
     else:
         choose = _bytes_limit(layers, budget.bytes, at, _size_of(model, plan, config, nncf_config, settings, at))
-    batches = islice(loader, -(-budget.samples // max(1, loader.batch_size)))
+    batches = batches_of(loader, budget.samples)
     runner = batch_runner(model, loader, get_model_device(model))
     modules = {layer.names[0]: layer.module for layer in layers}
     measured = measure(model, modules, {layer.names[0]: layer.candidates for layer in layers}, runner, batches)

@@ -77,6 +77,13 @@ def digits(count=200, batch_size=50):
     return DataLoader(TensorDataset(x, y), batch_size=batch_size), x, y
 
 
+def in_batches_of_any_size(loader, sizes=(30, 50, 20, 60)):
+    """The same samples in batches of these sizes, from a loader with a `batch_sampler`, which has no `batch_size`."""
+    starts = [sum(sizes[:k]) for k in range(len(sizes))]
+    batches = [list(range(start, start + size)) for start, size in zip(starts, sizes, strict=True)]
+    return DataLoader(loader.dataset, batch_sampler=batches)
+
+
 def compress(model, config, loader=None, state=None):
     """`create_compressed_model` with an optional data loader for initialization."""
     if loader is not None:

@@ -13,7 +13,7 @@ import nncf_slb
 from nncf_slb.batchnorm import calibrate
 from nncf_slb.layers import SearchableWeight
 from nncf_slb.values import make_values
-from tests.networks import Mixed, Small, compress, digits, make_config
+from tests.networks import Mixed, Small, compress, digits, in_batches_of_any_size, make_config
 
 
 def small():
@@ -103,6 +103,18 @@ def test_whole_batches_are_measured_until_there_are_enough_samples():
     model.register_forward_pre_hook(lambda module, args: seen.append(len(args[0])))
     nncf_slb.measure_sensitivity(model, digits()[0], samples=51, candidates=[2])
     assert seen == [50] * 2 * (1 + 3)
+
+
+@pytest.mark.parametrize(
+    ("samples", "expected"), [(30, [30]), (31, [30, 50]), (80, [30, 50]), (1000, [30, 50, 20, 60])]
+)
+def test_a_loader_without_a_batch_size_is_counted_batch_by_batch(samples, expected):
+    seen = []
+    model = small()
+    model.register_forward_pre_hook(lambda module, args: seen.append(len(args[0])))
+    loader = in_batches_of_any_size(digits()[0])
+    nncf_slb.measure_sensitivity(model, loader, samples=samples, candidates=[2])
+    assert seen == [size for size in expected for _ in range(1 + 3)]
 
 
 def test_layers_that_share_a_parameter_are_measured_once():
