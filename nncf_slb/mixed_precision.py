@@ -19,6 +19,7 @@ from nncf_slb.config_budget import AUTO
 from nncf_slb.discrete import batch_runner, batches_of
 from nncf_slb.nncf_insertion import make_insertions
 from nncf_slb.nncf_network import SearchPlan
+from nncf_slb.openvino.export import example_inputs
 from nncf_slb.sensitivity import Sensitivities, measure
 from nncf_slb.size_prediction import predict_bin_bytes, saved_by_quantization
 from nncf_slb.targets import LoweringSettings
@@ -106,6 +107,7 @@ def choose_bits(
 
     Raises:
         ConfigError: Without a loader, or if the smallest candidates exceed the budget.
+        nncf_slb.openvino.export.ExportError: If the size of the file can't be predicted with the network's inputs.
         SensitivityError: If the sensitivity can't be measured with this network and loader.
     """
     at, budget = f"{find_slb_sections(nncf_config)[0][0]}.weights", config.weights.budget
@@ -185,13 +187,14 @@ def _size_of(
     settings: LoweringSettings,
     at: str,
 ) -> Callable[[dict[str, int]], int]:
+    examples = example_inputs(model)
     saved = saved_by_quantization(model, plan, nncf_config)
     device = nncf_config.get("target_device")
 
     def size_of(bits: dict[str, int]) -> int:
         insertions = make_insertions(model, plan, config, device, None, bits)
         try:
-            return predict_bin_bytes(model, insertions, settings) - saved
+            return predict_bin_bytes(model, insertions, examples, settings) - saved
         except Exception as error:  # OpenVINO's share no class of their own
             raise ConfigError([
                 f"{at}.budget.bytes: received a network that OpenVINO cannot convert, so its size is unknown; allowed: "

@@ -19,7 +19,7 @@ from nncf_slb.activations import ActivationQuantizer
 from nncf_slb.batchnorm import STATISTICS, batch_norms
 from nncf_slb.nncf_insertion import Insertions
 from nncf_slb.nncf_network import SearchPlan, to_plain_torch
-from nncf_slb.openvino.export import convert, example_inputs
+from nncf_slb.openvino.export import convert
 from nncf_slb.strip import FixedActivation, make_low_bit_
 from nncf_slb.targets import LoweringSettings
 
@@ -27,7 +27,9 @@ _FLOAT_BYTES = 4
 _RANGE_BYTES = 2 * _FLOAT_BYTES  # a quantized input of NNCF: both ends of its range; the others are equal constants
 
 
-def predict_bin_bytes(model: NNCFNetwork, insertions: Insertions, settings: LoweringSettings) -> int:
+def predict_bin_bytes(
+    model: NNCFNetwork, insertions: Insertions, examples: tuple[torch.Tensor, ...], settings: LoweringSettings
+) -> int:
     """Bytes of the ``.bin`` file with what is about to be inserted, other algorithms left out.
 
     Exact but for constants that training makes equal, which the file holds once, and for quantized inputs whose
@@ -36,6 +38,7 @@ def predict_bin_bytes(model: NNCFNetwork, insertions: Insertions, settings: Lowe
     Args:
         model: NNCF network into which nothing has been inserted yet; stays as it is.
         insertions: Modules of the layers to search.
+        examples: Inputs of the network, as from `nncf_slb.openvino.export.example_inputs`.
         settings: How the network will be exported.
 
     Raises:
@@ -52,7 +55,7 @@ def predict_bin_bytes(model: NNCFNetwork, insertions: Insertions, settings: Lowe
             fixed[quantizer] = _fixed(quantizer, numbers)
         make_low_bit_(layer, insertions.weights[name], None if quantizer is None else fixed[quantizer])
     _make_numbers_differ(plain, numbers)
-    converted = convert(plain, example_inputs(model), settings=settings)
+    converted = convert(plain, examples, settings=settings)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "trial.xml"
         ov.save_model(converted, path, compress_to_fp16=False)

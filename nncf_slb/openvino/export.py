@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import torch
 from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 from torch import nn
 
+from nncf_slb.batchnorm import preserved_modes
 from nncf_slb.files import new_file
 from nncf_slb.openvino.graph import CodedConstant
 from nncf_slb.openvino.lowering import lower
@@ -49,7 +49,7 @@ def export_openvino(
             8 bits each. Folders are made; an existing file is replaced only once the new one is complete.
         example_input: Tensor, or tuple of tensors, with the shapes to export. The batch dimension becomes dynamic, the
             others stay; with binary convolutions, and for the NPU, which need it, the batch size is the example's. For
-            a controller, NNCF's ``input_info`` by default.
+            a controller by default NNCF's ``input_info``, or where there is none a batch of the registered data loader.
         input_names: Names of the inputs, in order, one for each.
         input_shapes: Shapes of the inputs in an IR, in order, -1 for any size: ``[[-1, 3, -1, -1]]`` takes images of
             any height and width. By default only the batch dimension is dynamic.
@@ -86,7 +86,8 @@ def export_openvino(
             f"model: received {type(model).__name__} without searched weights; pass the controller that "
             "create_compressed_model returned, or what its strip() returned"
         )
-    with _evaluation_mode(stripped):
+    with preserved_modes(stripped):
+        stripped.eval()
         if target.suffix == ".onnx":
             _write_onnx(stripped, target, examples, input_names)
         else:
@@ -237,27 +238,24 @@ def _refuse_other_than_binary(stripped: nn.Module, settings: LoweringSettings) -
 
 
 def example_inputs(network: Any) -> tuple[torch.Tensor, ...]:
-    """Zeros with the shapes of an NNCF network's ``input_info``, on its device.
+    """Inputs with which NNCF saw the network, on its device: from ``input_info``, else a batch of the data loader.
 
     Raises:
-        ExportError: If it is no NNCF network.
+        ExportError: If it is no NNCF network, or not all of its inputs are positional tensors.
     """
     info = getattr(getattr(network, "nncf", None), "input_infos", None)
     if info is None:
         raise ExportError("example_input: received None; a stripped model needs a tensor with the shape to export")
-    device = next(network.parameters()).device
-    return tuple(torch.zeros(element.shape, device=device) for element in info.elements)
-
-
-@contextmanager
-def _evaluation_mode(model: nn.Module) -> Iterator[None]:
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes.items():
-            module.training = training
+    with preserved_modes(network):  # input_info may ask for random numbers
+        args, kwargs = info.get_forward_inputs(next(network.parameters()).device)
+    others = [f"{name} by keyword" for name in kwargs]
+    others += [f"a {type(each).__name__}" for each in args if not isinstance(each, torch.Tensor)]
+    if others:
+        raise ExportError(
+            f"inputs of the network, from input_info or the data loader: received {', '.join(others)}; allowed for an "
+            "export are tensors by position. Leave keyword out of input_info, or pass such tensors as example_input"
+        )
+    return tuple(args)
 
 
 def _write_onnx(

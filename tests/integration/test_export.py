@@ -293,6 +293,48 @@ def test_a_stripped_model_needs_an_example_input(tmp_path):
         nncf_slb.export_openvino(ctrl.strip(), tmp_path / "m.xml")
 
 
+class Words(torch.nn.Module):
+    """Whole numbers in, a searched layer behind the embedding."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed = torch.nn.Embedding(11, 6)
+        self.out = torch.nn.Linear(6, 3)
+
+    def forward(self, words):
+        return self.out(self.embed(words).mean(1))
+
+
+def searched_words(bits=2, **input_info):
+    torch.manual_seed(0)
+    config = make_config([2, 4], {"weights": {"bits": bits}, "ignored_scopes": ["{re}embed"]})
+    config["input_info"] = {"sample_size": [2, 4], "type": "long", **input_info}
+    return compress(Words(), config)
+
+
+def test_whole_numbers_stay_whole_numbers(tmp_path):
+    ctrl, model = searched_words()
+    path = nncf_slb.export_openvino(ctrl, tmp_path / "m.xml")
+    words = torch.arange(12).view(3, 4) % 11
+    np.testing.assert_allclose(infer(path, words)[0], model.eval()(words).detach().numpy(), atol=1e-5)
+
+
+def test_inputs_by_keyword_are_refused_unless_example_inputs_are_given(tmp_path):
+    ctrl, _ = searched_words(keyword="words")
+    with pytest.raises(ExportError, match="received words by keyword; allowed .* pass such tensors as example_input"):
+        nncf_slb.export_openvino(ctrl, tmp_path / "m.xml")
+    assert nncf_slb.export_openvino(ctrl, tmp_path / "m.xml", example_input=torch.zeros(2, 4).long()).is_file()
+
+
+def test_without_input_info_the_registered_loader_gives_the_shapes(tmp_path):
+    loader, x, _ = digits()
+    config = make_config([50, 1, 8, 8])
+    del config["input_info"]
+    ctrl, model = compress(Small(), config, loader)
+    path = nncf_slb.export_openvino(ctrl, tmp_path / "m.xml")
+    np.testing.assert_allclose(infer(path, x)[0], model.eval()(x).detach().numpy(), atol=1e-5)
+
+
 class Shared(torch.nn.Module):
     """One layer used twice, and two layers that share one parameter."""
 

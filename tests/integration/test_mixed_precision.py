@@ -198,6 +198,20 @@ def test_a_mean_below_what_the_values_allow_says_what_is_needed():
     assert set(bits_of(auto(budget={"mean_bits": needed}, overrides=overrides)[0]).values()) == {1, 2}
 
 
+def test_bytes_need_no_input_info_where_a_loader_is_registered():
+    smallest = smallest_bytes()
+    config = make_config(SIZE, {"weights": {"bits": "auto", "budget": {"bytes": smallest}}})
+    del config["input_info"]
+    assert set(bits_of(compress(Small(), config, digits()[0])[0]).values()) == {1}
+
+
+def test_bytes_of_a_network_with_inputs_by_keyword_are_refused_for_that_reason():
+    config = make_config(SIZE, {"weights": {"bits": "auto", "budget": {"bytes": 1000}}})
+    config["input_info"] = {"sample_size": SIZE, "keyword": "x"}
+    with pytest.raises(nncf_slb.ExportError, match="received x by keyword; .* Leave keyword out of input_info"):
+        compress(Small(), config, digits()[0])
+
+
 class Unconvertible(Small):
     def forward(self, x):
         return super().forward(x) + torch.linalg.svdvals(x.flatten(1)).sum()
