@@ -64,12 +64,14 @@ def export_openvino(
     Raises:
         ExportError: On a wrong suffix or setting, a missing example input, shapes or names that do not fit it, or a
             model without coded weights.
+        TypeError: If `model` is neither a controller nor a torch module.
         nncf_slb.openvino.graph.LoweringError: If a layer's weights can't be packed.
     """
     target = Path(path)
     if target.suffix not in SUFFIXES:
         raise ExportError(f"path: received '{target}'; allowed are names that end in {' or '.join(SUFFIXES)}")
     settings = _settings(model, target_device, binary_convolution, dynamic_quantization)
+    stripped = stripped_copy(model)
     if example_input is None:
         example_input = example_inputs(getattr(model, "model", None))
     examples = tuple(example_input) if isinstance(example_input, (tuple, list)) else (example_input,)
@@ -80,7 +82,6 @@ def export_openvino(
         )
     if input_shapes is not None:
         _check_shapes(input_shapes, examples, target)
-    stripped = stripped_copy(model)
     if not coded_weights(stripped):
         raise ExportError(
             f"model: received {type(model).__name__} without searched weights; pass the controller that "

@@ -15,7 +15,7 @@ import nncf_slb
 from nncf_slb.layers import shared_logits
 from nncf_slb.openvino.export import ExportError
 from nncf_slb.values import packed_size
-from tests.networks import MIXED_ENDS, Mixed, Small, compress, digits, make_config, train
+from tests.networks import MIXED_ENDS, Mixed, Small, compress, digits, make_config, searched_words, train
 
 SIZE = [8, 1, 12, 12]
 VALUES = [("uniform", 1), ("uniform", 2), ("uniform", 3), ("uniform", 4), ("ternary", 2), ("power_of_two", 3)]
@@ -291,25 +291,6 @@ def test_a_stripped_model_needs_an_example_input(tmp_path):
     ctrl, _ = searched_mixed({"bits": 2})
     with pytest.raises(ExportError, match="example_input: received None"):
         nncf_slb.export_openvino(ctrl.strip(), tmp_path / "m.xml")
-
-
-class Words(torch.nn.Module):
-    """Whole numbers in, a searched layer behind the embedding."""
-
-    def __init__(self):
-        super().__init__()
-        self.embed = torch.nn.Embedding(11, 6)
-        self.out = torch.nn.Linear(6, 3)
-
-    def forward(self, words):
-        return self.out(self.embed(words).mean(1))
-
-
-def searched_words(bits=2, **input_info):
-    torch.manual_seed(0)
-    config = make_config([2, 4], {"weights": {"bits": bits}, "ignored_scopes": ["{re}embed"]})
-    config["input_info"] = {"sample_size": [2, 4], "type": "long", **input_info}
-    return compress(Words(), config)
 
 
 def test_whole_numbers_stay_whole_numbers(tmp_path):
