@@ -12,7 +12,7 @@ from nncf.torch.graph.transformations.layout import PTTransformationLayout
 from nncf.torch.nncf_network import NNCFNetwork
 from nncf.torch.utils import get_model_device
 
-from nncf_slb.config import DEFAULT_EPOCHS, SLBConfig, parse_slb_config, validate_nncf_config
+from nncf_slb.config import SLBConfig, parse_slb_config, scope_list, total_epochs, validate_nncf_config
 from nncf_slb.config_budget import AUTO
 from nncf_slb.controller import SLBController, lowering_settings, registered_loader
 from nncf_slb.discrete import batch_runner, batches_of, states_batch_size
@@ -37,7 +37,7 @@ class SLBBuilder(PTCompressionAlgorithmBuilder):  # type: ignore[misc]
         if everywhere is not None:
             config["ignored_scopes"] = everywhere
         own: str | list[str] | None = self.ignored_scopes
-        self.ignored_scopes: list[str] | None = [*_as_list(everywhere), *_as_list(own)] or None
+        self.ignored_scopes: list[str] | None = [*scope_list(everywhere), *scope_list(own)] or None
         self.slb_config: SLBConfig = parse_slb_config(self._algo_config)
         self._insertions = Insertions()
         self._full_precision: list[str] = []
@@ -105,10 +105,5 @@ class SLBBuilder(PTCompressionAlgorithmBuilder):  # type: ignore[misc]
 
     def _build_controller(self, model: NNCFNetwork) -> SLBController:
         refuse_foreign_operations(model, self._insertions.weights)
-        epochs = int(self.config.get("epochs") or DEFAULT_EPOCHS)
-        measured = self._chosen.sensitivities
+        epochs, measured = total_epochs(self.config), self._chosen.sensitivities
         return SLBController(model, self.config, self.slb_config, epochs, self._full_precision, measured)
-
-
-def _as_list(scopes: str | list[str] | None) -> list[str]:
-    return [scopes] if isinstance(scopes, str) else list(scopes or [])

@@ -17,6 +17,7 @@ from torch import nn
 
 from nncf_slb.activations import ActivationQuantizer
 from nncf_slb.batchnorm import STATISTICS, batch_norms
+from nncf_slb.config import scope_list
 from nncf_slb.nncf_insertion import Insertions
 from nncf_slb.nncf_network import SearchPlan, to_plain_torch
 from nncf_slb.openvino.export import convert
@@ -98,15 +99,11 @@ def _quantized_weights(
     model: NNCFNetwork, plan: SearchPlan, nncf_config: Mapping[str, Any], section: Mapping[str, Any]
 ) -> Iterator[torch.Tensor]:
     of_weights = section.get("weights", {})
-    ignored = [s for part in (nncf_config, section, of_weights) for s in _as_list(part.get("ignored_scopes"))]
-    target = _as_list(of_weights.get("target_scopes") or section.get("target_scopes")) or None
+    ignored = [s for part in (nncf_config, section, of_weights) for s in scope_list(part.get("ignored_scopes"))]
+    target = scope_list(of_weights.get("target_scopes") or section.get("target_scopes")) or None
     nodes = {node.node_name for node in model.nncf.get_weighted_original_graph_nodes()}
     for name in plan.full_precision:
         if name in nodes and should_consider_scope(name, ignored, target):
             weight = model.nncf.get_containing_module(name).weight
             if weight.dim() > 1:
                 yield weight
-
-
-def _as_list(scopes: Any) -> list[str]:
-    return [scopes] if isinstance(scopes, str) else list(scopes or [])

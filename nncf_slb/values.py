@@ -30,11 +30,6 @@ class ValueSet:
     step: float
 
     @property
-    def numbers(self) -> tuple[float, ...]:
-        """The values themselves, ascending."""
-        return tuple(t * self.step for t in self.table)
-
-    @property
     def is_integer(self) -> bool:
         """True when every entry of ``table`` is an integer that fits int8, so that integer kernels can run it."""
         return all(float(t).is_integer() and _INT8_MIN <= t <= _INT8_MAX for t in self.table)
