@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from itertools import islice
 from typing import Any
 
 from nncf import NNCFConfig
 from nncf.common.initialization.batchnorm_adaptation import BatchnormAdaptationAlgorithm
+from nncf.torch.batchnorm_adaptation import PTBatchnormAdaptationAlgorithmImpl
 from nncf.torch.compression_method_api import PTCompressionAlgorithmBuilder
 from nncf.torch.graph.transformations.layout import PTTransformationLayout
 from nncf.torch.nncf_network import NNCFNetwork
 from nncf.torch.utils import get_model_device
 
-from nncf_slb.config import DEFAULT_EPOCHS, SLBConfig, parse_slb_config, validate_nncf_config
+from nncf_slb.config import SLBConfig, parse_slb_config, scope_list, total_epochs, validate_nncf_config
 from nncf_slb.config_budget import AUTO
 from nncf_slb.controller import SLBController, lowering_settings, registered_loader
-from nncf_slb.discrete import batch_runner
+from nncf_slb.discrete import batch_runner, batches_of, states_batch_size
 from nncf_slb.initialization import initialize_activations
 from nncf_slb.mixed_precision import ChosenBits, choose_bits, refuse_missing_bits
 from nncf_slb.nncf_insertion import Insertions, make_insertions
@@ -37,7 +37,7 @@ class SLBBuilder(PTCompressionAlgorithmBuilder):  # type: ignore[misc]
         if everywhere is not None:
             config["ignored_scopes"] = everywhere
         own: str | list[str] | None = self.ignored_scopes
-        self.ignored_scopes: list[str] | None = [*_as_list(everywhere), *_as_list(own)] or None
+        self.ignored_scopes: list[str] | None = [*scope_list(everywhere), *scope_list(own)] or None
         self.slb_config: SLBConfig = parse_slb_config(self._algo_config)
         self._insertions = Insertions()
         self._full_precision: list[str] = []
@@ -83,8 +83,14 @@ class SLBBuilder(PTCompressionAlgorithmBuilder):  # type: ignore[misc]
         if self.slb_config.initializer.batchnorm_adaptation is None:
             return
         parameters = self._parse_bn_adapt_params()
-        if parameters is not None:
-            BatchnormAdaptationAlgorithm(**parameters).run(model)
+        if parameters is None:
+            return
+        loader, samples, device = (parameters[key] for key in ("data_loader", "num_bn_adaptation_samples", "device"))
+        if states_batch_size(loader):
+            BatchnormAdaptationAlgorithm(loader, samples, device).run(model)
+        else:  # NNCF would divide by the batch size
+            steps = sum(1 for _ in batches_of(loader, samples))
+            PTBatchnormAdaptationAlgorithmImpl(loader, steps, device).run(model)
 
     def _initialize_activations(self, model: NNCFNetwork) -> None:
         loader = registered_loader(self.config)
@@ -92,17 +98,12 @@ class SLBBuilder(PTCompressionAlgorithmBuilder):  # type: ignore[misc]
         if loader is None or not quantizers:
             return
         samples = self.slb_config.initializer.range.num_init_samples
-        batches = islice(loader, -(-samples // max(1, loader.batch_size)))
+        batches = batches_of(loader, samples)
         runner = batch_runner(model, loader, get_model_device(model))
         weights = dict.fromkeys(self._insertions.weights.values())
         initialize_activations(model, weights, quantizers, runner, batches)
 
     def _build_controller(self, model: NNCFNetwork) -> SLBController:
         refuse_foreign_operations(model, self._insertions.weights)
-        epochs = int(self.config.get("epochs") or DEFAULT_EPOCHS)
-        measured = self._chosen.sensitivities
+        epochs, measured = total_epochs(self.config), self._chosen.sensitivities
         return SLBController(model, self.config, self.slb_config, epochs, self._full_precision, measured)
-
-
-def _as_list(scopes: str | list[str] | None) -> list[str]:
-    return [scopes] if isinstance(scopes, str) else list(scopes or [])

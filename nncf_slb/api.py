@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import islice
 from typing import Any
 
 from nncf.api.compression import CompressionStage
@@ -14,10 +13,10 @@ from torch import nn
 
 from nncf_slb.config_budget import default_candidates
 from nncf_slb.controller import child_controller
-from nncf_slb.discrete import batch_runner
+from nncf_slb.discrete import batch_runner, batches_of
 from nncf_slb.layers import SEARCHABLE_LAYERS, SearchableWeight
 from nncf_slb.sensitivity import Sensitivities, measure
-from nncf_slb.values import make_values
+from nncf_slb.values import ValueSet, make_values
 
 # Classes besides plain Python types in the compression state of slb and of NNCF's quantization (found by
 # torch.serialization.get_unsafe_globals_in_checkpoint): pass them to torch.serialization.safe_globals to load a
@@ -56,7 +55,8 @@ def measure_sensitivity(
         loader: Data loader of (inputs, labels), of which only the inputs are used, or a `PTInitializingDataLoader` of
             NNCF.
         values: Name of a set of values, as in the config.
-        candidates: Bits to try, 1 to 4; by default all that the values can have.
+        candidates: Bits to try; by default all that the values can have: 1 to 4, but 2 to 4 for ``zero_centered`` and 2
+            for ``ternary``.
         samples: Samples to measure with, rounded up to whole batches.
 
     Returns:
@@ -66,7 +66,7 @@ def measure_sensitivity(
 
     Raises:
         TypeError: If the model's weights are already being searched.
-        ValueError: On an unknown name of values or other bits.
+        ValueError: On an unknown name of values, or bits that they cannot have.
         nncf_slb.sensitivity.SensitivityError: If nothing can be measured with this network and loader.
 
     Example:
@@ -80,12 +80,22 @@ def measure_sensitivity(
     for name, module in model.named_modules():
         if isinstance(module, SEARCHABLE_LAYERS) and "weight" in module._parameters:
             layers.setdefault(id(module.weight), (name, module))
-    sets = [make_values(values, bits) for bits in candidates or default_candidates(values)]
+    sets = _value_sets(values, default_candidates(values) if candidates is None else candidates)
     wrapped = wrap_dataloader_for_init(loader)
     runner = batch_runner(model, wrapped, next(model.parameters()).device)
-    batches = islice(wrapped, -(-samples // max(1, wrapped.batch_size)))
+    batches = batches_of(wrapped, samples)
     modules = dict(layers.values())
     return measure(model, modules, dict.fromkeys(modules, sets), runner, batches)
+
+
+def _value_sets(values: str, candidates: Sequence[int]) -> list[ValueSet]:
+    allowed = default_candidates(values)
+    if not candidates or not set(candidates) <= set(allowed):
+        raise ValueError(
+            f"candidates: received {list(candidates)}; allowed with {values} values: some of {list(allowed)}. Leave "
+            "candidates out to try all of these, or choose other values"
+        )
+    return [make_values(values, bits) for bits in candidates]
 
 
 @contextmanager

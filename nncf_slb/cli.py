@@ -181,12 +181,17 @@ def _load_model(text: str) -> Any:
     module, colon, function = text.partition(":")
     if not (module and colon and function):
         raise _UsageError(f"model: received {text}; write MODULE:FUNCTION, such as my_project.networks:load_searched")
+    from nncf_slb.strip import stripped_copy
+
     sys.path.insert(0, os.getcwd())
     try:
         make = getattr(importlib.import_module(module), function)
     except (ImportError, AttributeError) as error:
         raise _UsageError(f"model: received {text}, which cannot be imported ({error})") from error
-    return make()
+    try:
+        return stripped_copy(make())
+    except TypeError as error:
+        raise _UsageError(f"model: {text} cannot be called or gives what cannot be verified ({error})") from error
 
 
 def _load_data(path: Path | None) -> Any:

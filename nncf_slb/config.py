@@ -18,7 +18,6 @@ from nncf_slb.config_training import DEFAULT_EPOCHS, InitializerConfig, ParamsCo
 from nncf_slb.config_weights import ResolvedWeights, WeightsConfig
 
 __all__ = [
-    "DEFAULT_EPOCHS",
     "FULL_PRECISION",
     "ConfigError",
     "OpenVINOConfig",
@@ -28,6 +27,8 @@ __all__ = [
     "find_slb_sections",
     "json_schema",
     "parse_slb_config",
+    "scope_list",
+    "total_epochs",
     "validate_nncf_config",
 ]
 
@@ -106,6 +107,16 @@ def find_slb_sections(nncf_config: Mapping[str, Any]) -> list[tuple[str, Mapping
     ]
 
 
+def total_epochs(nncf_config: Mapping[str, Any]) -> int:
+    """Training epochs at the top level of an NNCF config, else the default."""
+    return int(nncf_config.get("epochs") or DEFAULT_EPOCHS)
+
+
+def scope_list(scopes: str | list[str] | None) -> list[str]:
+    """Scopes of an NNCF config, which may stand alone, in a list or not at all."""
+    return [scopes] if isinstance(scopes, str) else list(scopes or [])
+
+
 def validate_nncf_config(nncf_config: Mapping[str, Any]) -> None:
     """Check every ``"slb"`` section of an NNCF config; other algorithms are left alone.
 
@@ -135,7 +146,7 @@ def validate_nncf_config(nncf_config: Mapping[str, Any]) -> None:
 
 def _contradictions_outside(config: SLBConfig, nncf_config: Mapping[str, Any]) -> Iterator[Contradiction]:
     """Contradictions between a section and what stands outside it."""
-    for at, allowed, advice in config.params.range_contradiction(int(nncf_config.get("epochs") or DEFAULT_EPOCHS)):
+    for at, allowed, advice in config.params.range_contradiction(total_epochs(nncf_config)):
         yield ("params", *at), allowed, advice
     device, budget = nncf_config.get("target_device"), config.weights.budget
     if budget is not None and budget.bytes is not None and device not in (None, "CPU", "CPU_SPR"):

@@ -47,7 +47,7 @@ Candidates = Annotated[tuple[int, ...], PlainValidator(_check_candidates), WithJ
 
 def default_candidates(values: Any) -> tuple[int, ...]:
     """Widths that a named set of values can have, in bits, ascending."""
-    return _WIDTHS[1:] if values == "zero_centered" else _WIDTHS
+    return {"zero_centered": _WIDTHS[1:], "ternary": (2,)}.get(values, _WIDTHS)
 
 
 class BudgetConfig(Section):

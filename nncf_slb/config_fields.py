@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-_VALUE_NAMES = ("uniform", "zero_centered", "ternary", "power_of_two")
-MAX_VALUES = 16
+from nncf_slb.temperature import CURVES
+from nncf_slb.values import MAX_VALUES, VALUE_SETS
 
 
 def _is_number(value: Any) -> bool:
@@ -29,13 +29,19 @@ def whole_not_truth(value: Any) -> Any:
 
 
 def _check_values(value: Any) -> str | tuple[float, ...]:
-    if isinstance(value, str) and value in _VALUE_NAMES:
+    if isinstance(value, str) and value in VALUE_SETS:
         return value
     if isinstance(value, list | tuple) and 2 <= len(value) <= MAX_VALUES and all(map(_is_number, value)):
         numbers = tuple(float(number) for number in value)
         if len(set(numbers)) == len(numbers):
             return numbers
     raise PydanticCustomError("not_allowed", "not allowed")  # the line for the user comes from the schema
+
+
+def _check_schedule(value: Any) -> str:
+    if isinstance(value, str) and value in CURVES:
+        return value
+    raise PydanticCustomError("not_allowed", "not allowed")
 
 
 def _check_scopes(value: Any) -> tuple[str, ...]:
@@ -54,10 +60,11 @@ def _check_some_scopes(value: Any) -> tuple[str, ...]:
 
 _VALUES_SCHEMA: dict[str, Any] = {
     "anyOf": [
-        {"type": "string", "enum": list(_VALUE_NAMES)},
+        {"type": "string", "enum": list(VALUE_SETS)},
         {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": MAX_VALUES, "uniqueItems": True},
     ]
 }
+_SCHEDULE_SCHEMA: dict[str, Any] = {"type": "string", "enum": list(CURVES)}
 _SCOPE_SCHEMA = {"type": "string", "minLength": 1}
 _SCOPES_SCHEMA: dict[str, Any] = {"anyOf": [_SCOPE_SCHEMA, {"type": "array", "items": _SCOPE_SCHEMA}]}
 _SOME_SCOPES_SCHEMA: dict[str, Any] = {"anyOf": [_SCOPE_SCHEMA, {**_SCOPES_SCHEMA["anyOf"][1], "minItems": 1}]}
@@ -66,6 +73,7 @@ Whole = Annotated[int, BeforeValidator(whole)]
 PositiveWhole = Annotated[int, Field(ge=1), BeforeValidator(whole)]
 Bits = Annotated[int, Field(ge=1, le=4), BeforeValidator(whole)]
 Values = Annotated[str | tuple[float, ...], PlainValidator(_check_values), WithJsonSchema(_VALUES_SCHEMA)]
+Schedule = Annotated[str, PlainValidator(_check_schedule), WithJsonSchema(_SCHEDULE_SCHEMA)]
 Scale = Literal["per_channel", "per_channel_fixed", "none"]
 Scopes = Annotated[tuple[str, ...], PlainValidator(_check_scopes), WithJsonSchema(_SCOPES_SCHEMA)]
 SomeScopes = Annotated[tuple[str, ...], PlainValidator(_check_some_scopes), WithJsonSchema(_SOME_SCOPES_SCHEMA)]

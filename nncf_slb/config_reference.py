@@ -57,7 +57,8 @@ _INTRO = """# Config reference
 
 Made from the models in `nncf_slb/config*.py` by `make docs`; edit those, not this file.
 
-Only `algorithm` is required. null means the same as leaving a setting out, unless its row says otherwise.
+Only `algorithm` is required. Where null is allowed, it means the same as leaving the setting out, unless its row says
+otherwise.
 A mistake is reported before training, with every other one in the section: its path, what was received, what is
 allowed and what to do.
 """
@@ -100,12 +101,11 @@ def _table(path: str, section: Mapping[str, Any]) -> str:
 
 
 def _allowed(node: Mapping[str, Any]) -> str:
-    if _object_in(node) is None:
-        return describe_allowed(node)
-    if "items" in node:
+    if "items" in node and _object_in(node) is not None:
         return "a list of sections, see below"
+    allowed = describe_allowed(node) if _object_in(node) is None else "a section, see below"
     nullable = any(branch.get("type") == "null" for branch in node.get("anyOf", []))
-    return "a section, see below, or null" if nullable else "a section, see below"
+    return f"{allowed}, or null" if nullable else allowed
 
 
 def _default(name: str, node: Mapping[str, Any], section: Mapping[str, Any]) -> str:

@@ -11,7 +11,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from nncf_slb.config_errors import Contradiction, Location, refuse
-from nncf_slb.config_fields import PositiveWhole, Section, Whole
+from nncf_slb.config_fields import PositiveWhole, Schedule, Section, Whole
 
 DEFAULT_EPOCHS = 100
 _END_VALUE, _START_FRACTION, _END_FRACTION = 20.0, 0.0, 0.85
@@ -55,7 +55,7 @@ class InitializerConfig(Section):
 class ParamsConfig(Section):
     """How the search runs during training."""
 
-    schedule: Literal["exponential", "linear", "sine"] = Field(
+    schedule: Schedule = Field(
         default="exponential",
         description="Curve on which the inverse temperature 1/tau rises from its start to its end.",
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -11,14 +10,16 @@ from pydantic import Field, model_validator
 
 from nncf_slb.config_budget import AUTO, BitsOrAuto, BudgetConfig, Candidates, default_candidates
 from nncf_slb.config_errors import Contradiction, Location, refuse
-from nncf_slb.config_fields import MAX_VALUES, SCOPE_HELP, Bits, Scale, Section, SomeScopes, Values
+from nncf_slb.config_fields import SCOPE_HELP, Bits, Scale, Section, SomeScopes, Values
+from nncf_slb.values import MAX_VALUES, bits_for_count
 
 _BITS = 2
 _BITS_HELP = "Storage bits of one weight."
 _VALUES_HELP = (
     "Values a weight can take, before the scale: `uniform` is 2^bits evenly spaced numbers from -1 to 1, as in the "
     "paper; `zero_centered` is 2^bits evenly spaced numbers from -1 up to just below 1, zero included (2 bits or "
-    "more); `ternary` is -1, 0, 1 (2 bits); `power_of_two` is zero and signed powers of two up to 1; or your own list."
+    "more); `ternary` is -1, 0, 1 (2 bits); `power_of_two` is zero and signed powers of two up to 1 (with 1 bit, -1 "
+    "and 1); or your own list."
 )
 _SCALE_HELP = (
     "`per_channel` learns one factor for each output channel; `per_channel_fixed` keeps the one of least squared error "
@@ -58,7 +59,7 @@ class WeightsOverride(Section):
 def _bits_for(values: Any, otherwise: int | Literal["auto"]) -> int | Literal["auto"]:
     """Bits that a set of values needs; `otherwise` for sets of any size."""
     if isinstance(values, list | tuple) and 2 <= len(values) <= MAX_VALUES:
-        return math.ceil(math.log2(len(values)))
+        return bits_for_count(len(values))
     return 2 if values == "ternary" else otherwise
 
 
@@ -126,6 +127,8 @@ class WeightsConfig(Section):
         if self.bits != AUTO:
             given = [name for name in ("budget", "candidates") if getattr(self, name) is not None]
             return [((name,), 'none unless bits is "auto"', 'Remove it, or set bits to "auto"') for name in given]
+        if _bits_for(self.values, AUTO) != AUTO:
+            return []  # the mistake is "auto" itself
         found: list[Contradiction] = []
         candidates = self.candidates or default_candidates(self.values)
         if self.budget is None:

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_leaves, tree_map
 
 from nncf_slb.batchnorm import STATISTICS, TwoStates, batch_norms, calibrate, preserved_modes
 from nncf_slb.layers import SearchableWeight, WeightKind, kind_of_weights
@@ -49,6 +49,29 @@ def batch_runner(model: nn.Module, loader: Any, device: torch.device) -> Callabl
         return model(*args, **kwargs)
 
     return run
+
+
+def batches_of(loader: Any, samples: int) -> Iterator[Any]:
+    """Batches of an NNCF initializing data loader with `samples` samples in all, rounded up to whole batches.
+
+    Where a loader does not state its batch size, the first dimension of each batch's first input tensor counts.
+    """
+    batches = iter(loader)  # begun here, where it draws a random number, not within what restores the random state
+    if states_batch_size(loader):
+        return islice(batches, -(-samples // max(1, loader.batch_size)))
+    return _counted(batches, loader, samples)
+
+
+def states_batch_size(loader: Any) -> bool:
+    """Whether a data loader says how many samples a batch has; one with a `batch_sampler` does not."""
+    return getattr(loader, "batch_size", None) is not None
+
+
+def _counted(batches: Iterator[Any], loader: Any, samples: int) -> Iterator[Any]:
+    while samples > 0 and (batch := next(batches, None)) is not None:
+        yield batch
+        tensors = [x for x in tree_leaves(loader.get_inputs(batch)) if isinstance(x, torch.Tensor) and x.dim()]
+        samples -= len(tensors[0]) if tensors else 1
 
 
 class DiscreteBatchNorm:

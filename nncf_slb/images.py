@@ -136,7 +136,7 @@ def _decoded(source: Path) -> tuple[Image.Image, str | None]:
     try:
         from PIL import Image, ImageOps, UnidentifiedImageError
     except ImportError as error:
-        raise ImageError(f"Photos need the extra 'images': pip install 'nncf_slb[images]' ({error})") from error
+        raise ImageError(f"Photos need the extra 'images': pip install '.[images]' ({error})") from error
     if not source.is_file():
         raise ImageError(f"{source}: there is no such file")
     try:

@@ -6,7 +6,6 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import islice
 from typing import Any
 
 from nncf.common.scopes import matches_any
@@ -17,14 +16,14 @@ from torch import nn
 from nncf_slb.allocation import allocate
 from nncf_slb.config import ConfigError, SLBConfig, find_slb_sections
 from nncf_slb.config_budget import AUTO
-from nncf_slb.discrete import batch_runner
+from nncf_slb.discrete import batch_runner, batches_of
 from nncf_slb.nncf_insertion import make_insertions
 from nncf_slb.nncf_network import SearchPlan
-from nncf_slb.openvino.packing import packed_size
+from nncf_slb.openvino.export import example_inputs
 from nncf_slb.sensitivity import Sensitivities, measure
 from nncf_slb.size_prediction import predict_bin_bytes, saved_by_quantization
 from nncf_slb.targets import LoweringSettings
-from nncf_slb.values import ValueSet, make_values
+from nncf_slb.values import ValueSet, make_values, packed_size
 
 logger = logging.getLogger("nncf_slb")
 
@@ -108,6 +107,7 @@ def choose_bits(
 
     Raises:
         ConfigError: Without a loader, or if the smallest candidates exceed the budget.
+        nncf_slb.openvino.export.ExportError: If the size of the file can't be predicted with the network's inputs.
         SensitivityError: If the sensitivity can't be measured with this network and loader.
     """
     at, budget = f"{find_slb_sections(nncf_config)[0][0]}.weights", config.weights.budget
@@ -122,7 +122,7 @@ def choose_bits(
         choose = _mean_bits_limit(layers, float(budget.mean_bits or 0), at)
     else:
         choose = _bytes_limit(layers, budget.bytes, at, _size_of(model, plan, config, nncf_config, settings, at))
-    batches = islice(loader, -(-budget.samples // max(1, loader.batch_size)))
+    batches = batches_of(loader, budget.samples)
     runner = batch_runner(model, loader, get_model_device(model))
     modules = {layer.names[0]: layer.module for layer in layers}
     measured = measure(model, modules, {layer.names[0]: layer.candidates for layer in layers}, runner, batches)
@@ -187,13 +187,14 @@ def _size_of(
     settings: LoweringSettings,
     at: str,
 ) -> Callable[[dict[str, int]], int]:
+    examples = example_inputs(model)
     saved = saved_by_quantization(model, plan, nncf_config)
     device = nncf_config.get("target_device")
 
     def size_of(bits: dict[str, int]) -> int:
         insertions = make_insertions(model, plan, config, device, None, bits)
         try:
-            return predict_bin_bytes(model, insertions, settings) - saved
+            return predict_bin_bytes(model, insertions, examples, settings) - saved
         except Exception as error:  # OpenVINO's share no class of their own
             raise ConfigError([
                 f"{at}.budget.bytes: received a network that OpenVINO cannot convert, so its size is unknown; allowed: "

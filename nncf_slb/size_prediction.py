@@ -17,9 +17,10 @@ from torch import nn
 
 from nncf_slb.activations import ActivationQuantizer
 from nncf_slb.batchnorm import STATISTICS, batch_norms
+from nncf_slb.config import scope_list
 from nncf_slb.nncf_insertion import Insertions
 from nncf_slb.nncf_network import SearchPlan, to_plain_torch
-from nncf_slb.openvino.export import convert, example_inputs
+from nncf_slb.openvino.export import convert
 from nncf_slb.strip import FixedActivation, make_low_bit_
 from nncf_slb.targets import LoweringSettings
 
@@ -27,7 +28,9 @@ _FLOAT_BYTES = 4
 _RANGE_BYTES = 2 * _FLOAT_BYTES  # a quantized input of NNCF: both ends of its range; the others are equal constants
 
 
-def predict_bin_bytes(model: NNCFNetwork, insertions: Insertions, settings: LoweringSettings) -> int:
+def predict_bin_bytes(
+    model: NNCFNetwork, insertions: Insertions, examples: tuple[torch.Tensor, ...], settings: LoweringSettings
+) -> int:
     """Bytes of the ``.bin`` file with what is about to be inserted, other algorithms left out.
 
     Exact but for constants that training makes equal, which the file holds once, and for quantized inputs whose
@@ -36,6 +39,7 @@ def predict_bin_bytes(model: NNCFNetwork, insertions: Insertions, settings: Lowe
     Args:
         model: NNCF network into which nothing has been inserted yet; stays as it is.
         insertions: Modules of the layers to search.
+        examples: Inputs of the network, as from `nncf_slb.openvino.export.example_inputs`.
         settings: How the network will be exported.
 
     Raises:
@@ -52,7 +56,7 @@ def predict_bin_bytes(model: NNCFNetwork, insertions: Insertions, settings: Lowe
             fixed[quantizer] = _fixed(quantizer, numbers)
         make_low_bit_(layer, insertions.weights[name], None if quantizer is None else fixed[quantizer])
     _make_numbers_differ(plain, numbers)
-    converted = convert(plain, example_inputs(model), settings=settings)
+    converted = convert(plain, examples, settings=settings)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "trial.xml"
         ov.save_model(converted, path, compress_to_fp16=False)
@@ -95,15 +99,11 @@ def _quantized_weights(
     model: NNCFNetwork, plan: SearchPlan, nncf_config: Mapping[str, Any], section: Mapping[str, Any]
 ) -> Iterator[torch.Tensor]:
     of_weights = section.get("weights", {})
-    ignored = [s for part in (nncf_config, section, of_weights) for s in _as_list(part.get("ignored_scopes"))]
-    target = _as_list(of_weights.get("target_scopes") or section.get("target_scopes")) or None
+    ignored = [s for part in (nncf_config, section, of_weights) for s in scope_list(part.get("ignored_scopes"))]
+    target = scope_list(of_weights.get("target_scopes") or section.get("target_scopes")) or None
     nodes = {node.node_name for node in model.nncf.get_weighted_original_graph_nodes()}
     for name in plan.full_precision:
         if name in nodes and should_consider_scope(name, ignored, target):
             weight = model.nncf.get_containing_module(name).weight
             if weight.dim() > 1:
                 yield weight
-
-
-def _as_list(scopes: Any) -> list[str]:
-    return [scopes] if isinstance(scopes, str) else list(scopes or [])

@@ -11,6 +11,7 @@ from tabulate import tabulate
 from torch import Tensor
 
 from nncf_slb.layers import SearchableWeight, WeightKind, kind_of_weights
+from nncf_slb.values import packed_size
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class LayerStatistics:
         name: NNCF node name.
         weights: Number of weights.
         bits: Bits of one stored weight.
-        bytes: Bytes of the stored codes.
+        bytes: Bytes of the codes in an exported file.
         mean_confidence: Mean over the weights of the largest probability.
         lowest_confidence: Lowest of them.
         histogram: Share of the weights at each value, ascending values.
@@ -122,7 +123,7 @@ def layer_statistics(name: str, searchable: SearchableWeight, codes_before: Tens
         name=name,
         weights=count,
         bits=bits,
-        bytes=(count * bits + 7) // 8,
+        bytes=packed_size(count, bits),
         mean_confidence=float(confidence.mean()),
         lowest_confidence=float(confidence.min()),
         histogram=tuple(histogram.tolist()),

@@ -229,9 +229,17 @@ def stripped_copy(model: Any) -> nn.Module:
 
     Args:
         model: Controller with the searched network as ``model``, or a stripped model.
+
+    Raises:
+        TypeError: If it is neither.
     """
     if isinstance(model, nn.Module):
         return model
+    if not (hasattr(model, "strip") and isinstance(getattr(model, "model", None), nn.Module)):
+        raise TypeError(
+            f"model: received {type(model).__name__}; allowed are a controller and a stripped torch module. Pass the "
+            "controller that create_compressed_model returned, or what its strip() returned"
+        )
     with shared_logits(model.model):
         stripped: nn.Module = model.strip()
     return stripped

@@ -24,7 +24,10 @@ def find_target_device(name: str | None) -> TargetDevice:
             return device
     if name in (None, "CPU_SPR"):
         return "CPU"
-    raise ValueError(f"target_device: received {name!r}; allowed are {', '.join(TARGET_DEVICES)}")
+    raise ValueError(
+        f"target_device: received {name!r}; allowed are {', '.join(TARGET_DEVICES)}, and CPU_SPR, which means CPU. "
+        "Choose one of them, or leave it out for CPU"
+    )
 
 
 def why_not_binary(layer: nn.Module, table: Sequence[float]) -> str | None:

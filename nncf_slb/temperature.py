@@ -55,7 +55,8 @@ def _sine(start: float, end: float, progress: float) -> float:
     return start + (end - start) * math.sin(0.5 * math.pi * progress)
 
 
-# Adding a schedule: one function of (start value, end value, progress in [0, 1]) above and one entry here.
+# Adding a schedule: one function of (start value, end value, progress in [0, 1]) above and one entry here; the config
+# offers the names it finds here.
 CURVES: dict[str, Callable[[float, float, float], float]] = {
     "exponential": _exponential,
     "linear": _linear,

@@ -30,11 +30,6 @@ class ValueSet:
     step: float
 
     @property
-    def numbers(self) -> tuple[float, ...]:
-        """The values themselves, ascending."""
-        return tuple(t * self.step for t in self.table)
-
-    @property
     def is_integer(self) -> bool:
         """True when every entry of ``table`` is an integer that fits int8, so that integer kernels can run it."""
         return all(float(t).is_integer() and _INT8_MIN <= t <= _INT8_MAX for t in self.table)
@@ -64,7 +59,7 @@ def _power_of_two(bits: int) -> ValueSet:
     return ValueSet("power_of_two", bits, (*(-p for p in reversed(powers)), 0.0, *powers), 1.0 / powers[-1])
 
 
-# Adding a named set of values: one function above and one entry here; `config.py` offers the names it finds here.
+# Adding a named set of values: one function above and one entry here; the config offers the names it finds here.
 VALUE_SETS: dict[str, Callable[[int], ValueSet]] = {
     "uniform": _uniform,
     "zero_centered": _zero_centered,
@@ -73,11 +68,16 @@ VALUE_SETS: dict[str, Callable[[int], ValueSet]] = {
 }
 
 
+def bits_for_count(count: int) -> int:
+    """Storage bits of one code of an own list of `count` values."""
+    return math.ceil(math.log2(count))
+
+
 def _from_list(numbers: Sequence[float]) -> ValueSet:
     ordered = sorted(float(n) for n in numbers)
     if not 2 <= len(ordered) <= MAX_VALUES or len(set(ordered)) != len(ordered):
         raise ValueError(f"values: received {list(numbers)}; allowed are 2 to {MAX_VALUES} different numbers")
-    bits = math.ceil(math.log2(len(ordered)))
+    bits = bits_for_count(len(ordered))
     largest = max(abs(n) for n in ordered)
     for steps in range(1, _INT8_MAX + 1):  # smallest integer table that reproduces the list
         table = [n / largest * steps for n in ordered]
@@ -95,7 +95,8 @@ def make_values(values: str | Sequence[float], bits: int) -> ValueSet:
         bits: Storage bits, 1-4; for an own list they follow from its length.
 
     Returns:
-        The set, ascending. ``power_of_two`` holds zero and ``2**bits - 2`` signed powers (one code stays unused).
+        The set, ascending. ``power_of_two`` holds zero and ``2**bits - 2`` signed powers (one code stays unused), with
+        1 bit -1 and 1.
 
     Raises:
         ValueError: On an unknown name, bits outside 1-4, or a list of the wrong length.
@@ -111,3 +112,8 @@ def make_values(values: str | Sequence[float], bits: int) -> ValueSet:
     if not 1 <= bits <= 4:
         raise ValueError(f"bits: received {bits}; allowed are 1 to 4")
     return VALUE_SETS[values](bits)
+
+
+def packed_size(count: int, bits: int) -> int:
+    """Bytes that `count` codes of `bits` bits take in a file; codes of 3 bits come in groups of 8."""
+    return 3 * ((count + 7) // 8) if bits == 3 else (count * bits + 7) // 8

@@ -56,6 +56,18 @@ class Small(nn.Module):
         return self.head(x.mean((2, 3)))
 
 
+class Words(nn.Module):
+    """Whole numbers in, a searched layer behind the embedding."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed = nn.Embedding(11, 6)
+        self.out = nn.Linear(6, 3)
+
+    def forward(self, words):
+        return self.out(self.embed(words).mean(1))
+
+
 MIXED_ENDS = ["Mixed/NNCFConv2d[stem]/conv2d_0", "Mixed/NNCFLinear[head]/linear_0"]
 
 
@@ -77,11 +89,26 @@ def digits(count=200, batch_size=50):
     return DataLoader(TensorDataset(x, y), batch_size=batch_size), x, y
 
 
+def in_batches_of_any_size(loader, sizes=(30, 50, 20, 60)):
+    """The same samples in batches of these sizes, from a loader with a `batch_sampler`, which has no `batch_size`."""
+    starts = [sum(sizes[:k]) for k in range(len(sizes))]
+    batches = [list(range(start, start + size)) for start, size in zip(starts, sizes, strict=True)]
+    return DataLoader(loader.dataset, batch_sampler=batches)
+
+
 def compress(model, config, loader=None, state=None):
     """`create_compressed_model` with an optional data loader for initialization."""
     if loader is not None:
         config = register_default_init_args(config, loader)
     return create_compressed_model(model, config, compression_state=state, dump_graphs=False)
+
+
+def searched_words(**input_info):
+    """Controller and model of `Words`, whose input NNCF knows as whole numbers."""
+    torch.manual_seed(0)
+    config = make_config([2, 4], {"ignored_scopes": ["{re}embed"]})
+    config["input_info"] = {"sample_size": [2, 4], "type": "long", **input_info}
+    return compress(Words(), config)
 
 
 def train(ctrl, model, loader, epochs, rate=0.02, optimizer=None):

@@ -13,6 +13,7 @@ from tests.networks import digits
 from tests.openvino.exported import corrupt_codes, exported_small, searched_small
 
 searched = searched_small  # MODULE:FUNCTION for the command
+wrong = dict
 
 
 def test_inspect_prints_a_table_or_json(tmp_path, capsys):
@@ -57,6 +58,7 @@ def test_benchmark_compares_files(tmp_path, capsys):
         (["verify", "{ir}", "tests.test_cli"], "write MODULE:FUNCTION"),
         (["verify", "{ir}", "no.such.module:f"], "cannot be imported"),
         (["verify", "{ir}", "tests.test_cli:no_such"], "cannot be imported"),
+        (["verify", "{ir}", "tests.test_cli:wrong"], "cannot be verified (model: received dict; allowed are"),
         (["verify", "{ir}", "tests.test_cli:searched", "--data", "{ir}"], "is no readable .npy or .npz file"),
         (["benchmark", "{ir}", "absent.xml"], "absent.xml: there is no such file"),
         (["benchmark", "{ir}", "--rounds", "0"], "rounds: received 0"),

@@ -137,6 +137,10 @@ CONTRADICTIONS = [
     (override(values="ternary", bits=1), ["weights.overrides[0].bits: received 1", "2 for ternary values"]),
     (override({"bits": 1}, values="zero_centered"), ['overrides[0].values: received "zero_centered"', "bits are 1"]),
     (auto(values="ternary"), ['weights.bits: received "auto"', "2 for ternary values", "set it to 2"]),
+    (
+        auto(values="ternary", budget={"mean_bits": 1}, candidates=[1, 2]),
+        ['weights.bits: received "auto"', "2 for ternary values"],
+    ),
     (auto(values=[0, 1, 2, 3, 4]), ['weights.bits: received "auto"', "3 for a list of 5 values"]),
     (auto(budget=None), ["weights.budget: received null", 'since bits is "auto"', '{"mean_bits": 2.0}']),
     (weights(bits="auto"), ["weights.budget: received nothing", "either mean_bits or bytes", "Add it"]),
@@ -421,6 +425,19 @@ def test_reference_lists_every_setting_and_its_examples_are_good():
     for example in config_reference.EXAMPLES.values():
         validate_nncf_config(example)
         assert len(find_slb_sections(example)) == 1
+
+
+@pytest.mark.parametrize("path", leaves(json_schema()))
+def test_reference_says_null_where_null_means_left_out(path):
+    config = section()
+    inner = config
+    for name in path[:-1]:
+        inner = inner.setdefault(name, {})
+    inner[path[-1]] = None
+    text = config_reference.render()
+    title = "### `" + ".".join(path[:-1]) + "`" if path[:-1] else "### Top of the section"
+    (row,) = [line for line in text.partition(title)[2].partition("###")[0].splitlines() if f"| `{path[-1]}` |" in line]
+    assert (", or null |" in row) == accepted_by_model(config)
 
 
 def test_schema_of_the_model_class_is_the_public_one():

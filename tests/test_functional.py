@@ -10,7 +10,8 @@ SETS = [("uniform", 1), ("uniform", 2), ("uniform", 3), ("uniform", 4), ("ternar
 
 
 def numbers_of(name, bits, dtype=torch.float64):
-    return torch.tensor(make_values(name, bits).numbers, dtype=dtype)
+    values = make_values(name, bits)
+    return torch.tensor(values.table, dtype=dtype) * values.step
 
 
 def expected_value_by_loop(logits, values, inverse_temperature):

@@ -241,7 +241,7 @@ def test_more_pixels_than_pillow_allows_are_refused_and_half_as_many_are_read(tm
 def test_without_pillow_the_extra_is_named(tmp_path, monkeypatch):
     path = saved(tmp_path, RGB)
     monkeypatch.setitem(sys.modules, "PIL", None)
-    with pytest.raises(ImageError, match=r"Photos need the extra 'images': pip install 'nncf_slb\[images\]'"):
+    with pytest.raises(ImageError, match=r"Photos need the extra 'images': pip install '\.\[images\]'"):
         read_photo(path)
 
 

@@ -2,6 +2,7 @@
 
 import copy
 import itertools
+import re
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ import nncf_slb
 from nncf_slb.batchnorm import calibrate
 from nncf_slb.layers import SearchableWeight
 from nncf_slb.values import make_values
-from tests.networks import Mixed, Small, compress, digits, make_config
+from tests.networks import Mixed, Small, compress, digits, in_batches_of_any_size, make_config
 
 
 def small():
@@ -104,6 +105,18 @@ def test_whole_batches_are_measured_until_there_are_enough_samples():
     assert seen == [50] * 2 * (1 + 3)
 
 
+@pytest.mark.parametrize(
+    ("samples", "expected"), [(30, [30]), (31, [30, 50]), (80, [30, 50]), (1000, [30, 50, 20, 60])]
+)
+def test_a_loader_without_a_batch_size_is_counted_batch_by_batch(samples, expected):
+    seen = []
+    model = small()
+    model.register_forward_pre_hook(lambda module, args: seen.append(len(args[0])))
+    loader = in_batches_of_any_size(digits()[0])
+    nncf_slb.measure_sensitivity(model, loader, samples=samples, candidates=[2])
+    assert seen == [size for size in expected for _ in range(1 + 3)]
+
+
 def test_layers_that_share_a_parameter_are_measured_once():
     model = Mixed()
     model.dilated.weight = model.strided.weight
@@ -166,6 +179,25 @@ def test_outputs_that_cannot_be_compared_are_refused(answer, message):
     loader = DataLoader(TensorDataset(torch.randn(64, 4), torch.zeros(64)), batch_size=64)
     with pytest.raises(nncf_slb.SensitivityError, match=message):
         nncf_slb.measure_sensitivity(Answers(answer), loader)
+
+
+@pytest.mark.parametrize(
+    ("values", "candidates", "allowed"),
+    [
+        ("zero_centered", [1, 2], "2, 3, 4"),
+        ("ternary", [3], "2"),
+        ("uniform", [0, 5], "1, 2, 3, 4"),
+        ("uniform", [], "1, 2, 3, 4"),
+    ],
+)
+def test_bits_that_the_values_cannot_have_are_refused(values, candidates, allowed):
+    message = rf"candidates: received {re.escape(str(candidates))}; allowed with {values} values: some of \[{allowed}\]"
+    with pytest.raises(ValueError, match=message):
+        nncf_slb.measure_sensitivity(Nested(), digits()[0], values=values, candidates=candidates)
+
+
+def test_ternary_values_are_measured_at_their_2_bits():
+    assert set(nncf_slb.measure_sensitivity(Nested(), digits()[0], values="ternary")["up"]) == {2}
 
 
 def test_a_searched_network_is_refused():

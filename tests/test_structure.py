@@ -32,6 +32,7 @@ LAYERS = [
     {"openvino.lowering"},
     {"openvino.metadata"},
     {"openvino.ir"},
+    {"openvino.sample_data"},
     {"openvino.layer_comparison"},
     {"openvino.export", "openvino.inspection", "openvino.verification", "openvino.benchmark", "openvino.upscaling"},
     {"size_prediction"},

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import torch
 from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 from torch import nn
 
+from nncf_slb.batchnorm import preserved_modes
 from nncf_slb.files import new_file
 from nncf_slb.openvino.graph import CodedConstant
 from nncf_slb.openvino.lowering import lower
@@ -49,11 +49,12 @@ def export_openvino(
             8 bits each. Folders are made; an existing file is replaced only once the new one is complete.
         example_input: Tensor, or tuple of tensors, with the shapes to export. The batch dimension becomes dynamic, the
             others stay; with binary convolutions, and for the NPU, which need it, the batch size is the example's. For
-            a controller, NNCF's ``input_info`` by default.
-        input_names: Names of the inputs, in order.
+            a controller by default NNCF's ``input_info``, or where there is none a batch of the registered data loader.
+        input_names: Names of the inputs, in order, one for each.
         input_shapes: Shapes of the inputs in an IR, in order, -1 for any size: ``[[-1, 3, -1, -1]]`` takes images of
             any height and width. By default only the batch dimension is dynamic.
-        target_device: ``CPU``, ``GPU``, ``NPU`` or ``ANY``. By default the controller's config decides, else ``CPU``.
+        target_device: ``CPU`` (or ``CPU_SPR``), ``GPU``, ``NPU`` or ``ANY``. By default the controller's config
+            decides, else ``CPU``.
         binary_convolution: ``auto``, ``always`` or ``never``, as in the config, which is the default; else ``auto``.
         dynamic_quantization: As in the config, which is the default; else False.
 
@@ -61,26 +62,33 @@ def export_openvino(
         The path written.
 
     Raises:
-        ExportError: On a wrong suffix or setting, a missing example input, shapes that do not fit it, or a model
-            without coded weights.
+        ExportError: On a wrong suffix or setting, a missing example input, shapes or names that do not fit it, or a
+            model without coded weights.
+        TypeError: If `model` is neither a controller nor a torch module.
         nncf_slb.openvino.graph.LoweringError: If a layer's weights can't be packed.
     """
     target = Path(path)
     if target.suffix not in SUFFIXES:
         raise ExportError(f"path: received '{target}'; allowed are names that end in {' or '.join(SUFFIXES)}")
     settings = _settings(model, target_device, binary_convolution, dynamic_quantization)
+    stripped = stripped_copy(model)
     if example_input is None:
         example_input = example_inputs(getattr(model, "model", None))
     examples = tuple(example_input) if isinstance(example_input, (tuple, list)) else (example_input,)
+    if input_names is not None and len(input_names) != len(examples):
+        raise ExportError(
+            f"input_names: received {len(input_names)}; allowed are as many as the network has inputs, "
+            f"{len(examples)}. Name each of them, or leave input_names out"
+        )
     if input_shapes is not None:
         _check_shapes(input_shapes, examples, target)
-    stripped = stripped_copy(model)
     if not coded_weights(stripped):
         raise ExportError(
             f"model: received {type(model).__name__} without searched weights; pass the controller that "
             "create_compressed_model returned, or what its strip() returned"
         )
-    with _evaluation_mode(stripped):
+    with preserved_modes(stripped):
+        stripped.eval()
         if target.suffix == ".onnx":
             _write_onnx(stripped, target, examples, input_names)
         else:
@@ -231,27 +239,24 @@ def _refuse_other_than_binary(stripped: nn.Module, settings: LoweringSettings) -
 
 
 def example_inputs(network: Any) -> tuple[torch.Tensor, ...]:
-    """Zeros with the shapes of an NNCF network's ``input_info``, on its device.
+    """Inputs with which NNCF saw the network, on its device: from ``input_info``, else a batch of the data loader.
 
     Raises:
-        ExportError: If it is no NNCF network.
+        ExportError: If it is no NNCF network, or not all of its inputs are positional tensors.
     """
     info = getattr(getattr(network, "nncf", None), "input_infos", None)
     if info is None:
         raise ExportError("example_input: received None; a stripped model needs a tensor with the shape to export")
-    device = next(network.parameters()).device
-    return tuple(torch.zeros(element.shape, device=device) for element in info.elements)
-
-
-@contextmanager
-def _evaluation_mode(model: nn.Module) -> Iterator[None]:
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes.items():
-            module.training = training
+    with preserved_modes(network):  # input_info may ask for random numbers
+        args, kwargs = info.get_forward_inputs(next(network.parameters()).device)
+    others = [f"{name} by keyword" for name in kwargs]
+    others += [f"a {type(each).__name__}" for each in args if not isinstance(each, torch.Tensor)]
+    if others:
+        raise ExportError(
+            f"inputs of the network, from input_info or the data loader: received {', '.join(others)}; allowed for an "
+            "export are tensors by position. Leave keyword out of input_info, or pass such tensors as example_input"
+        )
+    return tuple(args)
 
 
 def _write_onnx(
@@ -263,7 +268,7 @@ def _write_onnx(
         try:
             torch.onnx.export(model, examples, str(partial), input_names=names, dynamic_axes=dynamic, dynamo=False)
         except ImportError as error:
-            raise ExportError(f"ONNX export needs the extra 'onnx': pip install 'nncf_slb[onnx]' ({error})") from error
+            raise ExportError(f"ONNX export needs the extra 'onnx': pip install '.[onnx]' ({error})") from error
 
 
 def _save_atomically(model: ov.Model, target: Path) -> None:

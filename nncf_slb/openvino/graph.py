@@ -63,6 +63,11 @@ class CodedUse:
     consumer: ov.Input
 
     @property
+    def layer(self) -> str:
+        """Path of the layer in the torch model, without the hook of a host such as NNCF."""
+        return self.name.removeprefix("self.").partition(".pre_ops.")[0]
+
+    @property
     def operation(self) -> ov.Node:
         """The convolution or MatMul."""
         return self.consumer.get_node()
@@ -83,7 +88,7 @@ def find_uses(model: ov.Model, coded: dict[str, CodedConstant]) -> list[CodedUse
         coded: Layers by the friendly name of their codes constant.
 
     Raises:
-        LoweringError: Naming every layer whose codes the model does not hold, or the first whose weight can't be
+        LoweringError: Naming every layer whose codes the model does not hold, or else every one whose weight can't be
             followed.
     """
     constants = {op.get_friendly_name(): op for op in model.get_ops() if op.get_type_name() == "Constant"}
@@ -94,23 +99,32 @@ def find_uses(model: ov.Model, coded: dict[str, CodedConstant]) -> list[CodedUse
             "in forward, or a conversion that folded them, causes this; put the layer into ignored_scopes."
         )
     uses: list[CodedUse] = []
+    blocked: list[CodedUse] = []
     for name, constant in coded.items():
         for consumer in constants[name].output(0).get_target_inputs():
             start = CodedUse(name.removesuffix(".codes"), constant, constant.codes, None, consumer)
-            uses += _follow_to_uses(start)
+            uses += _follow_to_uses(start, blocked)
+    if blocked:
+        found = dict.fromkeys(f"{at.layer}: {at.operation.get_type_name()}" for at in blocked)
+        raise LoweringError(
+            "between codes and layer stand operations that cannot be folded into either; put these layers into "
+            "ignored_scopes:\n  " + "\n  ".join(found)
+        )
     return uses
 
 
-def _follow_to_uses(at: CodedUse) -> Iterator[CodedUse]:
+def _follow_to_uses(at: CodedUse, blocked: list[CodedUse]) -> Iterator[CodedUse]:
+    """Uses behind one consumer; where the way ends at an operation that can't be folded, it joins `blocked`."""
     node = at.operation
     if node.get_type_name() in WEIGHTED_OPS:
         yield at
         return
     changed = _through(at, node)
     if changed is None:
-        raise LoweringError(f"{at.name}: between codes and layer stands {node.get_type_name()}, which cannot be folded")
+        blocked.append(at)
+        return
     for target in node.output(0).get_target_inputs():
-        yield from _follow_to_uses(CodedUse(at.name, at.constant, *changed, target))
+        yield from _follow_to_uses(CodedUse(at.name, at.constant, *changed, target), blocked)
 
 
 def _through(at: CodedUse, node: ov.Node) -> tuple[Bytes, Floats | None] | None:

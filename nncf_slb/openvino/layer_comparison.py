@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from nncf_slb.openvino.graph import following_chain, module_of, weighted_nodes
 from nncf_slb.openvino.ir import compile_ir
+from nncf_slb.openvino.sample_data import Array
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -53,7 +54,7 @@ class _Checkpoint:
 def first_difference(
     stripped: nn.Module,
     ir: ov.Model,
-    inputs: list[FloatArray],
+    inputs: list[Array],
     tolerance: float,
     device: str,
     properties: dict[str, Any],
@@ -92,6 +93,13 @@ def first_difference(
     return None
 
 
+@torch.no_grad()
+def run_torch(model: nn.Module, inputs: Sequence[Array]) -> Any:
+    """Output of a torch model for arrays, on its device."""
+    device = next((p.device for p in (*model.parameters(), *model.buffers())), torch.device("cpu"))
+    return model(*(torch.from_numpy(each).to(device) for each in inputs))
+
+
 def _source(port: ov.Output) -> str:
     name: str = port.get_node().input_value(0).get_node().get_friendly_name()
     return name
@@ -111,8 +119,7 @@ def _checkpoints(ir: ov.Model, modules: dict[str, nn.Module]) -> Iterator[_Check
         calls[module] = calls.get(module, 0) + 1
 
 
-@torch.no_grad()
-def _module_outputs(model: nn.Module, inputs: list[FloatArray], names: set[str]) -> dict[str, list[FloatArray]]:
+def _module_outputs(model: nn.Module, inputs: list[Array], names: set[str]) -> dict[str, list[FloatArray]]:
     """Output of each call of the named modules."""
     seen: dict[str, list[FloatArray]] = {name: [] for name in names}
 
@@ -124,9 +131,8 @@ def _module_outputs(model: nn.Module, inputs: list[FloatArray], names: set[str])
         return hook
 
     handles = [model.get_submodule(name).register_forward_hook(remember(name)) for name in names]
-    where = next((p.device for p in (*model.parameters(), *model.buffers())), torch.device("cpu"))
     try:
-        model(*(torch.from_numpy(each).to(where) for each in inputs))
+        run_torch(model, inputs)
     finally:
         for handle in handles:
             handle.remove()

@@ -50,10 +50,9 @@ def lower(
     taken: set[str] = set()
     signs: dict[str, ov.Node] = {}
     for use in find_uses(model, coded):
-        name = use.name.removeprefix("self.").partition(".pre_ops.")[0]  # without the hook of a host such as NNCF
-        _name(use.operation, name, taken)
+        _name(use.operation, use.layer, taken)
         form, stored = _lower_use(use, target_device, signs if binary else None)
-        layers.append(LoweredLayer(name, use.constant.bits, use.codes.shape, stored, form))
+        layers.append(LoweredLayer(use.layer, use.constant.bits, use.codes.shape, stored, form))
     keep_sums_unfused(signs.values())
     lower_inputs(model, done=signs.values())
     model.validate_nodes_and_infer_types()

@@ -8,11 +8,6 @@ import numpy.typing as npt
 Bytes = npt.NDArray[np.uint8]
 
 
-def packed_size(count: int, bits: int) -> int:
-    """Bytes that `count` codes of `bits` bits take."""
-    return 3 * ((count + 7) // 8) if bits == 3 else (count * bits + 7) // 8
-
-
 def pack(codes: Bytes, bits: int) -> Bytes:
     """Pack codes of 1, 2, 3 or 4 bits.
 
@@ -25,7 +20,7 @@ def pack(codes: Bytes, bits: int) -> Bytes:
         bits: 1, 2, 3 or 4.
 
     Returns:
-        uint8 array ``[packed_size(codes.size, bits)]``; unused bits are zero.
+        uint8 array ``[nncf_slb.values.packed_size(codes.size, bits)]``; unused bits are zero.
 
     Raises:
         ValueError: If `bits` is not 1-4 or a code does not fit.

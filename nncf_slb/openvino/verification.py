@@ -9,19 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import openvino as ov
-import torch
 from tabulate import tabulate
 from torch import Tensor, nn
 
 from nncf_slb.openvino.ir import IrError, compile_ir, device_name, read_own_ir, with_batch
-from nncf_slb.openvino.layer_comparison import LayerDifference, first_difference
+from nncf_slb.openvino.layer_comparison import LayerDifference, first_difference, run_torch
+from nncf_slb.openvino.sample_data import Array, input_arrays
 from nncf_slb.strip import stripped_copy
 
-FloatArray = npt.NDArray[np.float32]
 _BATCH = 16
-_RANDOM_SAMPLES = 16
 EXACT_TOLERANCE = 1e-3
 QUANTIZED_TOLERANCE = 0.05
 
@@ -119,8 +116,9 @@ def verify_openvino(
     Args:
         model: Controller (of `slb`, or a composite that holds one), which stays as it is, or a stripped model.
         path: ``.xml`` file that was exported from it.
-        data: Tensor or array, or a tuple of them for several inputs; dimension 0 counts samples. By default 16 samples
-            of standard normal numbers (seed 0).
+        data: Tensor or array, or a tuple of them for several inputs; dimension 0 counts samples. Numbers become those
+            of the network's inputs, but no fractions become whole numbers. By default 16 samples of standard normal
+            numbers (seed 0), for inputs that take fractions.
         tolerance: Largest difference allowed, in units of the output's largest value. By default 0.001 where the
             network quantizes no activations; else 0.05, since a rounding flip of one level moves everything after it.
         device: OpenVINO device to run on.
@@ -132,10 +130,11 @@ def verify_openvino(
 
     Raises:
         nncf_slb.openvino.ir.IrError: If the IR is missing, truncated, not one of this package's or does not compile,
-            or the data does not fit it.
+            or the data does not fit it, or an output does not count samples along its first dimension.
+        TypeError: If `model` is neither a controller nor a torch module.
     """
     ir, _ = read_own_ir(path)
-    inputs = _inputs(ir, data)
+    inputs = input_arrays(ir, data)
     if tolerance is None:
         quantizes = any(node.get_type_name() == "FakeQuantize" for node in ir.get_ops())
         tolerance = QUANTIZED_TOLERANCE if quantizes else EXACT_TOLERANCE
@@ -152,71 +151,46 @@ def verify_openvino(
     return Verification(str(path), device_name(device), len(inputs[0]), tolerance, outputs, first_layer)
 
 
-def _inputs(ir: ov.Model, data: Any) -> list[FloatArray]:
-    if data is None:
-        generator = np.random.default_rng(0)
-        return [_random(port, generator) for port in ir.inputs]
-    several = isinstance(data, tuple | list)
-    arrays = [each.numpy() if isinstance(each, Tensor) else np.asarray(each) for each in (data if several else [data])]
-    ports = [port.get_partial_shape() for port in ir.inputs]
-    fit = len(arrays) == len(ports) and all(
-        array.ndim == len(shape) and ov.PartialShape([-1, *array.shape[1:]]).compatible(_free_batch(shape))
-        for array, shape in zip(arrays, ports, strict=False)
-    )
-    if not fit or len({len(array) for array in arrays}) != 1 or not len(arrays[0]):
-        received = ", ".join(str(list(array.shape)) for array in arrays)
-        raise IrError(
-            f"data: received {received}; the network takes {', '.join(map(str, ports))}, where the first dimension may "
-            "be any number of samples, the same for every input"
-        )
-    return arrays
-
-
-def _free_batch(shape: ov.PartialShape) -> ov.PartialShape:
-    return ov.PartialShape([-1, *list(shape)[1:]])
-
-
-def _random(port: ov.Output, generator: np.random.Generator) -> FloatArray:
-    lengths = [_RANDOM_SAMPLES]
-    for dimension in list(port.get_partial_shape())[1:]:
-        if dimension.is_dynamic:
-            raise IrError(f"data: received none, and the network takes {port.get_partial_shape()}: pass data")
-        lengths.append(dimension.get_length())
-    return generator.standard_normal(lengths).astype(np.float32)
-
-
 def _name(port: ov.Output, index: int) -> str:
     names = sorted(port.get_names())
     return names[0] if names else str(index)
 
 
-def _batch_of(ir: ov.Model, inputs: Sequence[FloatArray]) -> int:
+def _batch_of(ir: ov.Model, inputs: Sequence[Array]) -> int:
     dimension = ir.inputs[0].get_partial_shape()[0]
     return min(_BATCH, len(inputs[0])) if dimension.is_dynamic else int(dimension.get_length())
 
 
-@torch.no_grad()
 def _both(
-    stripped: nn.Module, ir: ov.Model, inputs: list[FloatArray], device: str, settings: dict[str, Any]
-) -> tuple[list[FloatArray], list[FloatArray]]:
+    stripped: nn.Module, ir: ov.Model, inputs: list[Array], device: str, settings: dict[str, Any]
+) -> tuple[list[Array], list[Array]]:
     """All outputs of PyTorch and of the IR."""
     batch = _batch_of(ir, inputs)
     if all(not dimension.is_dynamic for port in ir.inputs for dimension in list(port.get_partial_shape())[1:]):
         with_batch(ir, batch)
     compiled = compile_ir(ir, device, settings)
-    where = next((p.device for p in (*stripped.parameters(), *stripped.buffers())), torch.device("cpu"))
-    reference: list[list[FloatArray]] = []
-    ours: list[list[FloatArray]] = []
+    reference: list[list[Array]] = []
+    ours: list[list[Array]] = []
     for chunk, count in _chunks(inputs, batch):
-        expected = _torch_outputs(stripped(*(torch.from_numpy(each).to(where) for each in chunk)))
+        expected = _torch_outputs(run_torch(stripped, chunk))
+        _refuse_without_samples(expected, batch)
         result = compiled(chunk)
-        reference.append([each.cpu().numpy()[:count] for each in expected])
+        reference.append([each.detach().cpu().numpy()[:count] for each in expected])
         ours.append([result[index][:count].copy() for index in range(len(ir.outputs))])
     if len(reference[0]) != len(ours[0]):
         raise IrError(f"the IR has {len(ours[0])} outputs, the PyTorch model {len(reference[0])}: another network?")
     return [np.concatenate(each) for each in zip(*reference, strict=True)], [
         np.concatenate(each) for each in zip(*ours, strict=True)
     ]
+
+
+def _refuse_without_samples(outputs: list[Tensor], batch: int) -> None:
+    wrong = [f"output {k}, {list(each.shape)}" for k, each in enumerate(outputs) if each.shape[:1] != (batch,)]
+    if wrong:
+        raise IrError(
+            f"model: a batch of {batch} gives {'; '.join(wrong)}; allowed are outputs whose first dimension counts "
+            "samples, such as logits but no loss. Export a network that returns only such outputs"
+        )
 
 
 def _torch_outputs(result: Any) -> list[Tensor]:
@@ -227,7 +201,7 @@ def _torch_outputs(result: Any) -> list[Tensor]:
     return [tensor for entry in entries for tensor in _torch_outputs(entry)]
 
 
-def _chunks(inputs: list[FloatArray], batch: int) -> Iterator[tuple[list[FloatArray], int]]:
+def _chunks(inputs: list[Array], batch: int) -> Iterator[tuple[list[Array], int]]:
     """Batches of one size, the last one filled up with its own last sample, and the samples of each that count."""
     for start in range(0, len(inputs[0]), batch):
         chunk = [each[start : start + batch] for each in inputs]
@@ -235,7 +209,7 @@ def _chunks(inputs: list[FloatArray], batch: int) -> Iterator[tuple[list[FloatAr
         yield [np.concatenate([each, np.repeat(each[-1:], batch - count, axis=0)]) for each in chunk], count
 
 
-def _difference(name: str, ours: FloatArray, reference: FloatArray) -> OutputDifference:
+def _difference(name: str, ours: Array, reference: Array) -> OutputDifference:
     if ours.shape != reference.shape:
         raise IrError(
             f"output {name}: the IR gives {list(ours.shape)}, PyTorch {list(reference.shape)}: another network?"

@@ -4,6 +4,7 @@ import copy
 import io
 import subprocess
 import sys
+import xml.etree.ElementTree as ElementTree
 
 import numpy as np
 import openvino as ov
@@ -13,8 +14,8 @@ import torch
 import nncf_slb
 from nncf_slb.layers import shared_logits
 from nncf_slb.openvino.export import ExportError
-from nncf_slb.openvino.packing import packed_size
-from tests.networks import MIXED_ENDS, Mixed, Small, compress, digits, make_config, train
+from nncf_slb.values import packed_size
+from tests.networks import MIXED_ENDS, Mixed, Small, compress, digits, make_config, searched_words, train
 
 SIZE = [8, 1, 12, 12]
 VALUES = [("uniform", 1), ("uniform", 2), ("uniform", 3), ("uniform", 4), ("ternary", 2), ("power_of_two", 3)]
@@ -72,6 +73,16 @@ def test_bin_holds_packed_types_and_little_else(bits, tmp_path):
     codes = sum(packed_size(layer.weights, bits) for layer in ctrl.statistics().slb.layers)
     others = sum(p.numel() for n, p in model.named_parameters() if p.requires_grad and "logits" not in n)
     assert codes < path.with_suffix(".bin").stat().st_size <= 1.05 * (codes + 4 * others)
+
+
+@pytest.mark.parametrize("bits", [1, 2, 3, 4])
+def test_statistics_count_the_bytes_of_the_codes_in_the_file(bits, tmp_path):
+    """9 and 27 weights: no multiple of the 8 codes that share 3 bytes at 3 bits."""
+    network = torch.nn.Sequential(torch.nn.Conv2d(1, 1, 3), torch.nn.Conv2d(1, 3, 3))
+    ctrl, _ = compress(network, make_config([2, 1, 8, 8], {"weights": {"bits": bits}}))
+    path = nncf_slb.export_openvino(ctrl, tmp_path / "m.xml")
+    stored = [data for data in ElementTree.parse(path).iter("data") if data.get("element_type") == f"u{bits}"]
+    assert [layer.bytes for layer in ctrl.statistics().slb.layers] == [int(data.get("size")) for data in stored]
 
 
 def test_stripped_model_is_plain_torch_with_integer_codes():
@@ -215,6 +226,15 @@ def test_batch_is_dynamic_and_input_names_are_kept(tmp_path):
     assert ov.Core().read_model(path).inputs[0].get_any_name() == "image"
 
 
+@pytest.mark.parametrize("suffix", [".xml", ".onnx"])
+@pytest.mark.parametrize("names", [[], ["image", "mask"]])
+def test_every_input_needs_a_name(names, suffix, tmp_path):
+    ctrl, _ = searched_mixed({"bits": 2})
+    with pytest.raises(ExportError, match=rf"input_names: received {len(names)}; allowed are as many .* inputs, 1\."):
+        nncf_slb.export_openvino(ctrl, tmp_path / f"model{suffix}", input_names=names)
+    assert not list(tmp_path.iterdir())
+
+
 def test_sizes_are_free_where_the_caller_says_so(tmp_path):
     ctrl, model = compress(Small(), make_config([2, 1, 8, 8], {"weights": {"bits": 2}}))
     path = nncf_slb.export_openvino(ctrl, tmp_path / "model.xml", input_shapes=[[-1, 1, -1, -1]])
@@ -271,6 +291,29 @@ def test_a_stripped_model_needs_an_example_input(tmp_path):
     ctrl, _ = searched_mixed({"bits": 2})
     with pytest.raises(ExportError, match="example_input: received None"):
         nncf_slb.export_openvino(ctrl.strip(), tmp_path / "m.xml")
+
+
+def test_whole_numbers_stay_whole_numbers(tmp_path):
+    ctrl, model = searched_words()
+    path = nncf_slb.export_openvino(ctrl, tmp_path / "m.xml")
+    words = torch.arange(12).view(3, 4) % 11
+    np.testing.assert_allclose(infer(path, words)[0], model.eval()(words).detach().numpy(), atol=1e-5)
+
+
+def test_inputs_by_keyword_are_refused_unless_example_inputs_are_given(tmp_path):
+    ctrl, _ = searched_words(keyword="words")
+    with pytest.raises(ExportError, match="received words by keyword; allowed .* pass such tensors as example_input"):
+        nncf_slb.export_openvino(ctrl, tmp_path / "m.xml")
+    assert nncf_slb.export_openvino(ctrl, tmp_path / "m.xml", example_input=torch.zeros(2, 4).long()).is_file()
+
+
+def test_without_input_info_the_registered_loader_gives_the_shapes(tmp_path):
+    loader, x, _ = digits()
+    config = make_config([50, 1, 8, 8])
+    del config["input_info"]
+    ctrl, model = compress(Small(), config, loader)
+    path = nncf_slb.export_openvino(ctrl, tmp_path / "m.xml")
+    np.testing.assert_allclose(infer(path, x)[0], model.eval()(x).detach().numpy(), atol=1e-5)
 
 
 class Shared(torch.nn.Module):

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 import nncf_slb
-from nncf_slb.openvino.packing import packed_size
-from tests.networks import MIXED_ENDS, Mixed, Small, compress, digits, make_config, train
+from nncf_slb.values import packed_size
+from tests.networks import MIXED_ENDS, Mixed, Small, compress, digits, in_batches_of_any_size, make_config, train
 
 SIZE = [50, 1, 8, 8]
 FIRST, SECOND, HEAD = "Small/NNCFConv2d[first]/conv2d_0", "Small/NNCFConv2d[second]/conv2d_0", "Small/NNCFLinear[head]"
@@ -91,6 +91,21 @@ def test_beside_quantization_bytes_are_close(tmp_path):
     assert bin_size(ctrl, tmp_path) == pytest.approx(smallest + 144, rel=0.03)
     state = ctrl.get_compression_state()
     assert bits_of(auto(budget={"bytes": smallest + 150}, state=state, loader=False, **settings)[0]) == bits_of(ctrl)
+
+
+def test_a_loader_with_a_batch_sampler_serves_all_that_needs_data():
+    """Bits chosen by measurement, first steps of activations and batch norm adaptation."""
+    section = {"weights": {"bits": "auto", "budget": {"mean_bits": 2, "samples": 100}}, "activations": {"bits": 4}}
+    section["initializer"] = {
+        "range": {"num_init_samples": 100}, "batchnorm_adaptation": {"num_bn_adaptation_samples": 100}
+    }  # fmt: skip
+    found = []
+    for loader in (digits()[0], in_batches_of_any_size(digits()[0], (50, 50, 100))):
+        torch.manual_seed(0)
+        ctrl, model = compress(Small(), make_config(SIZE, section), loader)
+        found.append((bits_of(ctrl), model.state_dict()))
+    assert found[0][0] == found[1][0]
+    assert all(torch.equal(value, found[1][1][name]) for name, value in found[0][1].items())
 
 
 def test_overrides_keep_their_bits_and_other_values_get_bits_of_their_own():
@@ -181,6 +196,20 @@ def test_a_mean_below_what_the_values_allow_says_what_is_needed():
         auto(budget={"mean_bits": 1.2}, overrides=overrides)
     needed = float(re.search(r"at least ([\d.]+\d)", str(caught.value)).group(1))
     assert set(bits_of(auto(budget={"mean_bits": needed}, overrides=overrides)[0]).values()) == {1, 2}
+
+
+def test_bytes_need_no_input_info_where_a_loader_is_registered():
+    smallest = smallest_bytes()
+    config = make_config(SIZE, {"weights": {"bits": "auto", "budget": {"bytes": smallest}}})
+    del config["input_info"]
+    assert set(bits_of(compress(Small(), config, digits()[0])[0]).values()) == {1}
+
+
+def test_bytes_of_a_network_with_inputs_by_keyword_are_refused_for_that_reason():
+    config = make_config(SIZE, {"weights": {"bits": "auto", "budget": {"bytes": 1000}}})
+    config["input_info"] = {"sample_size": SIZE, "keyword": "x"}
+    with pytest.raises(nncf_slb.ExportError, match="received x by keyword; .* Leave keyword out of input_info"):
+        compress(Small(), config, digits()[0])
 
 
 class Unconvertible(Small):

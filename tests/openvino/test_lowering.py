@@ -9,8 +9,10 @@ from torch import nn
 import nncf_slb
 from benchmarks.documents import write_between_markers
 from benchmarks.openvino.lowering import ACTIVATIONS, WEIGHTS, measure
+from nncf_slb.openvino.graph import LoweringError
 from nncf_slb.openvino.machine import binary_is_faster
 from tests.networks import compress, make_config
+from tests.openvino.exported import searched_small
 
 FLOAT = {"INFERENCE_PRECISION_HINT": "f32"}
 BINARY = {"Conv2d", "Conv2d, stride 2", "Conv2d, dilation 2"}
@@ -208,6 +210,23 @@ def test_the_machine_is_asked_for_its_own_8_bit_kernel(tmp_path):
     assert binary_is_faster() == (not any("amx" in kernel for kernel in kernels))
 
 
+def test_all_layers_whose_weights_change_on_their_way_are_named(tmp_path):
+    class Changed(nn.Module):
+        def __init__(self, inner):
+            super().__init__()
+            self.inner = inner
+
+        def forward(self, x):
+            x = nn.functional.conv2d(x, self.inner.first.weight.abs(), padding=1).relu()
+            return self.inner.head(nn.functional.conv2d(x, self.inner.second.weight.abs()).mean((2, 3)))
+
+    stripped = Changed(searched_small().strip())
+    with pytest.raises(LoweringError, match="put these layers into ignored_scopes") as caught:
+        nncf_slb.export_openvino(stripped, tmp_path / "m.xml", example_input=torch.zeros(2, 1, 8, 8))
+    assert str(caught.value).splitlines()[1:] == ["  inner.first: Abs", "  inner.second: Abs"]
+    assert not list(tmp_path.iterdir())
+
+
 def test_layers_that_cannot_be_binary_are_named_when_nothing_else_will_do(tmp_path):
     with pytest.raises(nncf_slb.ExportError) as caught:
         nncf_slb.export_openvino(
@@ -221,7 +240,7 @@ def test_layers_that_cannot_be_binary_are_named_when_nothing_else_will_do(tmp_pa
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"target_device": "TPU"}, r"target_device: received 'TPU'; allowed are CPU, GPU, NPU, ANY"),
+        ({"target_device": "TPU"}, "target_device: received 'TPU'; allowed are CPU, GPU, NPU, ANY, and CPU_SPR"),
         ({"binary_convolution": "yes"}, r"binary_convolution: received 'yes'; allowed are auto, always, never"),
     ],
 )

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import nncf_slb
-from tests.networks import Small, compress, digits, make_config
+from tests.networks import Small, compress, digits, make_config, searched_words
 from tests.openvino.exported import corrupt_codes, exported_small, searched_small
 
 
@@ -98,3 +98,69 @@ def test_data_that_does_not_fit_is_refused_with_what_does(data, received, tmp_pa
     ctrl, path = exported_small(tmp_path)
     with pytest.raises(nncf_slb.IrError, match=rf"data: received {received}; the network takes \[\?,1,8,8\]"):
         nncf_slb.verify_openvino(ctrl, path, data)
+
+
+@pytest.mark.parametrize(
+    "convert",
+    [
+        lambda x: x.double().numpy(),
+        lambda x: x.double(),
+        lambda x: x.bfloat16(),
+        lambda x: (x * 16).to(torch.uint8),
+        lambda x: (x * 16).numpy().astype(np.int64),
+        lambda x: x.clone().requires_grad_(),
+        lambda x: x.numpy()[::-1],
+        lambda x: np.broadcast_to(x.numpy(), x.shape),  # read-only
+    ],
+)
+def test_numbers_of_any_type_become_those_of_the_input(convert, tmp_path):
+    ctrl, path = exported_small(tmp_path)
+    assert nncf_slb.verify_openvino(ctrl, path, convert(digits()[1])).passed
+
+
+@pytest.mark.parametrize("data", [np.array([None]), "images.npy", np.array(["a"]), (torch.zeros(1, 1, 8, 8), {})])
+def test_data_without_numbers_is_refused(data, tmp_path):
+    ctrl, path = exported_small(tmp_path)
+    with pytest.raises(nncf_slb.IrError, match=r"data: received .*not a tensor or an array of numbers"):
+        nncf_slb.verify_openvino(ctrl, path, data)
+
+
+def test_inputs_of_whole_numbers_need_data_and_take_no_fractions(tmp_path):
+    ctrl, model = searched_words()
+    model.eval()
+    path = nncf_slb.export_openvino(ctrl, tmp_path / "m.xml")
+    words = torch.arange(20).view(5, 4) % 11
+    for data in (words, words.int(), words.to(torch.uint8).numpy()):
+        assert nncf_slb.verify_openvino(ctrl, path, data).passed
+    with pytest.raises(nncf_slb.IrError, match="received none, and the network takes i64, .*: pass data"):
+        nncf_slb.verify_openvino(ctrl, path)
+    with pytest.raises(nncf_slb.IrError, match=r"received torch.float32 for input 0, which takes torch.int64; allowed"):
+        nncf_slb.verify_openvino(ctrl, path, words.float())
+
+
+class WithLoss(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Linear(4, 3)
+
+    def forward(self, x):
+        logits = self.layer(x)
+        return logits, logits.square().mean()
+
+
+def test_an_output_without_samples_is_refused_by_number_and_shape(tmp_path):
+    ctrl, model = compress(WithLoss(), make_config([2, 4]))
+    model.eval()
+    path = nncf_slb.export_openvino(ctrl, tmp_path / "m.xml")
+    with pytest.raises(nncf_slb.IrError, match=r"a batch of 5 gives output 1, \[\]; allowed are outputs whose first"):
+        nncf_slb.verify_openvino(ctrl, path, torch.randn(5, 4))
+
+
+@pytest.mark.parametrize("wrong", [{}, None, "m.xml"])
+def test_what_is_no_model_is_refused_with_what_is(wrong, tmp_path):
+    _, path = exported_small(tmp_path)
+    message = f"model: received {type(wrong).__name__}; allowed are a controller and a stripped torch module"
+    with pytest.raises(TypeError, match=message):
+        nncf_slb.verify_openvino(wrong, path)
+    with pytest.raises(TypeError, match=message):
+        nncf_slb.export_openvino(wrong, tmp_path / "other.xml")
