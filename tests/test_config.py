@@ -131,6 +131,8 @@ CONTRADICTIONS = [
     (weights(values=[1, 2, 3, 4, 5], bits=2), ["weights.bits: received 2", "3 for a list of 5 values", "set it to 3"]),
     (weights(values=[-1, 1], bits=2), ["weights.bits: received 2", "1 for a list of 2 values"]),
     (weights(values="ternary", bits=3), ["weights.bits: received 3", "2 for ternary values"]),
+    (weights(values=[0, 1e-7, 1]), ["weights.values: received [0, 1e-07, 1]", "more than 2e-06 of the largest apart"]),
+    (override(values=[-1, 1, 1.000001]), ["overrides[0].values: received [-1, 1, 1.000001]", "move them apart"]),
     (weights(values="zero_centered", bits=1), ["weights.bits: received 1", "with 2 to 4 bits"]),
     (override({"values": "ternary"}, bits=4), ["weights.overrides[0].bits: received 4", "Give this override values"]),
     (override({"values": [0, 1]}, bits=1), ["weights.overrides[0].bits: received 1", "Give this override values"]),
