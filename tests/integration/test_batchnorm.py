@@ -1,0 +1,42 @@
+"""Batch norm statistics of the discrete network, through NNCF's own functions."""
+
+import pytest
+import torch
+
+import nncf_slb
+from tests.integration.test_search import SIZE, schedule
+from tests.networks import Small, compress, digits, make_config, train
+
+
+def test_evaluation_uses_batch_norm_statistics_of_the_discrete_weights():
+    loader, x, _ = digits()
+    ctrl, model = compress(Small(), make_config(SIZE, schedule()), loader)
+    train(ctrl, model, loader, 1)
+    with torch.no_grad():
+        model(x)
+        features = model.first(x)
+    torch.testing.assert_close(model.first_bn.running_mean, features.mean((0, 2, 3)), rtol=1e-4, atol=1e-5)
+
+
+def test_state_keeps_statistics_of_both_networks():
+    loader, x, _ = digits()
+    ctrl, model = compress(Small(), make_config(SIZE, schedule(batchnorm="state")), loader)
+    train(ctrl, model, loader, 2)
+    model.eval()
+    model(x)
+    discrete = model.second_bn.running_mean.clone()
+    with nncf_slb.searched_network(ctrl) as searched:
+        searched(x)
+        assert not torch.equal(model.second_bn.running_mean, discrete)
+    assert torch.equal(model.second_bn.running_mean, discrete)
+
+
+@pytest.mark.parametrize("batchnorm", ["calibrate", "state"])
+def test_searched_network_leaves_everything_as_it_was(batchnorm):
+    loader, x, _ = digits()
+    ctrl, model = compress(Small(), make_config(SIZE, schedule(batchnorm=batchnorm)), loader)
+    train(ctrl, model, loader, 2)
+    before = model(x)
+    with nncf_slb.searched_network(ctrl) as searched:
+        assert not torch.equal(searched(x), before)
+    assert torch.equal(model(x), before)
