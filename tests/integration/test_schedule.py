@@ -59,3 +59,33 @@ def test_steps_of_an_epoch_come_from_the_registered_loader_then_from_counting():
     first, second = seen[: 2 * len(loader)], seen[2 * len(loader) :]
     assert first == pytest.approx([1 + 8 * min(step / len(loader), 1) for step in range(2 * len(loader))])
     assert second == pytest.approx([9 + 8 * step / (2 * len(loader)) for step in range(2 * len(loader))])
+
+
+@pytest.mark.parametrize("before", [11, 100])
+def test_a_checkpoint_from_within_an_epoch_leaves_the_length_of_the_next_one(before):
+    params = {"inverse_temperature_end": 17.0, "schedule": "linear", "start_epoch": 0, "end_epoch": 4}
+    ctrl, _ = compress(Small(), make_config(SIZE, schedule(**params)))
+    for steps in (100, before):
+        ctrl.scheduler.epoch_step()
+        for _ in range(steps):
+            ctrl.scheduler.step()
+    resumed, _ = compress(Small(), make_config(SIZE, schedule(**params)), state=ctrl.get_compression_state())
+    resumed.scheduler.epoch_step()
+    for _ in range(51):
+        resumed.scheduler.step()
+    assert resumed.scheduler.inverse_temperature == pytest.approx(1 + 4 * 2.5)
+
+
+def test_an_epoch_that_is_gone_on_with_from_a_checkpoint_is_counted_whole():
+    params = {"inverse_temperature_end": 17.0, "schedule": "linear", "start_epoch": 0, "end_epoch": 4}
+    ctrl, _ = compress(Small(), make_config(SIZE, schedule(**params)))
+    ctrl.scheduler.epoch_step()
+    for _ in range(4):
+        ctrl.scheduler.step()
+    resumed, _ = compress(Small(), make_config(SIZE, schedule(**params)), state=ctrl.get_compression_state())
+    for _ in range(6):
+        resumed.scheduler.step()
+    resumed.scheduler.epoch_step()
+    for _ in range(6):
+        resumed.scheduler.step()
+    assert resumed.scheduler.inverse_temperature == pytest.approx(1 + 4 * 1.5)
