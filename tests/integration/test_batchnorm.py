@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch.utils.data import DataLoader, Dataset
 
 import nncf_slb
 from tests.integration.test_search import SIZE, schedule
@@ -40,3 +41,36 @@ def test_searched_network_leaves_everything_as_it_was(batchnorm):
     with nncf_slb.searched_network(ctrl) as searched:
         assert not torch.equal(searched(x), before)
     assert torch.equal(model(x), before)
+
+
+class Unreadable(Dataset):
+    """Digits of which the later ones cannot be read while `broken` is set."""
+
+    def __init__(self):
+        self.data, self.broken = digits()[0].dataset, False
+
+    def __len__(self):
+        return len(self.data)
+
+    def __getitem__(self, index):
+        if self.broken and index > 120:
+            raise OSError("unreadable")
+        return self.data[index]
+
+
+def test_a_calibration_that_fails_leaves_the_model_as_it_was():
+    data = Unreadable()
+    loader = DataLoader(data, batch_size=50)
+    ctrl, model = compress(Small(), make_config(SIZE, schedule()), loader)
+    train(ctrl, model, loader, 1)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    data.broken = True
+    x = digits()[1]
+    with pytest.raises(OSError, match="unreadable"):
+        model(x)
+    after = model.state_dict()
+    assert all(torch.equal(after[name], value) for name, value in before.items())
+    assert (model.first_bn.momentum, model.training) == (0.1, False)
+    data.broken = False
+    model(x)
+    assert not torch.equal(model.first_bn.running_mean, before["first_bn.running_mean"])
