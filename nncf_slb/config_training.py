@@ -37,7 +37,9 @@ class InitializerConfig(Section):
     """Where the search begins."""
 
     logits: Literal["trained", "random"] = Field(
-        default="trained", description="`trained` begins near the network's float weights, `random` from random logits."
+        default="trained",
+        description="`trained` begins near the network's float weights, `random` from random logits "
+        "(but for frozen weights, which stay near their float ones).",
     )
     sharpness: float = Field(
         default=2.0,

@@ -1,6 +1,7 @@
 """Which layers are searched, and what is said of those that cannot be."""
 
 import pytest
+import torch
 from torch import nn
 
 import nncf_slb
@@ -38,8 +39,14 @@ def test_a_scope_that_matches_nothing_is_an_error():
         compress(Small(), make_config(SIZE, {"ignored_scopes": ["no_such_layer"]}))
 
 
-def test_frozen_layers_keep_their_nearest_discrete_weights():
+@pytest.mark.parametrize("logits", ["trained", "random"])
+def test_frozen_layers_keep_their_nearest_discrete_weights(logits):
     model = Small()
     model.second.weight.requires_grad_(False)
-    _, compressed = compress(model, make_config(SIZE))
+    trained = model.second.weight.clone()
+    ctrl, compressed = compress(model, make_config(SIZE, {"initializer": {"logits": logits}}))
     assert len(nncf_slb.logits_parameters(compressed)) == 2
+    frozen = ctrl.searchable_weights["Small/NNCFConv2d[second]/conv2d_0"]
+    chosen, multiplier = frozen.eval()(), frozen.multiplier()
+    nearest = (frozen.value_table * multiplier[..., None] - trained[..., None]).abs().amin(-1)
+    torch.testing.assert_close((chosen - trained).abs(), nearest)
