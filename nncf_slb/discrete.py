@@ -13,7 +13,7 @@ from itertools import islice
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._pytree import tree_map
 
@@ -21,6 +21,8 @@ from nncf_slb.batchnorm import STATISTICS, TwoStates, batch_norms, calibrate, pr
 from nncf_slb.layers import SearchableWeight, WeightKind, kind_of_weights
 
 logger = logging.getLogger("nncf_slb")
+
+_STALE = "batchnorm_stale"
 
 
 class _Hook:
@@ -54,6 +56,9 @@ def batch_runner(model: nn.Module, loader: Any, device: torch.device) -> Callabl
 class DiscreteBatchNorm:
     """Batch norm statistics of the discrete network of one model.
 
+    A flag ``batchnorm_stale`` among the model's buffers says whether calibration has yet to renew them, so that it
+    travels with the statistics.
+
     Args:
         model: Model whose eval mode runs the chosen weights.
         searchable: Its searched weights.
@@ -61,9 +66,6 @@ class DiscreteBatchNorm:
         batches: Number of batches to calibrate with.
         data_loader: NNCF's initializing data loader (iterable, with ``get_inputs``); None where none is registered.
         host_is_tracing: True while the host runs the model only to see its graph; such passes count for nothing.
-
-    Attributes:
-        stale: True when the statistics are not those of the discrete network any more.
     """
 
     def __init__(
@@ -75,7 +77,6 @@ class DiscreteBatchNorm:
         data_loader: Any,
         host_is_tracing: Callable[[], bool],
     ) -> None:
-        self.stale = False
         self._model = model
         self._searchable = searchable
         self._states = TwoStates(model) if two_states else None
@@ -84,8 +85,19 @@ class DiscreteBatchNorm:
         self._host_is_tracing = host_is_tracing
         self._busy = False
         self._warned = False
+        if not two_states:
+            model.register_buffer(_STALE, torch.tensor(False, device=searchable[0].logits.device))
         model.register_forward_pre_hook(_Hook(self._before_forward))
         model.register_forward_hook(_Hook(self._after_forward), with_kwargs=True)
+
+    @property
+    def stale(self) -> bool:
+        """True when the statistics are not those of the discrete network any more, and calibration can renew them."""
+        return self._states is None and bool(self._flag)
+
+    @property
+    def _flag(self) -> Tensor:
+        return self._model.get_buffer(_STALE)
 
     def calibrate(self, batches: Any | None = None) -> int:
         """Recompute the statistics with the discrete weights.
@@ -102,7 +114,8 @@ class DiscreteBatchNorm:
             return 0
         with self._undisturbed():
             count = calibrate(self._model, self._runner(loader), islice(loader, self._batches))
-        self.stale = False
+        if self._states is None:
+            self._flag.fill_(False)
         return count
 
     def refresh(self) -> None:
@@ -136,8 +149,9 @@ class DiscreteBatchNorm:
         try:
             yield
         finally:
-            self.stale = stale
-            if self._states is not None:
+            if self._states is None:
+                self._flag.fill_(stale)
+            else:
                 self._states.activate(discrete)
             for layer, name, value in kept:
                 getattr(layer, name).copy_(value)
@@ -158,11 +172,12 @@ class DiscreteBatchNorm:
 
     @staticmethod
     def detach(model: nn.Module) -> None:
-        """Remove hooks and second sets of statistics from a model (usually a copy)."""
+        """Remove hooks, flag and second sets of statistics from a model (usually a copy)."""
         for hooks in (model._forward_pre_hooks, model._forward_hooks):
             for key in [k for k, hook in hooks.items() if isinstance(hook, _Hook)]:
                 del hooks[key]
                 model._forward_hooks_with_kwargs.pop(key, None)
+        model._buffers.pop(_STALE, None)
         TwoStates.remove(model)
 
     def _runner(self, loader: Any) -> Callable[[Any], Any]:
@@ -186,8 +201,9 @@ class DiscreteBatchNorm:
         if not model.training:
             self.refresh()
             return
-        self.stale = True
-        if self._states is not None:
+        if self._states is None:
+            self._flag.fill_(True)
+        else:
             self._states.activate(discrete=self._search_ended)
 
     def _after_forward(self, model: nn.Module, args: Any, kwargs: Any, output: Any) -> None:

@@ -1,11 +1,13 @@
 """Batch norm statistics of the discrete network, through NNCF's own functions."""
 
+import copy
+
 import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
 
 import nncf_slb
-from tests.integration.test_search import SIZE, schedule
+from tests.integration.test_search import SIZE, schedule, trained_float
 from tests.networks import Small, compress, digits, make_config, train
 
 
@@ -74,3 +76,27 @@ def test_a_calibration_that_fails_leaves_the_model_as_it_was():
     data.broken = False
     model(x)
     assert not torch.equal(model.first_bn.running_mean, before["first_bn.running_mean"])
+
+
+def test_weights_saved_between_training_and_evaluation_are_calibrated_where_they_are_loaded():
+    loader, x, _ = digits()
+    config = {"weights": {"bits": 1}, **schedule()}
+    ctrl, model = compress(trained_float(), make_config(SIZE, config), loader)
+    train(ctrl, model, loader, 4)
+    saved = copy.deepcopy(model.state_dict())
+    expected = model(x)
+    other_ctrl, other = compress(Small(), make_config(SIZE, config), loader)
+    other.load_state_dict(saved)
+    assert not torch.equal(saved["second_bn.running_mean"], model.second_bn.running_mean)
+    assert torch.equal(other.eval()(x), expected)
+    other.load_state_dict(model.state_dict())
+    assert not other_ctrl.batchnorm.stale
+
+
+@pytest.mark.parametrize("batchnorm", ["calibrate", "state"])
+def test_a_stripped_network_has_no_trace_of_it(batchnorm):
+    loader, _, _ = digits()
+    ctrl, model = compress(Small(), make_config(SIZE, schedule(batchnorm=batchnorm)), loader)
+    train(ctrl, model, loader, 1)
+    own = {name for name in Small().state_dict() if "bn" in name}
+    assert {name for name in ctrl.strip().state_dict() if "bn" in name or "batchnorm" in name} == own
