@@ -12,6 +12,7 @@ from nncf.torch.graph.transformations.layout import PTTransformationLayout
 from nncf.torch.nncf_network import NNCFNetwork
 from nncf.torch.utils import get_model_device
 
+from nncf_slb.batchnorm import batch_norms
 from nncf_slb.config import DEFAULT_EPOCHS, SLBConfig, parse_slb_config, validate_nncf_config
 from nncf_slb.config_budget import AUTO
 from nncf_slb.controller import SLBController, lowering_settings, registered_loader
@@ -80,7 +81,7 @@ class SLBBuilder(PTCompressionAlgorithmBuilder):  # type: ignore[misc]
     def initialize(self, model: NNCFNetwork) -> None:
         """First steps of quantized activations, then NNCF's batch norm adaptation, which sees the discrete weights."""
         self._initialize_activations(model)
-        if self.slb_config.initializer.batchnorm_adaptation is None:
+        if self.slb_config.initializer.batchnorm_adaptation is None or not batch_norms(model):
             return
         parameters = self._parse_bn_adapt_params()
         if parameters is not None:

@@ -62,9 +62,12 @@ def calibrate(model: nn.Module, run_batch: Callable[[object], object], batches: 
         batches: Input batches; under `torch.distributed`, each process gives its own and the results are averaged.
 
     Returns:
-        Number of batches used; with 0, and after an exception, the statistics stay as they were.
+        Number of batches used: 0 for a model without batch norm. With 0, and after an exception, the statistics stay
+        as they were.
     """
     layers = batch_norms(model)
+    if not layers:
+        return 0
     kept = {layer: (layer.momentum, layer.num_batches_tracked) for layer in layers}
     before = {layer: [getattr(layer, name).clone() for name in STATISTICS] for layer in layers}
     used = 0

@@ -13,7 +13,7 @@ from itertools import islice
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._pytree import tree_map
 
@@ -57,7 +57,7 @@ class DiscreteBatchNorm:
     """Batch norm statistics of the discrete network of one model.
 
     A flag ``batchnorm_stale`` among the model's buffers says whether calibration has yet to renew them, so that it
-    travels with the statistics.
+    travels with the statistics. A model without batch norm gets neither flag nor hooks, and no extra forward passes.
 
     Args:
         model: Model whose eval mode runs the chosen weights.
@@ -85,6 +85,8 @@ class DiscreteBatchNorm:
         self._host_is_tracing = host_is_tracing
         self._busy = False
         self._warned = False
+        if not batch_norms(model):
+            return
         if not two_states:
             model.register_buffer(_STALE, torch.tensor(False, device=searchable[0].logits.device))
         model.register_forward_pre_hook(_Hook(self._before_forward))
@@ -93,11 +95,13 @@ class DiscreteBatchNorm:
     @property
     def stale(self) -> bool:
         """True when the statistics are not those of the discrete network any more, and calibration can renew them."""
-        return self._states is None and bool(self._flag)
+        flag = self._model._buffers.get(_STALE)
+        return flag is not None and bool(flag)
 
-    @property
-    def _flag(self) -> Tensor:
-        return self._model.get_buffer(_STALE)
+    def _set_stale(self, stale: bool) -> None:
+        flag = self._model._buffers.get(_STALE)
+        if flag is not None:
+            flag.fill_(stale)
 
     def calibrate(self, batches: Any | None = None) -> int:
         """Recompute the statistics with the discrete weights.
@@ -114,8 +118,7 @@ class DiscreteBatchNorm:
             return 0
         with self._undisturbed():
             count = calibrate(self._model, self._runner(loader), islice(loader, self._batches))
-        if self._states is None:
-            self._flag.fill_(False)
+        self._set_stale(False)
         return count
 
     def refresh(self) -> None:
@@ -149,9 +152,8 @@ class DiscreteBatchNorm:
         try:
             yield
         finally:
-            if self._states is None:
-                self._flag.fill_(stale)
-            else:
+            self._set_stale(stale)
+            if self._states is not None:
                 self._states.activate(discrete)
             for layer, name, value in kept:
                 getattr(layer, name).copy_(value)
@@ -201,9 +203,8 @@ class DiscreteBatchNorm:
         if not model.training:
             self.refresh()
             return
-        if self._states is None:
-            self._flag.fill_(True)
-        else:
+        self._set_stale(True)
+        if self._states is not None:
             self._states.activate(discrete=self._search_ended)
 
     def _after_forward(self, model: nn.Module, args: Any, kwargs: Any, output: Any) -> None:

@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 import nncf_slb
@@ -100,3 +101,53 @@ def test_a_stripped_network_has_no_trace_of_it(batchnorm):
     train(ctrl, model, loader, 1)
     own = {name for name in Small().state_dict() if "bn" in name}
     assert {name for name in ctrl.strip().state_dict() if "bn" in name or "batchnorm" in name} == own
+
+
+class WithoutBatchNorm(nn.Module):
+    """Counts its forward passes."""
+
+    passes = 0
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(1, 8, 3)
+        self.head = nn.Linear(8, 10)
+
+    def forward(self, x):
+        WithoutBatchNorm.passes += 1
+        return self.head(self.conv(x).relu().mean((2, 3)))
+
+
+def passes(run):
+    before = WithoutBatchNorm.passes
+    run()
+    return WithoutBatchNorm.passes - before
+
+
+@pytest.mark.parametrize("batchnorm", ["calibrate", "state"])
+def test_a_network_without_batch_norm_pays_nothing_for_it(batchnorm):
+    loader, x, _ = digits()
+    ctrl, model = compress(WithoutBatchNorm(), make_config(SIZE, schedule(batchnorm=batchnorm)), loader)
+    assert passes(lambda: train(ctrl, model, loader, 1)) == len(loader)
+    assert passes(lambda: model.eval()(x)) == 1
+    assert passes(ctrl.strip) == 0
+    with nncf_slb.searched_network(ctrl) as searched:
+        assert passes(lambda: searched(x)) == 1
+
+
+def test_creating_a_network_without_batch_norm_adapts_nothing():
+    loader, _, _ = digits()
+    counts = [
+        passes(lambda section=section: compress(WithoutBatchNorm(), make_config(SIZE, section), loader))
+        for section in ({}, {"initializer": {"batchnorm_adaptation": None}})
+    ]
+    assert counts[0] == counts[1]
+
+
+@pytest.mark.parametrize(("network", "warns"), [(Small, True), (WithoutBatchNorm, False)])
+def test_a_missing_loader_matters_to_batch_norm_only(network, warns, caplog):
+    loader, x, _ = digits()
+    ctrl, model = compress(network(), make_config(SIZE, schedule()))
+    train(ctrl, model, loader, 1)
+    model(x)
+    assert ("no data loader is registered" in caplog.text) == warns
