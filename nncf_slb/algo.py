@@ -20,11 +20,7 @@ from nncf_slb.discrete import batch_runner
 from nncf_slb.initialization import initialize_activations
 from nncf_slb.mixed_precision import ChosenBits, choose_bits, refuse_missing_bits
 from nncf_slb.nncf_insertion import Insertions, make_insertions
-from nncf_slb.nncf_network import (
-    SearchPlan,
-    plan_search,
-    refuse_foreign_operations,
-)
+from nncf_slb.planning import SearchPlan, plan_search, refuse_foreign_operations
 
 
 class SLBBuilder(PTCompressionAlgorithmBuilder):  # type: ignore[misc]

@@ -18,7 +18,7 @@ from torch import nn
 from nncf_slb.activations import ActivationQuantizer
 from nncf_slb.config import FULL_PRECISION, ResolvedActivations, SLBConfig
 from nncf_slb.layers import SearchableWeight, transposed_groups
-from nncf_slb.nncf_network import SearchPlan, UnsupportedLayersError
+from nncf_slb.planning import SearchPlan, UnsupportedLayersError
 from nncf_slb.targets import find_target_device, why_not_binary
 from nncf_slb.values import ValueSet, make_values
 

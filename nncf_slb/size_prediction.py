@@ -18,8 +18,9 @@ from torch import nn
 from nncf_slb.activations import ActivationQuantizer
 from nncf_slb.batchnorm import STATISTICS, batch_norms
 from nncf_slb.nncf_insertion import Insertions
-from nncf_slb.nncf_network import SearchPlan, to_plain_torch
+from nncf_slb.nncf_network import to_plain_torch
 from nncf_slb.openvino.export import convert, example_inputs
+from nncf_slb.planning import SearchPlan
 from nncf_slb.strip import FixedActivation, make_low_bit_
 from nncf_slb.targets import LoweringSettings
 

@@ -1,5 +1,8 @@
 """Which layers are searched, and what is said of those that cannot be."""
 
+import json
+import re
+
 import pytest
 import torch
 from torch import nn
@@ -50,3 +53,58 @@ def test_frozen_layers_keep_their_nearest_discrete_weights(logits):
     chosen, multiplier = frozen.eval()(), frozen.multiplier()
     nearest = (frozen.value_table * multiplier[..., None] - trained[..., None]).abs().amin(-1)
     torch.testing.assert_close((chosen - trained).abs(), nearest)
+
+
+class OwnWeight(nn.Module):
+    """Convolution with a parameter of its own, and a layer inside."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(8, 8, 1, 1))
+        self.inner = nn.Conv2d(8, 8, 1)
+
+    def forward(self, x):
+        return self.inner(nn.functional.conv2d(x, self.weight))
+
+
+class Unusual(nn.Module):
+    """Weights that NNCF lets no algorithm hook into, and a layer that is never called."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Conv2d(1, 8, 3)
+        self.own = OwnWeight()
+        self.unused = nn.Conv2d(8, 8, 1)
+        self.attention = nn.MultiheadAttention(8, 2)
+        self.projection = nn.Parameter(torch.randn(8, 8))
+        self.normed = nn.utils.parametrizations.weight_norm(nn.Linear(8, 4))
+
+    def forward(self, x):
+        x = self.own(self.first(x)).flatten(2).permute(2, 0, 1)
+        x = self.attention(x, x, x)[0] @ self.projection
+        return self.normed(x.mean(0))
+
+
+UNUSUAL = [1, 1, 6, 6]
+
+
+def remedy(message):
+    return json.loads("{" + re.search(r'"ignored_scopes": \[.*\]', message)[0] + "}")
+
+
+def test_the_printed_remedy_works_and_leaves_out_no_other_layer():
+    with pytest.raises(nncf_slb.UnsupportedLayersError) as caught:
+        compress(Unusual(), make_config(UNUSUAL))
+    lines = {line.partition(":")[0].strip() for line in str(caught.value).splitlines()[1:-1]}
+    modules = {"Unusual/OwnWeight[own]", "Unusual/MultiheadAttention[attention]", "Unusual/ParametrizedLinear[normed]"}
+    assert lines == {"Unusual", *modules}
+    ctrl, _ = compress(Unusual(), make_config(UNUSUAL, remedy(str(caught.value))))
+    searched = {"Unusual/NNCFConv2d[first]/conv2d_0", "Unusual/OwnWeight[own]/NNCFConv2d[inner]/conv2d_0"}
+    assert set(ctrl.searchable_weights) == searched
+    assert {*lines, "Unusual/Conv2d[unused]"} <= set(ctrl.statistics().slb.full_precision_layers)
+
+
+def test_a_module_whose_operations_are_ignored_by_name_is_left_out():
+    names = ["{re}attention", "{re}normed", "Unusual/OwnWeight[own]/conv2d_0", "{re}^Unusual(/[^/]*)?$"]
+    ctrl, _ = compress(Unusual(), make_config(UNUSUAL, {"ignored_scopes": names}))
+    assert len(ctrl.searchable_weights) == 2

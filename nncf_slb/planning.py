@@ -1,0 +1,143 @@
+"""Decides which layers are searched; names every layer and scope that cannot be, with reason and remedy."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from nncf.torch.layers import NNCF_MODULES_DICT
+from nncf.torch.module_operations import UpdateWeight
+from nncf.torch.nncf_network import NNCFNetwork
+from torch import nn
+from torch.nn.utils.parametrize import is_parametrized
+
+from nncf_slb.layers import SEARCHABLE_LAYERS
+from nncf_slb.nncf_network import modules_by_scope, own_nodes, searchable_of, weighted_nodes
+
+_NEVER_SEARCHED = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.PReLU)
+_SEARCHABLE_NAMES = ", ".join(layer.__name__ for layer in SEARCHABLE_LAYERS)
+_COMPUTED = "its weight is computed from other parameters (weight norm or a parametrization); remove that first"
+
+
+class UnsupportedLayersError(ValueError):
+    """Layers in scope that cannot be searched; the message names all of them, with reason and remedy."""
+
+
+@dataclass
+class SearchPlan:
+    """Layers to search and layers left in full precision, by NNCF node name."""
+
+    layers: dict[str, nn.Module] = field(default_factory=dict)
+    full_precision: list[str] = field(default_factory=list)
+
+
+class _Problem(NamedTuple):
+    name: str
+    reason: str
+    scope: str  # entry of ignored_scopes that leaves the layer out
+
+
+def plan_search(model: NNCFNetwork, in_scope: Callable[[str], bool]) -> SearchPlan:
+    """Decide for each layer with weights whether it is searched.
+
+    Args:
+        model: NNCF network.
+        in_scope: Tells from a node or scope name whether the config's scopes include it.
+
+    Raises:
+        UnsupportedLayersError: If a layer in scope can't be searched, or none is left to search.
+    """
+    plan, problems = SearchPlan(), []
+    handled: set[int] = set()
+    for node in weighted_nodes(model):
+        layer = model.nncf.get_containing_module(node.node_name)
+        if id(layer) in handled or isinstance(layer, _NEVER_SEARCHED):
+            continue
+        handled.add(id(layer))
+        if not in_scope(node.node_name):
+            plan.full_precision.append(node.node_name)
+            continue
+        reason = _reason_against(layer)
+        if reason:
+            problems.append(_Problem(node.node_name, reason, node.node_name))
+        else:
+            plan.layers[node.node_name] = layer
+    problems += _problems_outside_layers(model, plan, in_scope, handled)
+    if problems:
+        raise UnsupportedLayersError(_unsupported_message(problems))
+    if not plan.layers:
+        raise UnsupportedLayersError(
+            "slb found no layer to search: ignored_scopes and target_scopes leave out every layer with weights "
+            f"({', '.join(plan.full_precision) or 'the model has none'}). Change the scopes so that one remains."
+        )
+    return plan
+
+
+def _reason_against(layer: nn.Module) -> str | None:
+    plain = NNCF_MODULES_DICT.get(type(layer))
+    if plain not in SEARCHABLE_LAYERS:
+        return f"{type(layer).__name__} has no low-bit form"
+    if "weight" not in layer._parameters:
+        return _COMPUTED
+    weight: Any = layer.weight
+    if not weight.is_floating_point():
+        return f"its weight is {weight.dtype}, not floating point"
+    return None
+
+
+def _problems_outside_layers(
+    model: NNCFNetwork, plan: SearchPlan, in_scope: Callable[[str], bool], handled: set[int]
+) -> Iterator[_Problem]:
+    """Modules in scope that compute with matrices of their own; adds all others to the plan, in full precision."""
+    nodes = own_nodes(model)
+    for scope, module in modules_by_scope(model):
+        if id(module) in handled or isinstance(module, _NEVER_SEARCHED) or not _has_matrices(module):
+            continue
+        if not in_scope(scope) or not any(map(in_scope, nodes.get(scope, []))):
+            plan.full_precision.append(scope)
+            continue
+        unknown = f"{type(module).__name__} is not a layer that NNCF lets an algorithm hook into"
+        # NNCF knows no modules, only operations: the module's own ones, not those of the layers inside it.
+        own = f"{{re}}^{re.escape(scope)}(/[^/]*)?$"
+        yield _Problem(scope, _COMPUTED if is_parametrized(module) else unknown, own)
+
+
+def _has_matrices(module: nn.Module) -> bool:
+    holders: list[Any] = [module]
+    if is_parametrized(module):
+        holders += module.parametrizations.children()  # type: ignore[union-attr]
+    return any(p is not None and p.dim() >= 2 for holder in holders for p in holder._parameters.values())
+
+
+def _unsupported_message(problems: list[_Problem]) -> str:
+    lines = [f"  {problem.name}: {problem.reason}" for problem in problems]
+    return (
+        f"slb cannot search {len(problems)} of the layers in scope:\n"
+        + "\n".join(lines)
+        + f"\nSearchable are {_SEARCHABLE_NAMES}. Keep these layers in full precision by adding to the slb section "
+        f'"ignored_scopes": {json.dumps([problem.scope for problem in problems])}'
+    )
+
+
+def refuse_foreign_operations(model: NNCFNetwork, names: Iterable[str]) -> None:
+    """Check that no other algorithm of a composite changes the searched weights.
+
+    Raises:
+        UnsupportedLayersError: Naming the layers for which one does.
+    """
+    layers = {name: model.nncf.get_containing_module(name) for name in names}
+    foreign = [
+        name
+        for name, layer in layers.items()
+        if any(isinstance(op, UpdateWeight) and op.op is not searchable_of(layer) for op in layer.pre_ops.values())
+    ]
+    if foreign:
+        scopes = ", ".join(f'"{name}"' for name in foreign)
+        raise UnsupportedLayersError(
+            f"another algorithm of the config changes the weights of {len(foreign)} layers that slb searches. Give "
+            f'that algorithm "weights": {{"ignored_scopes": [{scopes}]}} (quantization), or "ignored_scopes" with '
+            "the same names"
+        )
