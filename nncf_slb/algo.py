@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import islice
 from typing import Any
 
 from nncf import NNCFConfig
 from nncf.common.initialization.batchnorm_adaptation import BatchnormAdaptationAlgorithm
+from nncf.common.scopes import matches_any
 from nncf.torch.compression_method_api import PTCompressionAlgorithmBuilder
 from nncf.torch.graph.transformations.layout import PTTransformationLayout
 from nncf.torch.nncf_network import NNCFNetwork
 from nncf.torch.utils import get_model_device
 
 from nncf_slb.batchnorm import batch_norms
-from nncf_slb.config import DEFAULT_EPOCHS, SLBConfig, parse_slb_config, validate_nncf_config
+from nncf_slb.config import DEFAULT_EPOCHS, ResolvedWeights, SLBConfig, parse_slb_config, validate_nncf_config
 from nncf_slb.config_budget import AUTO
 from nncf_slb.controller import SLBController, lowering_settings, registered_loader
 from nncf_slb.discrete import batch_runner
@@ -41,7 +43,7 @@ class SLBBuilder(PTCompressionAlgorithmBuilder):  # type: ignore[misc]
         self._chosen = ChosenBits()
 
     def _get_transformation_layout(self, target_model: NNCFNetwork) -> PTTransformationLayout:
-        plan = plan_search(target_model, self._should_consider_scope)
+        plan = plan_search(target_model, self._should_consider_scope, self._weight_settings)
         self._full_precision = plan.full_precision
         multiplier = self.config.get_redefinable_global_param_value_for_algo("compression_lr_multiplier", self.name)
         target_device = self.config.get("target_device")
@@ -50,6 +52,9 @@ class SLBBuilder(PTCompressionAlgorithmBuilder):  # type: ignore[misc]
         bits = self._chosen.bits
         self._insertions = make_insertions(target_model, plan, self.slb_config, target_device, multiplier, bits)
         return self._insertions.layout()
+
+    def _weight_settings(self, name: str) -> ResolvedWeights:
+        return self.slb_config.weights.resolve(partial(matches_any, name))
 
     def _choose_bits(self, model: NNCFNetwork, plan: SearchPlan) -> None:
         """Measure, unless the bits come from a compression state."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -40,12 +40,15 @@ class _Problem(NamedTuple):
     scope: str  # entry of ignored_scopes that leaves the layer out
 
 
-def plan_search(model: NNCFNetwork, in_scope: Callable[[str], bool]) -> SearchPlan:
+def plan_search(
+    model: NNCFNetwork, in_scope: Callable[[str], bool], weight_settings: Callable[[str], Hashable]
+) -> SearchPlan:
     """Decide for each layer with weights whether it is searched.
 
     Args:
         model: NNCF network.
         in_scope: Tells from a node or scope name whether the config's scopes include it.
+        weight_settings: What the config says of a layer's weights, from its node name.
 
     Raises:
         UnsupportedLayersError: If a layer in scope can't be searched, or none is left to search.
@@ -66,6 +69,7 @@ def plan_search(model: NNCFNetwork, in_scope: Callable[[str], bool]) -> SearchPl
         else:
             plan.layers[node.node_name] = layer
     problems += _problems_outside_layers(model, plan, in_scope, handled)
+    problems += _problems_of_sharing(model, plan, weight_settings)
     if problems:
         raise UnsupportedLayersError(_unsupported_message(problems))
     if not plan.layers:
@@ -110,6 +114,32 @@ def _has_matrices(module: nn.Module) -> bool:
     if is_parametrized(module):
         holders += module.parametrizations.children()  # type: ignore[union-attr]
     return any(p is not None and p.dim() >= 2 for holder in holders for p in holder._parameters.values())
+
+
+def _problems_of_sharing(
+    model: NNCFNetwork, plan: SearchPlan, weight_settings: Callable[[str], Hashable]
+) -> Iterator[_Problem]:
+    """Searched layers whose parameter another module needs in another form."""
+    users: dict[int, list[str]] = {}
+    for name, layer in plan.layers.items():
+        users.setdefault(id(layer.weight), []).append(name)
+    searched = {id(layer) for layer in plan.layers.values()}
+    outside = {
+        id(parameter): scope
+        for scope, module in modules_by_scope(model)
+        if id(module) not in searched
+        for parameter in module._parameters.values()
+    }
+    for parameter, names in users.items():
+        differ = len({weight_settings(name) for name in names}) > 1
+        for name in names:
+            if parameter in outside:
+                reason = f"it shares its weight with {outside[parameter]}, which is not searched"
+                yield _Problem(name, f"{reason}; search both, or give each a weight of its own", name)
+            elif differ:
+                others = ", ".join(other for other in names if other != name)
+                reason = f"it shares its weight with {others}, but weights.overrides give them different settings"
+                yield _Problem(name, f"{reason}; give them the same, or each a weight of its own", name)
 
 
 def _unsupported_message(problems: list[_Problem]) -> str:

@@ -108,3 +108,46 @@ def test_a_module_whose_operations_are_ignored_by_name_is_left_out():
     names = ["{re}attention", "{re}normed", "Unusual/OwnWeight[own]/conv2d_0", "{re}^Unusual(/[^/]*)?$"]
     ctrl, _ = compress(Unusual(), make_config(UNUSUAL, {"ignored_scopes": names}))
     assert len(ctrl.searchable_weights) == 2
+
+
+class Tied(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.one, self.other, self.head = nn.Conv2d(1, 1, 3), nn.Conv2d(1, 1, 3), nn.Linear(16, 10)
+        self.other.weight = self.one.weight
+
+    def forward(self, x):
+        return self.head(self.other(self.one(x).relu()).flatten(1))
+
+
+ONE, OTHER = "Tied/NNCFConv2d[one]/conv2d_0", "Tied/NNCFConv2d[other]/conv2d_0"
+
+
+@pytest.mark.parametrize(
+    ("section", "named", "reason"),
+    [
+        ({"ignored_scopes": [OTHER]}, [ONE], r"with Tied/NNCFConv2d\[other\], which is not searched"),
+        (
+            {"weights": {"overrides": [{"target_scopes": OTHER, "bits": 4}]}},
+            [ONE, OTHER],
+            "overrides give them different settings",
+        ),
+    ],
+)
+def test_a_shared_weight_is_refused_where_its_layers_need_it_in_two_forms(section, named, reason):
+    with pytest.raises(nncf_slb.UnsupportedLayersError, match=reason) as caught:
+        compress(Tied(), make_config([1, 1, 8, 8], section))
+    message = str(caught.value)
+    ignored = remedy(message)["ignored_scopes"]
+    assert ignored == named and all(f"  {name}: it shares its weight" in message for name in named)
+    section = {**section, "ignored_scopes": [*section.get("ignored_scopes", []), *ignored]}
+    ctrl, model = compress(Tied(), make_config([1, 1, 8, 8], section))
+    assert list(ctrl.searchable_weights) == ["Tied/NNCFLinear[head]/linear_0"]
+    assert model.one.weight is model.other.weight and model.one.weight.requires_grad
+
+
+def test_a_shared_weight_with_one_setting_is_searched_once():
+    overrides = [{"target_scopes": [ONE, OTHER], "bits": 4}]
+    ctrl, _ = compress(Tied(), make_config([1, 1, 8, 8], {"weights": {"overrides": overrides}}))
+    assert ctrl.searchable_weights[ONE] is ctrl.searchable_weights[OTHER]
+    assert ctrl.searchable_weights[ONE].values.bits == 4
