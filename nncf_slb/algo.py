@@ -15,14 +15,21 @@ from nncf.torch.nncf_network import NNCFNetwork
 from nncf.torch.utils import get_model_device
 
 from nncf_slb.batchnorm import batch_norms
-from nncf_slb.config import DEFAULT_EPOCHS, ResolvedWeights, SLBConfig, parse_slb_config, validate_nncf_config
+from nncf_slb.config import (
+    DEFAULT_EPOCHS,
+    ResolvedWeights,
+    SLBConfig,
+    find_slb_sections,
+    parse_slb_config,
+    validate_nncf_config,
+)
 from nncf_slb.config_budget import AUTO
 from nncf_slb.controller import SLBController, lowering_settings, registered_loader
 from nncf_slb.discrete import batch_runner
 from nncf_slb.initialization import initialize_activations
 from nncf_slb.mixed_precision import ChosenBits, choose_bits, refuse_missing_bits
 from nncf_slb.nncf_insertion import Insertions, make_insertions
-from nncf_slb.planning import SearchPlan, plan_search, refuse_foreign_operations
+from nncf_slb.planning import SearchPlan, plan_search, refuse_foreign_operations, refuse_unmatched_overrides
 
 
 class SLBBuilder(PTCompressionAlgorithmBuilder):  # type: ignore[misc]
@@ -44,6 +51,8 @@ class SLBBuilder(PTCompressionAlgorithmBuilder):  # type: ignore[misc]
 
     def _get_transformation_layout(self, target_model: NNCFNetwork) -> PTTransformationLayout:
         plan = plan_search(target_model, self._should_consider_scope, self._weight_settings)
+        if self.slb_config.validate_scopes:
+            refuse_unmatched_overrides(plan, self.slb_config, find_slb_sections(self.config)[0][0])
         self._full_precision = plan.full_precision
         multiplier = self.config.get_redefinable_global_param_value_for_algo("compression_lr_multiplier", self.name)
         target_device = self.config.get("target_device")

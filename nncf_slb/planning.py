@@ -8,12 +8,14 @@ from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from nncf.common.scopes import matches_any
 from nncf.torch.layers import NNCF_MODULES_DICT
 from nncf.torch.module_operations import UpdateWeight
 from nncf.torch.nncf_network import NNCFNetwork
 from torch import nn
 from torch.nn.utils.parametrize import is_parametrized
 
+from nncf_slb.config import ConfigError, SLBConfig
 from nncf_slb.layers import SEARCHABLE_LAYERS
 from nncf_slb.nncf_network import modules_by_scope, own_nodes, searchable_of, weighted_nodes
 
@@ -150,6 +152,36 @@ def _unsupported_message(problems: list[_Problem]) -> str:
         + f"\nSearchable are {_SEARCHABLE_NAMES}. Keep these layers in full precision by adding to the slb section "
         f'"ignored_scopes": {json.dumps([problem.scope for problem in problems])}'
     )
+
+
+def refuse_unmatched_overrides(plan: SearchPlan, config: SLBConfig, at: str) -> None:
+    """Check that each scope of the overrides matches a layer with weights, as NNCF checks all other scopes.
+
+    Args:
+        plan: Layers of the model.
+        config: Settings.
+        at: Path of the section, for the message.
+
+    Raises:
+        ConfigError: With a line for each override that has scopes without a layer.
+    """
+    layers = [*plan.layers, *plan.full_precision]
+    weights, activations = config.weights.overrides, config.activations.overrides
+    given = {f"weights.overrides[{index}]": each.target_scopes for index, each in enumerate(weights)}
+    given |= {f"activations.overrides[{index}]": each.target_scopes for index, each in enumerate(activations)}
+    unmatched = {
+        path: [scope for scope in scopes if not any(matches_any(name, scope) for name in layers)]
+        for path, scopes in given.items()
+    }
+    problems = [
+        f"{at}.{path}.target_scopes: received {json.dumps(scopes)}, which no layer matches; allowed: "
+        f"{', '.join(plan.layers)}, or {{re}} and a regular expression that finds some of them. Correct it, or set "
+        "validate_scopes to false"
+        for path, scopes in unmatched.items()
+        if scopes
+    ]
+    if problems:
+        raise ConfigError(problems)
 
 
 def refuse_foreign_operations(model: NNCFNetwork, names: Iterable[str]) -> None:

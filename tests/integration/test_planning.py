@@ -42,6 +42,22 @@ def test_a_scope_that_matches_nothing_is_an_error():
         compress(Small(), make_config(SIZE, {"ignored_scopes": ["no_such_layer"]}))
 
 
+def test_every_override_whose_scopes_match_no_layer_is_named_with_the_layers_there_are():
+    section = {
+        "weights": {"overrides": [{"target_scopes": "{re}head", "bits": 4}, {"target_scopes": "{re}haed", "bits": 4}]},
+        "activations": {"bits": 8, "overrides": [{"target_scopes": ["{re}first", "second"], "bits": 4}]},
+    }
+    with pytest.raises(nncf_slb.ConfigError) as caught:
+        compress(Small(), make_config(SIZE, section))
+    weights, activations = caught.value.problems
+    assert weights.startswith('compression.weights.overrides[1].target_scopes: received ["{re}haed"]')
+    assert activations.startswith('compression.activations.overrides[0].target_scopes: received ["second"]')
+    for line in (weights, activations):
+        assert "allowed: Small/NNCFConv2d[first]/conv2d_0, Small/NNCFConv2d[second]/conv2d_0, Small/NNCFLinear" in line
+    ctrl, _ = compress(Small(), make_config(SIZE, {**section, "validate_scopes": False}))
+    assert [layer.bits for layer in ctrl.statistics().slb.layers] == [2, 2, 4]
+
+
 @pytest.mark.parametrize("logits", ["trained", "random"])
 def test_frozen_layers_keep_their_nearest_discrete_weights(logits):
     model = Small()
