@@ -24,13 +24,13 @@ if find_spec("nncf") is not None:
     )
     from nncf_slb.config import ConfigError, SLBConfig, json_schema
     from nncf_slb.images import ImageError
-    from nncf_slb.nncf_network import UnsupportedLayersError
     from nncf_slb.openvino.benchmark import Comparison, benchmark_openvino
     from nncf_slb.openvino.export import ExportError, export_openvino
     from nncf_slb.openvino.inspection import Inspection, inspect_openvino
     from nncf_slb.openvino.ir import IrError
     from nncf_slb.openvino.upscaling import Upscaling, upscale_image
     from nncf_slb.openvino.verification import Verification, verify_openvino
+    from nncf_slb.planning import UnsupportedLayersError
     from nncf_slb.sensitivity import SensitivityError
     from nncf_slb.statistics import LayerStatistics, SLBStatistics
 

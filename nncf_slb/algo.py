@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from nncf import NNCFConfig
 from nncf.common.initialization.batchnorm_adaptation import BatchnormAdaptationAlgorithm
+from nncf.common.scopes import matches_any
 from nncf.torch.batchnorm_adaptation import PTBatchnormAdaptationAlgorithmImpl
 from nncf.torch.compression_method_api import PTCompressionAlgorithmBuilder
 from nncf.torch.graph.transformations.layout import PTTransformationLayout
 from nncf.torch.nncf_network import NNCFNetwork
 from nncf.torch.utils import get_model_device
 
-from nncf_slb.config import SLBConfig, parse_slb_config, scope_list, total_epochs, validate_nncf_config
+from nncf_slb.batchnorm import batch_norms
+from nncf_slb.config import (
+    ResolvedWeights,
+    SLBConfig,
+    find_slb_sections,
+    parse_slb_config,
+    scope_list,
+    total_epochs,
+    validate_nncf_config,
+)
 from nncf_slb.config_budget import AUTO
 from nncf_slb.controller import SLBController, lowering_settings, registered_loader
 from nncf_slb.discrete import batch_runner, batches_of, states_batch_size
 from nncf_slb.initialization import initialize_activations
 from nncf_slb.mixed_precision import ChosenBits, choose_bits, refuse_missing_bits
 from nncf_slb.nncf_insertion import Insertions, make_insertions
-from nncf_slb.nncf_network import (
-    SearchPlan,
-    plan_search,
-    refuse_foreign_operations,
-)
+from nncf_slb.planning import SearchPlan, plan_search, refuse_foreign_operations, refuse_unmatched_overrides
 
 
 class SLBBuilder(PTCompressionAlgorithmBuilder):  # type: ignore[misc]
@@ -44,7 +51,9 @@ class SLBBuilder(PTCompressionAlgorithmBuilder):  # type: ignore[misc]
         self._chosen = ChosenBits()
 
     def _get_transformation_layout(self, target_model: NNCFNetwork) -> PTTransformationLayout:
-        plan = plan_search(target_model, self._should_consider_scope)
+        plan = plan_search(target_model, self._should_consider_scope, self._weight_settings)
+        if self.slb_config.validate_scopes:
+            refuse_unmatched_overrides(plan, self.slb_config, find_slb_sections(self.config)[0][0])
         self._full_precision = plan.full_precision
         multiplier = self.config.get_redefinable_global_param_value_for_algo("compression_lr_multiplier", self.name)
         target_device = self.config.get("target_device")
@@ -53,6 +62,9 @@ class SLBBuilder(PTCompressionAlgorithmBuilder):  # type: ignore[misc]
         bits = self._chosen.bits
         self._insertions = make_insertions(target_model, plan, self.slb_config, target_device, multiplier, bits)
         return self._insertions.layout()
+
+    def _weight_settings(self, name: str) -> ResolvedWeights:
+        return self.slb_config.weights.resolve(partial(matches_any, name))
 
     def _choose_bits(self, model: NNCFNetwork, plan: SearchPlan) -> None:
         """Measure, unless the bits come from a compression state."""
@@ -80,7 +92,7 @@ class SLBBuilder(PTCompressionAlgorithmBuilder):  # type: ignore[misc]
     def initialize(self, model: NNCFNetwork) -> None:
         """First steps of quantized activations, then NNCF's batch norm adaptation, which sees the discrete weights."""
         self._initialize_activations(model)
-        if self.slb_config.initializer.batchnorm_adaptation is None:
+        if self.slb_config.initializer.batchnorm_adaptation is None or not batch_norms(model):
             return
         parameters = self._parse_bn_adapt_params()
         if parameters is None:

@@ -62,32 +62,45 @@ def calibrate(model: nn.Module, run_batch: Callable[[object], object], batches: 
         batches: Input batches; under `torch.distributed`, each process gives its own and the results are averaged.
 
     Returns:
-        Number of batches used; with 0, the statistics stay as they were.
+        Number of batches used: 0 for a model without batch norm. With 0, and after an exception, the statistics stay
+        as they were.
     """
     layers = batch_norms(model)
+    if not layers:
+        return 0
     kept = {layer: (layer.momentum, layer.num_batches_tracked) for layer in layers}
     before = {layer: [getattr(layer, name).clone() for name in STATISTICS] for layer in layers}
-    count = 0
-    with preserved_modes(model):
-        model.eval()
+    used = 0
+    try:
+        with preserved_modes(model):
+            model.eval()
+            for layer in layers:
+                layer.num_batches_tracked = torch.tensor(0, device=before[layer][0].device)  # reset works in place
+                layer.reset_running_stats()
+                layer.momentum = None  # cumulative mean
+                layer.training = True
+            count = 0
+            for batch in batches:
+                run_batch(batch)
+                count += 1
+        used = count
+    finally:
         for layer in layers:
-            layer.num_batches_tracked = torch.tensor(0, device=before[layer][0].device)  # reset works in place
-            layer.reset_running_stats()
-            layer.momentum = None  # cumulative mean
-            layer.training = True
-        for batch in batches:
-            run_batch(batch)
-            count += 1
+            layer.momentum, layer.num_batches_tracked = kept[layer]
+            for name, old in zip(STATISTICS, before[layer], strict=True):
+                if not used:  # no batch, or an exception on the way
+                    getattr(layer, name).copy_(old)
+    if used and dist.is_available() and dist.is_initialized():
+        _average_over_processes(layers)
+    return used
+
+
+def _average_over_processes(layers: list[_BatchNorm]) -> None:
     for layer in layers:
-        layer.momentum, layer.num_batches_tracked = kept[layer]
-        for name, old in zip(STATISTICS, before[layer], strict=True):
+        for name in STATISTICS:
             statistic: Tensor = getattr(layer, name)
-            if not count:
-                statistic.copy_(old)
-            elif dist.is_available() and dist.is_initialized():
-                dist.all_reduce(statistic)
-                statistic.div_(dist.get_world_size())
-    return count
+            dist.all_reduce(statistic)
+            statistic.div_(dist.get_world_size())
 
 
 class TwoStates:

@@ -146,7 +146,8 @@ def validate_nncf_config(nncf_config: Mapping[str, Any]) -> None:
 
 def _contradictions_outside(config: SLBConfig, nncf_config: Mapping[str, Any]) -> Iterator[Contradiction]:
     """Contradictions between a section and what stands outside it."""
-    for at, allowed, advice in config.params.range_contradiction(total_epochs(nncf_config)):
+    epochs = nncf_config.get("epochs")
+    for at, allowed, advice in config.params.range_contradiction(int(epochs) if epochs else None):
         yield ("params", *at), allowed, advice
     device, budget = nncf_config.get("target_device"), config.weights.budget
     if budget is not None and budget.bytes is not None and device not in (None, "CPU", "CPU_SPR"):

@@ -37,7 +37,9 @@ class InitializerConfig(Section):
     """Where the search begins."""
 
     logits: Literal["trained", "random"] = Field(
-        default="trained", description="`trained` begins near the network's float weights, `random` from random logits."
+        default="trained",
+        description="`trained` begins near the network's float weights, `random` from random logits "
+        "(but for frozen weights, which stay near their float ones).",
     )
     sharpness: float = Field(
         default=2.0,
@@ -101,7 +103,7 @@ class ParamsConfig(Section):
     end_fraction: float | None = Field(
         default=None,
         gt=0,
-        le=1,
+        lt=1,
         json_schema_extra={"default": _END_FRACTION},
         description="The same as a fraction of `epochs`. Not with `end_epoch`. If left out, and 1/tau "
         "changes every epoch, the last epoch is discrete in any case.",
@@ -173,16 +175,43 @@ class ParamsConfig(Section):
             end if self.end_epoch is None else self.end_epoch,
         )
 
-    def range_contradiction(self, default_epochs: int) -> list[Contradiction]:
-        """The contradiction of a search that would end before it starts, if it does."""
-        start, end = self.epoch_range(default_epochs)
+    def range_contradiction(self, stated_epochs: int | None) -> list[Contradiction]:
+        """The contradiction of a search that would end before it starts, or not while training runs.
+
+        Args:
+            stated_epochs: Training epochs that stand outside the section; None if none do.
+        """
+        epochs = self.epochs or stated_epochs
+        found = self._order_contradiction(epochs or DEFAULT_EPOCHS)
+        if not found and (epochs is not None or self.end_epoch is None):
+            found = self._reach_contradiction(epochs or DEFAULT_EPOCHS)
+        return found
+
+    def _order_contradiction(self, epochs: int) -> list[Contradiction]:
+        start, end = self.epoch_range(epochs)
         if end > start:
             return []
         stated = [name for name in ("end_epoch", "end_fraction", "start_epoch") if getattr(self, name) is not None]
         name = (*stated, "start_fraction")[0]
         side = "before the search ends" if name.startswith("start") else "after the search starts"
-        epochs = f"the search runs from epoch {start:g} to {end:g} of {self.epochs or default_epochs}"
-        return [((name,), f"a time {side} ({epochs})", "Change start or end, or the number of epochs")]
+        allowed = f"a time {side} (the search runs from epoch {start:g} to {end:g} of {epochs})"
+        return [((name,), allowed, "Change start or end, or the number of epochs")]
+
+    def _reach_contradiction(self, epochs: int) -> list[Contradiction]:
+        """The last time at which 1/tau changes is the beginning of the last epoch, or of its last step."""
+        end, per_step = self.epoch_range(epochs)[1], self.update_per_optimizer_step
+        if epochs == 1 and not per_step:
+            allowed = "true with 1 epoch, in which 1/tau would never change"
+            return [(("update_per_optimizer_step",), allowed, "Change it, or train for more epochs")]
+        within_epoch = 1.0 / self.steps_per_epoch if self.steps_per_epoch else 0.0
+        last = epochs - (within_epoch if per_step else 1.0)
+        if end < epochs and end <= last:
+            return []
+        reached = f"at epoch {last:g} or before" if last < epochs else f"before epoch {epochs}"
+        name = "end_epoch" if self.end_epoch is not None else "end_fraction"
+        allowed = f"a time {reached}, of {epochs}, for the weights to become discrete in training; here it is {end:g}"
+        more = "" if per_step else ", or set update_per_optimizer_step to true"
+        return [((name,), allowed, f"Lower it, or train for more epochs{more}")]
 
     @model_validator(mode="after")
     def _check(self) -> ParamsConfig:
@@ -192,8 +221,10 @@ class ParamsConfig(Section):
                 allowed = f"either {edge}_epoch or {edge}_fraction, not both"
                 found.append(((f"{edge}_fraction",), allowed, "Remove one of them"))
         same_unit = (self.start_epoch is None) == (self.end_epoch is None)
-        if not found and (same_unit or self.epochs is not None):
-            found += self.range_contradiction(DEFAULT_EPOCHS)
+        if not found and self.epochs is not None:
+            found += self.range_contradiction(None)
+        elif not found and same_unit:
+            found += self._order_contradiction(DEFAULT_EPOCHS)
         refuse(found)
         return self
 

@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from nncf_slb.config_budget import AUTO, BitsOrAuto, BudgetConfig, Candidates, default_candidates
 from nncf_slb.config_errors import Contradiction, Location, refuse
 from nncf_slb.config_fields import SCOPE_HELP, Bits, Scale, Section, SomeScopes, Values
-from nncf_slb.values import MAX_VALUES, bits_for_count
+from nncf_slb.values import LEAST_DISTANCE, MAX_VALUES, are_distinct, bits_for_count
 
 _BITS = 2
 _BITS_HELP = "Storage bits of one weight."
@@ -73,6 +73,13 @@ def _bits_contradiction(weights: ResolvedWeights, at: Location) -> list[Contradi
     return []
 
 
+def _equal_numbers(values: Any, at: Location) -> list[Contradiction]:
+    if not isinstance(values, tuple) or are_distinct(values):
+        return []
+    allowed = f"numbers more than {LEAST_DISTANCE:g} of the largest apart"
+    return [((*at, "values"), allowed, "Remove one of the two that are nearly equal, or move them apart")]
+
+
 class WeightsConfig(Section):
     """Which values the weights can take, for all layers and, by `overrides`, for some."""
 
@@ -107,8 +114,10 @@ class WeightsConfig(Section):
     def _check(self) -> WeightsConfig:
         base = ResolvedWeights(self.bits, self.values, self.scale)
         found = [*_bits_contradiction(base, ("bits",)), *self._budget_contradictions()]
+        found += _equal_numbers(self.values, ())
         for index, override in enumerate(self.overrides):
             at: Location = ("overrides", index)
+            found += _equal_numbers(override.values, at)
             fixed = isinstance(self.values, tuple) or self.values == "ternary"
             if fixed and override.bits is not None and override.values is None:
                 allowed = "no bits without values, since the values inherited from weights set the bits"

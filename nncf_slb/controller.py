@@ -34,8 +34,6 @@ from nncf_slb.strip import FixedActivation, FixedWeight
 from nncf_slb.targets import LoweringSettings, find_target_device
 from nncf_slb.temperature import TemperatureCurve, end_value_from_factor
 
-_STALE = "batchnorm_stale"
-
 
 def make_plan(config: SLBConfig, epochs: int) -> PhasePlan:
     """Phases of a config; `epochs` is what its fractions refer to if it states no number itself."""
@@ -155,18 +153,6 @@ class SLBController(PTCompressionAlgorithmController):  # type: ignore[misc]
         with self.batchnorm.searched_statistics(), kind_of_weights(self._modules, WeightKind.EXPECTED):
             self.batchnorm.calibrate_searched()
             yield self.model
-
-    def get_state(self) -> dict[str, dict[str, Any]]:
-        """Plain Python values and NNCF's `CompressionStage`."""
-        state: dict[str, dict[str, Any]] = super().get_state()
-        state[self.name][_STALE] = self.batchnorm.stale
-        return state
-
-    def load_state(self, state: dict[str, dict[str, Any]]) -> None:
-        """Continue from `get_state`."""
-        super().load_state(state)
-        if self.name in state:
-            self.batchnorm.stale = state[self.name][_STALE]
 
     def strip_model(
         self, model: NNCFNetwork, do_copy: bool = False, strip_format: StripFormat = StripFormat.NATIVE

@@ -22,6 +22,8 @@ from nncf_slb.layers import SearchableWeight, WeightKind, kind_of_weights
 
 logger = logging.getLogger("nncf_slb")
 
+_STALE = "batchnorm_stale"
+
 
 class _Hook:
     """Forward hook that a copied or pickled model does not carry along (it would bring the data loader with it)."""
@@ -77,6 +79,9 @@ def _counted(batches: Iterator[Any], loader: Any, samples: int) -> Iterator[Any]
 class DiscreteBatchNorm:
     """Batch norm statistics of the discrete network of one model.
 
+    A flag ``batchnorm_stale`` among the model's buffers says whether calibration has yet to renew them, so that it
+    travels with the statistics. A model without batch norm gets neither flag nor hooks, and no extra forward passes.
+
     Args:
         model: Model whose eval mode runs the chosen weights.
         searchable: Its searched weights.
@@ -84,9 +89,6 @@ class DiscreteBatchNorm:
         batches: Number of batches to calibrate with.
         data_loader: NNCF's initializing data loader (iterable, with ``get_inputs``); None where none is registered.
         host_is_tracing: True while the host runs the model only to see its graph; such passes count for nothing.
-
-    Attributes:
-        stale: True when the statistics are not those of the discrete network any more.
     """
 
     def __init__(
@@ -98,7 +100,6 @@ class DiscreteBatchNorm:
         data_loader: Any,
         host_is_tracing: Callable[[], bool],
     ) -> None:
-        self.stale = False
         self._model = model
         self._searchable = searchable
         self._states = TwoStates(model) if two_states else None
@@ -107,8 +108,23 @@ class DiscreteBatchNorm:
         self._host_is_tracing = host_is_tracing
         self._busy = False
         self._warned = False
+        if not batch_norms(model):
+            return
+        if not two_states:
+            model.register_buffer(_STALE, torch.tensor(False, device=searchable[0].logits.device))
         model.register_forward_pre_hook(_Hook(self._before_forward))
         model.register_forward_hook(_Hook(self._after_forward), with_kwargs=True)
+
+    @property
+    def stale(self) -> bool:
+        """True when the statistics are not those of the discrete network any more, and calibration can renew them."""
+        flag = self._model._buffers.get(_STALE)
+        return flag is not None and bool(flag)
+
+    def _set_stale(self, stale: bool) -> None:
+        flag = self._model._buffers.get(_STALE)
+        if flag is not None:
+            flag.fill_(stale)
 
     def calibrate(self, batches: Any | None = None) -> int:
         """Recompute the statistics with the discrete weights.
@@ -125,7 +141,7 @@ class DiscreteBatchNorm:
             return 0
         with self._undisturbed():
             count = calibrate(self._model, self._runner(loader), islice(loader, self._batches))
-        self.stale = False
+        self._set_stale(False)
         return count
 
     def refresh(self) -> None:
@@ -159,7 +175,7 @@ class DiscreteBatchNorm:
         try:
             yield
         finally:
-            self.stale = stale
+            self._set_stale(stale)
             if self._states is not None:
                 self._states.activate(discrete)
             for layer, name, value in kept:
@@ -181,11 +197,12 @@ class DiscreteBatchNorm:
 
     @staticmethod
     def detach(model: nn.Module) -> None:
-        """Remove hooks and second sets of statistics from a model (usually a copy)."""
+        """Remove hooks, flag and second sets of statistics from a model (usually a copy)."""
         for hooks in (model._forward_pre_hooks, model._forward_hooks):
             for key in [k for k, hook in hooks.items() if isinstance(hook, _Hook)]:
                 del hooks[key]
                 model._forward_hooks_with_kwargs.pop(key, None)
+        model._buffers.pop(_STALE, None)
         TwoStates.remove(model)
 
     def _runner(self, loader: Any) -> Callable[[Any], Any]:
@@ -209,7 +226,7 @@ class DiscreteBatchNorm:
         if not model.training:
             self.refresh()
             return
-        self.stale = True
+        self._set_stale(True)
         if self._states is not None:
             self._states.activate(discrete=self._search_ended)
 

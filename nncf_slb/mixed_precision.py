@@ -18,8 +18,8 @@ from nncf_slb.config import ConfigError, SLBConfig, find_slb_sections
 from nncf_slb.config_budget import AUTO
 from nncf_slb.discrete import batch_runner, batches_of
 from nncf_slb.nncf_insertion import make_insertions
-from nncf_slb.nncf_network import SearchPlan
 from nncf_slb.openvino.export import example_inputs
+from nncf_slb.planning import SearchPlan
 from nncf_slb.sensitivity import Sensitivities, measure
 from nncf_slb.size_prediction import predict_bin_bytes, saved_by_quantization
 from nncf_slb.targets import LoweringSettings

@@ -18,7 +18,7 @@ from torch import nn
 from nncf_slb.activations import ActivationQuantizer
 from nncf_slb.config import FULL_PRECISION, ResolvedActivations, SLBConfig
 from nncf_slb.layers import SearchableWeight, transposed_groups
-from nncf_slb.nncf_network import SearchPlan, UnsupportedLayersError
+from nncf_slb.planning import SearchPlan, UnsupportedLayersError
 from nncf_slb.targets import find_target_device, why_not_binary
 from nncf_slb.values import ValueSet, make_values
 
@@ -124,12 +124,14 @@ def _producer(model: NNCFNetwork, name: str) -> tuple[Any, ...]:
 def _make_weight(layer: nn.Module, chosen: _Chosen, config: SLBConfig) -> SearchableWeight:
     initializer = config.initializer
     weight: Any = layer.weight
+    # Nothing trains the logits of a frozen weight, so random ones would stay its weights.
+    from_weight = initializer.logits == "trained" or not weight.requires_grad
     return SearchableWeight(
         weight.detach(),
         chosen.values,
         transposed_groups(layer),
         scale=chosen.scale,
-        sharpness=initializer.sharpness if initializer.logits == "trained" else None,
+        sharpness=initializer.sharpness if from_weight else None,
     )
 
 

@@ -40,6 +40,7 @@ class SLBScheduler(BaseCompressionScheduler):  # type: ignore[misc]
         self._counts_steps = steps_per_epoch is None
         self._steps_per_epoch = steps_per_epoch or expected_steps
         self._step_in_epoch = -1
+        self._resumed = False  # until the first step or epoch after `load_state`
         self._update()
 
     @property
@@ -63,6 +64,7 @@ class SLBScheduler(BaseCompressionScheduler):  # type: ignore[misc]
     def step(self, next_step: int | None = None) -> None:
         """Prepare the next optimizer step (global index from 0)."""
         before = self.current_step
+        self._resumed = False
         super().step(next_step)
         self._step_in_epoch += self.current_step - before
         if self._per_step:
@@ -71,7 +73,10 @@ class SLBScheduler(BaseCompressionScheduler):  # type: ignore[misc]
     def epoch_step(self, next_epoch: int | None = None) -> None:
         """Prepare the next epoch (index from 0)."""
         if self._counts_steps and self.current_epoch >= 0 and self._step_in_epoch >= 0:
-            self._steps_per_epoch = self._step_in_epoch + 1
+            counted = self._step_in_epoch + 1
+            # A checkpoint from the middle of an epoch that training does not go on with holds a part of its count.
+            self._steps_per_epoch = max(counted, self._steps_per_epoch or 0) if self._resumed else counted
+        self._resumed = False
         super().epoch_step(next_epoch)
         self._step_in_epoch = -1
         self._begin_epoch()
@@ -82,6 +87,7 @@ class SLBScheduler(BaseCompressionScheduler):  # type: ignore[misc]
         super().load_state(state)
         self._step_in_epoch = state["step_in_epoch"]
         self._steps_per_epoch = state["steps_per_epoch"]
+        self._resumed = True
         self._update()
 
     def get_state(self) -> dict[str, Any]:

@@ -19,8 +19,9 @@ from nncf_slb.activations import ActivationQuantizer
 from nncf_slb.batchnorm import STATISTICS, batch_norms
 from nncf_slb.config import scope_list
 from nncf_slb.nncf_insertion import Insertions
-from nncf_slb.nncf_network import SearchPlan, to_plain_torch
+from nncf_slb.nncf_network import to_plain_torch
 from nncf_slb.openvino.export import convert
+from nncf_slb.planning import SearchPlan
 from nncf_slb.strip import FixedActivation, make_low_bit_
 from nncf_slb.targets import LoweringSettings
 

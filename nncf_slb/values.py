@@ -8,9 +8,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 MAX_VALUES = 16
 _INT8_MIN, _INT8_MAX = -128, 127
+# How far a table of integers may lie from an own list, as a share of the largest number. Two numbers that are nearer
+# to each other than twice that could become one entry.
+_TABLE_ERROR = 1e-6
+LEAST_DISTANCE = 2 * _TABLE_ERROR
 
 
 @dataclass(frozen=True)
@@ -73,16 +78,26 @@ def bits_for_count(count: int) -> int:
     return math.ceil(math.log2(count))
 
 
+def are_distinct(numbers: Sequence[float]) -> bool:
+    """True when all numbers of an own list differ by more than `LEAST_DISTANCE` of the largest magnitude."""
+    ordered = sorted(numbers)
+    least = LEAST_DISTANCE * max(abs(n) for n in ordered)
+    return all(higher - lower > least for lower, higher in pairwise(ordered))
+
+
 def _from_list(numbers: Sequence[float]) -> ValueSet:
     ordered = sorted(float(n) for n in numbers)
-    if not 2 <= len(ordered) <= MAX_VALUES or len(set(ordered)) != len(ordered):
-        raise ValueError(f"values: received {list(numbers)}; allowed are 2 to {MAX_VALUES} different numbers")
+    if not 2 <= len(ordered) <= MAX_VALUES or not are_distinct(ordered):
+        raise ValueError(
+            f"values: received {list(numbers)}; allowed are 2 to {MAX_VALUES} different numbers, more than "
+            f"{LEAST_DISTANCE:g} of the largest apart"
+        )
     bits = bits_for_count(len(ordered))
     largest = max(abs(n) for n in ordered)
     for steps in range(1, _INT8_MAX + 1):  # smallest integer table that reproduces the list
         table = [n / largest * steps for n in ordered]
         rounded = [float(round(t)) for t in table]
-        if all(abs(t - r) <= 1e-6 * steps for t, r in zip(table, rounded, strict=True)):
+        if all(abs(t - r) <= _TABLE_ERROR * steps for t, r in zip(table, rounded, strict=True)):
             return ValueSet("list", bits, tuple(rounded), largest / steps)
     return ValueSet("list", bits, tuple(ordered), 1.0)
 
@@ -91,7 +106,7 @@ def make_values(values: str | Sequence[float], bits: int) -> ValueSet:
     """Build a set of values.
 
     Args:
-        values: A name in `VALUE_SETS`, or an own list of 2 to 16 different numbers.
+        values: A name in `VALUE_SETS`, or an own list of 2 to 16 different numbers (see `are_distinct`).
         bits: Storage bits, 1-4; for an own list they follow from its length.
 
     Returns:
@@ -99,7 +114,7 @@ def make_values(values: str | Sequence[float], bits: int) -> ValueSet:
         1 bit -1 and 1.
 
     Raises:
-        ValueError: On an unknown name, bits outside 1-4, or a list of the wrong length.
+        ValueError: On an unknown name, bits outside 1-4, or a list of the wrong length or with equal numbers.
 
     Example:
         >>> make_values("uniform", 2).table

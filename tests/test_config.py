@@ -119,7 +119,7 @@ MALFORMED = [
     (params(inverse_temperature_factor=1), ["inverse_temperature_factor: received 1", "a number above 1"]),
     (params(epochs=0), ["params.epochs: received 0", "an integer at least 1"]),
     (params(start_fraction=1), ["start_fraction: received 1", "a number at least 0 and below 1"]),
-    (params(end_fraction=1.5), ["end_fraction: received 1.5", "a number above 0 and at most 1", "0.85"]),
+    (params(end_fraction=1.5), ["end_fraction: received 1.5", "a number above 0 and below 1", "0.85"]),
     (params(update_per_optimizer_step=1), ["update_per_optimizer_step: received 1", "true or false"]),
     (params(confidence_loss_weight=-0.1), ["confidence_loss_weight: received -0.1", "a number at least 0"]),
     (section(ignored_scopes=3), ["compression.ignored_scopes: received 3", "a non-empty string, or a list"]),
@@ -131,6 +131,8 @@ CONTRADICTIONS = [
     (weights(values=[1, 2, 3, 4, 5], bits=2), ["weights.bits: received 2", "3 for a list of 5 values", "set it to 3"]),
     (weights(values=[-1, 1], bits=2), ["weights.bits: received 2", "1 for a list of 2 values"]),
     (weights(values="ternary", bits=3), ["weights.bits: received 3", "2 for ternary values"]),
+    (weights(values=[0, 1e-7, 1]), ["weights.values: received [0, 1e-07, 1]", "more than 2e-06 of the largest apart"]),
+    (override(values=[-1, 1, 1.000001]), ["overrides[0].values: received [-1, 1, 1.000001]", "move them apart"]),
     (weights(values="zero_centered", bits=1), ["weights.bits: received 1", "with 2 to 4 bits"]),
     (override({"values": "ternary"}, bits=4), ["weights.overrides[0].bits: received 4", "Give this override values"]),
     (override({"values": [0, 1]}, bits=1), ["weights.overrides[0].bits: received 1", "Give this override values"]),
@@ -173,6 +175,13 @@ CONTRADICTIONS = [
     (params(start_epoch=5, end_epoch=5), ["params.end_epoch: received 5", "after the search starts"]),
     (params(start_fraction=0.9), ["params.start_fraction: received 0.9", "from epoch 90 to 85 of 100"]),
     (params(start_fraction=0.5, end_epoch=4, epochs=10), ["params.end_epoch: received 4", "from epoch 5 to 4 of 10"]),
+    (params(end_epoch=10, epochs=10), ["params.end_epoch: received 10", "before epoch 10", "train for more epochs"]),
+    (params(end_epoch=9.95, epochs=10, steps_per_epoch=10), ["end_epoch: received 9.95", "at epoch 9.9 or before"]),
+    (
+        params(end_fraction=0.95, epochs=10, update_per_optimizer_step=False),
+        ["params.end_fraction: received 0.95", "at epoch 9 or before, of 10", "here it is 9.5"],
+    ),
+    (params(epochs=1, update_per_optimizer_step=False), ["update_per_optimizer_step: received false", "with 1 epoch"]),
     (
         params(steps_per_epoch=9, update_per_optimizer_step=False),
         ["params.steps_per_epoch: received 9", "unless update_per_optimizer_step is true"],
@@ -199,6 +208,9 @@ GOOD = [
     params(inverse_temperature_factor=1.1, inverse_temperature_end=None, epochs=30),
     params(start_epoch=90, end_fraction=0.5),
     params(end_epoch=3.5, start_fraction=0),
+    params(end_epoch=9, epochs=10, update_per_optimizer_step=False),
+    params(end_epoch=9.9, epochs=10, steps_per_epoch=10),
+    params(end_epoch=150),
     params(update_per_optimizer_step=True, steps_per_epoch=100, batchnorm="state"),
     section(ignored_scopes="{re}fc", target_scopes=["a"], validate_scopes=False, compression_lr_multiplier=2),
     section(ignored_scopes=[], target_scopes=None),
@@ -410,6 +422,14 @@ def test_fractions_are_compared_with_the_epochs_of_the_whole_config():
     with pytest.raises(ConfigError, match="params.start_epoch: received 10.*from epoch 10 to 8.5 of 10"):
         validate_nncf_config({**config, "epochs": 10})
     validate_nncf_config({**config, "epochs": 20})
+
+
+def test_a_search_that_training_never_ends_is_refused_where_the_epochs_are_known():
+    config = {"compression": params(end_epoch=150)}
+    with pytest.raises(ConfigError, match="params.end_epoch: received 150; allowed: a time before epoch 100, of 100"):
+        validate_nncf_config({**config, "epochs": 100})
+    validate_nncf_config({**config, "epochs": 200})
+    validate_nncf_config(config)
 
 
 def test_reference_in_docs_is_up_to_date(tmp_path):

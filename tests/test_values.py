@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from nncf_slb.values import VALUE_SETS, make_values
+from nncf_slb.values import VALUE_SETS, are_distinct, make_values
 
 
 def numbers_of(values):
@@ -52,11 +52,14 @@ def test_own_list_without_a_common_step_keeps_its_numbers():
 
 @given(st.lists(st.floats(-10, 10, width=32).filter(lambda v: abs(v) > 1e-3), min_size=2, max_size=16, unique=True))
 def test_any_own_list_is_reproduced(numbers):
-    assert numbers_of(make_values(numbers, 4)) == pytest.approx(sorted(numbers), rel=1e-4, abs=1e-4)
+    assume(are_distinct(numbers))
+    values = make_values(numbers, 4)
+    assert numbers_of(values) == pytest.approx(sorted(numbers), rel=1e-4, abs=1e-4)
+    assert len(set(values.table)) == len(numbers)
 
 
-@pytest.mark.parametrize("numbers", [[1.0], [1.0, 1.0], list(range(17))])
-def test_own_list_of_wrong_length_is_refused(numbers):
+@pytest.mark.parametrize("numbers", [[1.0], [1.0, 1.0], list(range(17)), [0, 1e-7, 1.0], [-5, 4, 4.000005]])
+def test_own_list_of_wrong_length_or_with_equal_numbers_is_refused(numbers):
     with pytest.raises(ValueError, match="2 to 16 different numbers"):
         make_values(numbers, 4)
 

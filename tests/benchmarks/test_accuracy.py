@@ -94,7 +94,7 @@ def test_progressive_bits_take_as_many_epochs_as_one_search():
 def test_jobs_run_once_and_begin_from_one_another(tmp_path):
     study = pool.Study(tmp_path, processes=2)
     start = replace(DIGITS.float_start("w1a32"), config={**DIGITS.float_start("w1a32").config, "epochs": 1})
-    chain = ablation.progressive(replace(DIGITS, epochs=2), 2, 0)
+    chain = ablation.progressive(replace(DIGITS, epochs=4), 2, 0)
     done = pool.run_jobs([start, *chain], study)
     assert set(done) == {start.name, *(job.name for job in chain)}
     assert "test_top1" not in done[chain[-1].name]  # this study chooses by validation, and leaves the test set alone
@@ -104,7 +104,7 @@ def test_jobs_run_once_and_begin_from_one_another(tmp_path):
     assert pool.run_jobs([start, *chain], study) == done
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.pth")} == written
     (row,) = results.rows(chain, tmp_path, results.load("none")).values()
-    assert row["setting"] == "4 bits for 1 epochs, 2 bits for 1 epochs"
+    assert row["setting"] == "4 bits for 2 epochs, 2 bits for 2 epochs"
 
 
 def test_a_failed_job_is_reported_with_its_log(tmp_path):

@@ -108,60 +108,6 @@ def test_hardening_by_confidence_has_decided_everything_at_the_end(hardening):
     assert accuracy(model.eval(), x, y) > reference - 0.1
 
 
-def test_stage_follows_the_schedule():
-    ctrl, _ = compress(Small(), make_config(SIZE, schedule()))
-    stages = [ctrl.compression_stage()]
-    for _ in range(4):
-        ctrl.scheduler.epoch_step()
-        stages.append(ctrl.compression_stage())
-    a, b, c = CompressionStage.UNCOMPRESSED, CompressionStage.PARTIALLY_COMPRESSED, CompressionStage.FULLY_COMPRESSED
-    assert stages == [a, a, b, b, c]
-
-
-@pytest.mark.parametrize(
-    ("params", "expected"),
-    [
-        ({"inverse_temperature_end": 16.0}, [1, 1, 4, 16]),
-        ({"inverse_temperature_end": 17.0, "schedule": "linear"}, [1, 1, 9, 17]),
-        ({"inverse_temperature_factor": 3.0}, [1, 1, 3, 9]),
-    ],
-)
-def test_temperature_changes_each_epoch(params, expected):
-    ctrl, _ = compress(Small(), make_config(SIZE, schedule(**params)))
-    seen = []
-    for _ in range(4):
-        ctrl.scheduler.epoch_step()
-        seen.append(ctrl.scheduler.inverse_temperature)
-    assert seen == pytest.approx(expected)
-
-
-def test_temperature_can_change_each_step():
-    params = {"update_per_optimizer_step": True, "inverse_temperature_end": 17.0, "schedule": "linear"}
-    ctrl, _ = compress(Small(), make_config(SIZE, schedule(**params)))
-    seen = []
-    for _ in range(3):
-        ctrl.scheduler.epoch_step()
-        for _ in range(4):
-            ctrl.scheduler.step()
-            seen.append(ctrl.scheduler.inverse_temperature)
-    assert seen == pytest.approx([1, 1, 1, 1, 1, 3, 5, 7, 9, 11, 13, 15])
-
-
-def test_steps_of_an_epoch_come_from_the_registered_loader_then_from_counting():
-    loader, _, _ = digits()
-    params = {"inverse_temperature_end": 17.0, "schedule": "linear", "start_epoch": 0, "end_epoch": 2}
-    ctrl, _ = compress(Small(), make_config(SIZE, schedule(**params)), loader)
-    seen = []
-    for _ in range(2):
-        ctrl.scheduler.epoch_step()
-        for _ in range(2 * len(loader)):  # as if the registered loader had half of the training batches
-            ctrl.scheduler.step()
-            seen.append(ctrl.scheduler.inverse_temperature)
-    first, second = seen[: 2 * len(loader)], seen[2 * len(loader) :]
-    assert first == pytest.approx([1 + 8 * min(step / len(loader), 1) for step in range(2 * len(loader))])
-    assert second == pytest.approx([9 + 8 * step / (2 * len(loader)) for step in range(2 * len(loader))])
-
-
 @pytest.mark.parametrize(
     "params",
     [
@@ -202,40 +148,6 @@ def test_resumed_run_gives_the_same_bits_as_an_uninterrupted_one(params, tmp_pat
     whole, halves = model.state_dict(), resumed.state_dict()
     assert all(torch.equal(whole[name], halves[name]) for name in whole)
     assert ctrl.get_compression_state() == resumed_ctrl.get_compression_state()
-
-
-def test_evaluation_uses_batch_norm_statistics_of_the_discrete_weights():
-    loader, x, _ = digits()
-    ctrl, model = compress(Small(), make_config(SIZE, schedule()), loader)
-    train(ctrl, model, loader, 1)
-    with torch.no_grad():
-        model(x)
-        features = model.first(x)
-    torch.testing.assert_close(model.first_bn.running_mean, features.mean((0, 2, 3)), rtol=1e-4, atol=1e-5)
-
-
-def test_state_keeps_statistics_of_both_networks():
-    loader, x, _ = digits()
-    ctrl, model = compress(Small(), make_config(SIZE, schedule(batchnorm="state")), loader)
-    train(ctrl, model, loader, 2)
-    model.eval()
-    model(x)
-    discrete = model.second_bn.running_mean.clone()
-    with nncf_slb.searched_network(ctrl) as searched:
-        searched(x)
-        assert not torch.equal(model.second_bn.running_mean, discrete)
-    assert torch.equal(model.second_bn.running_mean, discrete)
-
-
-@pytest.mark.parametrize("batchnorm", ["calibrate", "state"])
-def test_searched_network_leaves_everything_as_it_was(batchnorm):
-    loader, x, _ = digits()
-    ctrl, model = compress(Small(), make_config(SIZE, schedule(batchnorm=batchnorm)), loader)
-    train(ctrl, model, loader, 2)
-    before = model(x)
-    with nncf_slb.searched_network(ctrl) as searched:
-        assert not torch.equal(searched(x), before)
-    assert torch.equal(model(x), before)
 
 
 def test_confidence_loss_falls_with_confidence_and_is_zero_by_default():
@@ -281,43 +193,6 @@ def test_random_logits_and_no_scale_are_the_papers_form():
     model.eval()
     weight = next(iter(ctrl.searchable_weights.values()))()
     assert {round(v, 4) for v in weight.flatten().tolist()} <= {-1.0, -0.3333, 0.3333, 1.0}
-
-
-class WithEmbedding(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.embed = nn.Embedding(11, 6)
-        self.normed = nn.utils.parametrizations.weight_norm(nn.Linear(6, 6))
-        self.out = nn.Linear(6, 3)
-
-    def forward(self, x):
-        return self.out(self.normed(self.embed(x.long()).mean(1)))
-
-
-def test_layers_that_cannot_be_searched_are_all_named_with_reason_and_remedy():
-    with pytest.raises(nncf_slb.UnsupportedLayersError) as caught:
-        compress(WithEmbedding(), make_config([1, 4]))
-    message = str(caught.value)
-    assert "[embed]" in message and "[normed]" in message
-    assert "has no low-bit form" in message
-    assert '"ignored_scopes": [' in message and "ConvTranspose2d" in message
-
-
-def test_leaving_no_layer_to_search_is_an_error():
-    with pytest.raises(nncf_slb.UnsupportedLayersError, match="found no layer to search"):
-        compress(Small(), make_config(SIZE, {"ignored_scopes": ["{re}.*"]}))
-
-
-def test_a_scope_that_matches_nothing_is_an_error():
-    with pytest.raises(Exception, match="no_such_layer"):
-        compress(Small(), make_config(SIZE, {"ignored_scopes": ["no_such_layer"]}))
-
-
-def test_frozen_layers_keep_their_nearest_discrete_weights():
-    model = Small()
-    model.second.weight.requires_grad_(False)
-    _, compressed = compress(model, make_config(SIZE))
-    assert len(nncf_slb.logits_parameters(compressed)) == 2
 
 
 def test_grouped_strided_dilated_and_transposed_layers_get_gradients():
