@@ -126,30 +126,21 @@ class DiscreteBatchNorm:
         if flag is not None:
             flag.fill_(stale)
 
-    def calibrate(self, batches: Any | None = None) -> int:
-        """Recompute the statistics with the discrete weights.
-
-        Args:
-            batches: NNCF initializing data loader; the registered one by default.
-
-        Returns:
-            Number of batches used.
-        """
-        loader = self._data_loader if batches is None else batches
-        if loader is None:
+    def _calibrate(self) -> None:
+        """Recompute the statistics with the discrete weights, if there is a loader."""
+        if self._data_loader is None:
             self._warn_no_loader()
-            return 0
+            return
         with self._undisturbed():
-            count = calibrate(self._model, self._runner(loader), islice(loader, self._batches))
+            calibrate(self._model, self._runner(self._data_loader), islice(self._data_loader, self._batches))
         self._set_stale(False)
-        return count
 
     def refresh(self) -> None:
         """Make the statistics of the discrete network the current ones, where they are not."""
         if self._states is not None:
             self._states.activate(discrete=True)
         elif self.stale:
-            self.calibrate()
+            self._calibrate()
 
     @contextmanager
     def discrete_statistics(self) -> Iterator[None]:
