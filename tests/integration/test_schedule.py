@@ -63,7 +63,7 @@ def test_steps_of_an_epoch_come_from_the_registered_loader_then_from_counting():
 
 @pytest.mark.parametrize("before", [11, 100])
 def test_a_checkpoint_from_within_an_epoch_leaves_the_length_of_the_next_one(before):
-    params = {"inverse_temperature_end": 17.0, "schedule": "linear", "start_epoch": 0, "end_epoch": 4}
+    params = {"inverse_temperature_end": 17.0, "schedule": "linear", "start_epoch": 0, "end_epoch": 4, "epochs": 5}
     ctrl, _ = compress(Small(), make_config(SIZE, schedule(**params)))
     for steps in (100, before):
         ctrl.scheduler.epoch_step()
@@ -77,7 +77,7 @@ def test_a_checkpoint_from_within_an_epoch_leaves_the_length_of_the_next_one(bef
 
 
 def test_an_epoch_that_is_gone_on_with_from_a_checkpoint_is_counted_whole():
-    params = {"inverse_temperature_end": 17.0, "schedule": "linear", "start_epoch": 0, "end_epoch": 4}
+    params = {"inverse_temperature_end": 17.0, "schedule": "linear", "start_epoch": 0, "end_epoch": 4, "epochs": 5}
     ctrl, _ = compress(Small(), make_config(SIZE, schedule(**params)))
     ctrl.scheduler.epoch_step()
     for _ in range(4):
