@@ -9,8 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
+
+from nncf_slb.processes import ranks_with, take_from_
 
 _SEEN_PER_BATCH = 2**14
 _SEEN_AT_MOST = 2**17
@@ -168,19 +169,25 @@ class ActivationQuantizer(nn.Module):
 
     @torch.no_grad()
     def finish(self) -> None:
-        """Set signedness and step from what was seen; nothing seen leaves the quantizer as it was."""
-        seen, self._seen = self._seen, None
-        if not seen:
+        """Set signedness and step from what was seen; nothing seen leaves the quantizer as it was.
+
+        Of the processes that train together (`torch.distributed`), all take what the first one with data found.
+        """
+        if self._seen is None:
             return
-        sample = torch.cat(seen)
+        seen, self._seen = self._seen, None
+        ranks = ranks_with(bool(seen), self.is_signed.device)
+        if not ranks:
+            return
+        sample = torch.cat(seen) if seen else torch.zeros(1, device=self.is_signed.device)
         sample = sample[:: max(1, sample.numel() // _SEEN_AT_MOST)]
         if self.signed is None:
             self.is_signed.fill_(bool((sample < 0).any()))
-        self._agree(self.is_signed)
+        take_from_(self.is_signed, ranks[0])
         self.signed = bool(self.is_signed)
         lowest, highest = self.levels
         step = fit_step(sample, lowest, highest)
-        self._agree(step)
+        take_from_(step, ranks[0])
         if self.mode == "lsq":
             self.log_step.copy_(step.log())
         else:
@@ -193,14 +200,6 @@ class ActivationQuantizer(nn.Module):
         flat = x.detach().flatten()
         stride = max(1, flat.numel() // _SEEN_PER_BATCH) | 1  # odd: no even stride that meets one channel only
         self._seen.append(flat[::stride].clone())
-
-    @staticmethod
-    def _agree(tensor: Tensor) -> None:
-        """Every process takes what the first one found."""
-        if dist.is_available() and dist.is_initialized():
-            number = tensor.float()
-            dist.broadcast(number, 0)
-            tensor.copy_(number)
 
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
         super()._load_from_state_dict(*args, **kwargs)

@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+
+from nncf_slb.processes import average_, ranks_with
 
 STATISTICS = ("running_mean", "running_var")
 
@@ -59,11 +60,12 @@ def calibrate(model: nn.Module, run_batch: Callable[[object], object], batches: 
     Args:
         model: Model to calibrate; every training flag is restored.
         run_batch: Runs the model on one item of `batches`.
-        batches: Input batches; under `torch.distributed`, each process gives its own and the results are averaged.
+        batches: Input batches; under `torch.distributed`, each process gives its own and the results are averaged over
+            those that have some.
 
     Returns:
-        Number of batches used: 0 for a model without batch norm. With 0, and after an exception, the statistics stay
-        as they were.
+        Number of batches used by this process: 0 for a model without batch norm. With 0 everywhere, and after an
+        exception, the statistics stay as they were.
     """
     layers = batch_norms(model)
     if not layers:
@@ -90,17 +92,11 @@ def calibrate(model: nn.Module, run_batch: Callable[[object], object], batches: 
             for name, old in zip(STATISTICS, before[layer], strict=True):
                 if not used:  # no batch, or an exception on the way
                     getattr(layer, name).copy_(old)
-    if used and dist.is_available() and dist.is_initialized():
-        _average_over_processes(layers)
+    if ranks := ranks_with(used > 0, before[layers[0]][0].device):
+        for layer in layers:
+            for name in STATISTICS:
+                average_(getattr(layer, name), ranks)
     return used
-
-
-def _average_over_processes(layers: list[_BatchNorm]) -> None:
-    for layer in layers:
-        for name in STATISTICS:
-            statistic: Tensor = getattr(layer, name)
-            dist.all_reduce(statistic)
-            statistic.div_(dist.get_world_size())
 
 
 class TwoStates:

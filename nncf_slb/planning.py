@@ -112,9 +112,9 @@ def _problems_outside_layers(
 
 
 def _has_matrices(module: nn.Module) -> bool:
-    holders: list[Any] = [module]
+    holders = [module]
     if is_parametrized(module):
-        holders += module.parametrizations.children()  # type: ignore[union-attr]
+        holders += module.get_submodule("parametrizations").children()
     return any(p is not None and p.dim() >= 2 for holder in holders for p in holder._parameters.values())
 
 

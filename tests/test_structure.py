@@ -17,7 +17,7 @@ PACKAGE = Path(nncf_slb.__file__).parent
 LAYERS = [
     {
         "values", "functional", "temperature", "allocation", "config_schema", "targets", "version", "files", "ycbcr",
-        "tiling",
+        "tiling", "processes",
     },
     {"config_errors", "phases", "images"},
     {"config_fields"},
@@ -47,7 +47,7 @@ LAYERS = [
 ]
 CORE = {
     "values", "functional", "temperature", "phases", "layers", "activations", "batchnorm", "discrete", "initialization",
-    "strip", "targets", "allocation", "sensitivity", "files", "ycbcr", "tiling", "images",
+    "strip", "targets", "allocation", "sensitivity", "files", "ycbcr", "tiling", "images", "processes",
     "config", "config_fields", "config_budget", "config_weights", "config_training", "config_activations",
 }  # fmt: skip
 

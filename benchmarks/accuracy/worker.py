@@ -1,4 +1,4 @@
-"""Runs one job: ``python -m benchmarks.accuracy.worker STUDY JOB``. Goes on with an interrupted one."""
+"""Runs one job: ``python -m benchmarks.accuracy.worker STUDY JOB DEVICE WORKERS [DATA]``, from where it stopped."""
 
 from __future__ import annotations
 
@@ -11,13 +11,12 @@ from torch import nn
 
 import nncf_slb  # before anything that imports nncf.torch
 from benchmarks.accuracy import rivals
-from benchmarks.jobs import Job, read_job, write_json
+from benchmarks.jobs import Job, write_json
+from benchmarks.worker import HANDED_ON, job_settings, main
 from nncf_slb.strip import float_state_dict
 from samples.classification.trainer import Classification, top1
 from samples.training import checkpoint
-from samples.training.settings import Settings, check
-
-HANDED_ON = "float.pth"  # a searched network with its discrete weights in float, for the next search
+from samples.training.settings import Settings
 
 
 class JobTrainer(Classification):
@@ -37,20 +36,9 @@ class JobTrainer(Classification):
             rivals.insert(self.model, self._rival)
 
 
-def _weights_of(folder: Path) -> Path:
-    """Checkpoint of the network that a job begins from."""
-    handed_on = folder / HANDED_ON
-    return handed_on if handed_on.exists() else folder / "last.pth"
-
-
 def make_trainer(job: Job, study: Path, data: Path | None, device: str, workers: int = 0) -> JobTrainer:
     """Trainer of a job, at the last completed epoch of its folder."""
-    folder = study / job.name
-    last = folder / "last.pth"
-    weights = _weights_of(study / job.start) if job.start else None
-    settings = Settings(job.config, folder, data, weights, last if last.exists() else None, device, workers)
-    check(settings, JobTrainer.task)
-    return JobTrainer(job, settings)
+    return JobTrainer(job, job_settings(job, JobTrainer.task, study, data, device, workers))
 
 
 def run(job: Job, study: Path, data: Path | None = None, device: str = "cpu", workers: int = 0) -> dict[str, Any]:
@@ -84,12 +72,5 @@ def sensitivities(start: Job, study: Path, data: Path | None) -> dict[str, dict[
     return {name: found[name] for name in others}
 
 
-def main(arguments: list[str]) -> int:
-    """Entry point: study folder, job name, device, processes that load images, and perhaps the data's folder."""
-    study, name, device, workers, *data = arguments
-    run(read_job(Path(study) / name), Path(study), Path(data[0]) if data else None, device, int(workers))
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main(run, sys.argv[1:]))

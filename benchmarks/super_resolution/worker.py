@@ -11,11 +11,12 @@ from torch import nn
 
 import nncf_slb  # before anything that imports nncf.torch
 from benchmarks.accuracy import rivals
-from benchmarks.jobs import Job, read_job, write_json
+from benchmarks.jobs import Job, write_json
 from benchmarks.super_resolution.study import NOT_SEARCHED
+from benchmarks.worker import job_settings, main
 from samples.super_resolution.demo import qualities
 from samples.super_resolution.trainer import SuperResolution
-from samples.training.settings import Settings, check
+from samples.training.settings import Settings
 
 
 class JobTrainer(SuperResolution):
@@ -32,12 +33,7 @@ class JobTrainer(SuperResolution):
 
 def make_trainer(job: Job, study: Path, data: Path | None = None, device: str = "cpu", workers: int = 0) -> JobTrainer:
     """Trainer of a job, at the last completed epoch of its folder."""
-    folder = study / job.name
-    last = folder / "last.pth"
-    weights = study / job.start / "last.pth" if job.start else None
-    settings = Settings(job.config, folder, data, weights, last if last.exists() else None, device, workers)
-    check(settings, JobTrainer.task)
-    return JobTrainer(job, settings)
+    return JobTrainer(job, job_settings(job, JobTrainer.task, study, data, device, workers))
 
 
 def run(job: Job, study: Path, data: Path | None = None, device: str = "cpu", workers: int = 0) -> dict[str, Any]:
@@ -59,12 +55,5 @@ def run(job: Job, study: Path, data: Path | None = None, device: str = "cpu", wo
     return result
 
 
-def main(arguments: list[str]) -> int:
-    """Entry point: study folder, job name, device, processes that load images, and perhaps the data's folder."""
-    study, name, device, workers, *data = arguments
-    run(read_job(Path(study) / name), Path(study), Path(data[0]) if data else None, device, int(workers))
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main(run, sys.argv[1:]))
