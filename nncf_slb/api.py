@@ -25,9 +25,12 @@ CHECKPOINT_TYPES = (CompressionStage, QuantizationScheme)
 
 
 def logits_parameters(model: nn.Module) -> list[nn.Parameter]:
-    """Logits of all searched weights that are being trained, each once, in the order of the model's modules."""
-    logits = (m.logits for m in model.modules() if isinstance(m, SearchableWeight))
-    return list(dict.fromkeys(p for p in logits if p.requires_grad))
+    """What moves the logits of all searched weights that are being trained, each once, in the order of the modules.
+
+    Shifts with mirror descent, the logits themselves with gradient descent (`params.descent`).
+    """
+    found = (m.searched for m in model.modules() if isinstance(m, SearchableWeight))
+    return list(dict.fromkeys(p for p in found if p.requires_grad))
 
 
 def parameter_groups(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:

@@ -57,6 +57,13 @@ class InitializerConfig(Section):
 class ParamsConfig(Section):
     """How the search runs during training."""
 
+    descent: Literal["mirror", "gradient"] = Field(
+        default="gradient",
+        description="How training moves the logits. `gradient`: every logit follows its own gradient, as in the "
+        "paper. `mirror`: mirror descent on the probabilities, which moves each "
+        "weight's distribution along its values; one number for each weight is trained, in the unit of the weight, so "
+        "learning rates of float weights suit it.",
+    )
     schedule: Schedule = Field(
         default="exponential",
         description="Curve on which the inverse temperature 1/tau rises from its start to its end.",

@@ -149,6 +149,26 @@ def logits_from_weight(weight: Tensor, values: Tensor, sharpness: float) -> Tens
     return -sharpness * distance.square()
 
 
+def slopes_of_logits(values: Tensor, sharpness: float) -> Tensor:
+    """How fast `logits_from_weight` changes with the weight, ``2 sharpness v_k / spacing**2``, ``[len(values)]``.
+
+    Without what is the same for all values of a weight, since a softmax does not see that. In this direction mirror
+    descent on the probabilities moves the logits: ``A_k -= rate * dL/dp_k`` with ``dL/dp_k = v_k dL/dE[v]`` (Ajanthan
+    et al., "Mirror Descent View for Neural Network Quantization", 2021, with the softmax as mirror map).
+
+    Args:
+        values: Ascending values ``[len(values)]``.
+        sharpness: As for `logits_from_weight`.
+    """
+    spacing = (values[-1] - values[0]) / (len(values) - 1)
+    return 2 * sharpness * values / spacing.square()
+
+
+def straight_through(result: Tensor, source: Tensor) -> Tensor:
+    """`result` forward, with the gradient of `source` (same shape) backward."""
+    return result.detach() + (source - source.detach())  # in this order the sum is exact
+
+
 def random_logits(shape: torch.Size, count: int, fan_in: int) -> Tensor:
     """He-normal logits ``[count, *shape]`` as in the authors' code: standard deviation ``sqrt(2 / fan_in)``."""
     return torch.randn(count, *shape) * math.sqrt(2.0 / max(fan_in, 1))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from enum import Enum
 from typing import Any
 
@@ -56,10 +56,14 @@ def channel_broadcast(scale: Tensor, weight_shape: torch.Size, groups: int | Non
 class SearchableWeight(nn.Module):
     """Distribution over discrete values for each weight of one layer.
 
-    Parameters: ``logits`` ``[len(values), *weight.shape]`` and, with a scale per channel, ``scale``
-    ``[output channels]`` (a buffer where it is fixed), both float. In training mode and before the end of the schedule
-    `forward` gives the expected weight; in eval mode, and in training mode after the end, the chosen one. `phase` says
-    how far it is.
+    In training mode and before the end of the schedule `forward` gives the expected weight; in eval mode, and in
+    training mode after the end, the chosen one. `phase` says how far it is.
+
+    Parameters and buffers, all float: ``logits`` ``[len(values), *weight.shape]`` and, with a scale per channel,
+    ``scale`` ``[output channels]`` (a buffer where it is fixed). With ``gradient`` descent the logits are a parameter.
+    With ``mirror`` descent they are those of the beginning, a buffer, and the parameter is ``shift``
+    (``weight.shape``), how far each weight's distribution has moved along the values, in the unit of the weight at the
+    first scale (buffer ``first_scale``): `current_logits` are what mirror descent makes of the first ones.
 
     Args:
         weight: Trained float weight of the layer.
@@ -67,14 +71,25 @@ class SearchableWeight(nn.Module):
         groups: As from `transposed_groups`.
         scale: ``per_channel`` learns a scale per output channel, ``per_channel_fixed`` keeps its first one, ``none``
             uses the values as they are, as in the paper.
-        sharpness: Sharpness of the logits made from `weight`; None draws them at random as in the paper.
+        sharpness: Sharpness of the logits made from `weight`, and how far a shift moves them.
+        random: Whether the first logits are drawn at random, as in the paper.
+        descent: ``mirror`` or ``gradient``.
     """
 
     value_table: Tensor
+    slopes: Tensor
+    first_scale: Tensor
     final_codes: Tensor | None
 
     def __init__(
-        self, weight: Tensor, values: ValueSet, groups: int | None, scale: str, sharpness: float | None = 2.0
+        self,
+        weight: Tensor,
+        values: ValueSet,
+        groups: int | None,
+        scale: str,
+        sharpness: float = 2.0,
+        random: bool = False,
+        descent: str = "gradient",
     ) -> None:
         super().__init__()
         self.values = values
@@ -89,12 +104,20 @@ class SearchableWeight(nn.Module):
         rows = channel_rows(weight.detach(), groups)
         numbers = table * values.step
         fitted = functional.fit_scale(rows, numbers)
-        if sharpness is None:
+        if random:
             logits = functional.random_logits(weight.shape, len(values), rows.shape[1]).to(weight)
         else:
             scaled = weight.detach() / channel_broadcast(fitted, weight.shape, groups)
             logits = functional.logits_from_weight(scaled, numbers, sharpness)
-        self.logits = nn.Parameter(logits)
+        self.logits: Tensor
+        self.shift: nn.Parameter | None = None
+        if descent == "mirror":
+            self.register_buffer("logits", logits)
+            self.register_buffer("first_scale", fitted.clone())
+            self.register_buffer("slopes", functional.slopes_of_logits(numbers, sharpness), persistent=False)
+            self.shift = nn.Parameter(torch.zeros_like(weight))
+        else:
+            self.logits = nn.Parameter(logits)
         self.scale: Tensor | None
         if scale == "per_channel_fixed":
             self.register_buffer("scale", fitted)
@@ -110,21 +133,47 @@ class SearchableWeight(nn.Module):
         """The weight to use (``weight.shape``); the argument, the layer's own float weight, is not used."""
         return self._unscaled() * self.multiplier()
 
+    @property
+    def searched(self) -> nn.Parameter:
+        """The parameter that the search trains."""
+        searched = self.logits if self.shift is None else self.shift
+        assert isinstance(searched, nn.Parameter)
+        return searched
+
+    def current_logits(self) -> Tensor:
+        """Logits of the distributions as they are now, ``[len(values), *weight.shape]``."""
+        if self.shift is None:
+            return self.logits
+        slopes = self.slopes.view(-1, *[1] * self.shift.dim())
+        return torch.addcmul(self.logits, slopes, self._position(self.shift))
+
+    def _position(self, shift: Tensor) -> Tensor:
+        """Shift in units of the values, ``weight.shape``."""
+        return shift / channel_broadcast(self.first_scale, self.weight_shape, self.groups)
+
     def _unscaled(self) -> Tensor:
         in_training = self.kind is WeightKind.AUTOMATIC and self.training
         phase = self.phase
         if in_training and phase.straight_through:
-            return functional.chosen_value(self.logits, self.value_table, phase.inverse_temperature)
+            return self._of_values(functional.chosen_value, 0.0)
         if self.kind is WeightKind.EXPECTED or (in_training and not phase.discrete):
             return self._expected(phase.noise if in_training else 0.0)
         return self.value_table[self.codes().long()]
 
-    def _expected(self, noise: float) -> Tensor:
+    def _of_values(self, function: Callable[[Tensor, Tensor, float], Tensor], noise: float) -> Tensor:
+        """What a function of logits, values and ``1 / tau`` gives, with the gradient that the descent takes."""
         inverse_temperature = self.phase.inverse_temperature
-        logits: Tensor = self.logits
-        if noise:
-            logits = logits + functional.gumbel_noise(logits) * (noise / inverse_temperature)
-        expected = functional.expected_value(logits, self.value_table, inverse_temperature)
+        with nullcontext() if self.shift is None else torch.no_grad():
+            logits = self.current_logits()
+            if noise:
+                logits = logits + functional.gumbel_noise(logits) * (noise / inverse_temperature)
+            result = function(logits, self.value_table, inverse_temperature)
+        if self.shift is None:
+            return result
+        return functional.straight_through(result, self._position(self.shift) / self.values.step)
+
+    def _expected(self, noise: float) -> Tensor:
+        expected = self._of_values(functional.expected_value, noise)
         if self.final_codes is None or not self.phase.decided:
             return expected
         return torch.where(self.final_codes == _OPEN, expected, self.value_table[self.codes().long()])
@@ -138,7 +187,7 @@ class SearchableWeight(nn.Module):
     @torch.no_grad()
     def codes(self) -> Tensor:
         """Chosen codes, uint8, ``weight.shape``: the final one where there is one, else the most probable."""
-        codes = functional.chosen_codes(self.logits)
+        codes = functional.chosen_codes(self.current_logits())
         return codes if self.final_codes is None else torch.where(self.final_codes == _OPEN, codes, self.final_codes)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> SearchableWeight:
@@ -151,7 +200,7 @@ class SearchableWeight(nn.Module):
 
     def confidence(self) -> Tensor:
         """Largest probability of each weight, float, ``weight.shape``."""
-        return functional.probabilities(self.logits, self.phase.inverse_temperature).amax(dim=0)
+        return functional.probabilities(self.current_logits(), self.phase.inverse_temperature).amax(dim=0)
 
     @property
     def is_decided(self) -> bool:

@@ -124,14 +124,15 @@ def _producer(model: NNCFNetwork, name: str) -> tuple[Any, ...]:
 def _make_weight(layer: nn.Module, chosen: _Chosen, config: SLBConfig) -> SearchableWeight:
     initializer = config.initializer
     weight: Any = layer.weight
-    # Nothing trains the logits of a frozen weight, so random ones would stay its weights.
-    from_weight = initializer.logits == "trained" or not weight.requires_grad
     return SearchableWeight(
         weight.detach(),
         chosen.values,
         transposed_groups(layer),
         scale=chosen.scale,
-        sharpness=initializer.sharpness if from_weight else None,
+        sharpness=initializer.sharpness,
+        # Nothing trains a frozen weight, so random logits would stay its weights.
+        random=initializer.logits == "random" and weight.requires_grad,
+        descent=config.params.descent,
     )
 
 

@@ -105,3 +105,35 @@ def test_a_fixed_scale_is_kept_and_a_learned_one_is_trained():
     assert torch.equal(fixed.scale, learned.scale)
     assert [name for name, _ in fixed.named_parameters()] == ["logits"]
     assert "scale" in fixed.state_dict() and torch.equal(fixed(), learned())
+
+
+def test_mirror_descent_moves_each_distribution_along_its_values_as_a_float_weight_would_move():
+    weight, step = torch.randn(6, 4, 3, 3, generator=torch.Generator().manual_seed(0)), 0.05
+    values = make_values("uniform", 4)
+    module = SearchableWeight(weight, values, None, "per_channel_fixed", descent="mirror").train()
+    assert module.searched is module.shift
+    direction = torch.randn_like(weight)
+    (module() * direction).sum().backward()
+    torch.testing.assert_close(module.shift.grad, direction)
+    with torch.no_grad():
+        module.shift.add_(step)
+    moved = SearchableWeight(weight + step, values, None, "per_channel_fixed")
+    with torch.no_grad():
+        moved.scale.copy_(module.scale)
+        numbers = module.value_table * values.step
+        scaled = (weight + step) / module.scale.view(-1, 1, 1, 1)
+        inside = (scaled < numbers[-1]) & (weight / module.scale.view(-1, 1, 1, 1) > numbers[0])
+        moved.logits.copy_(F.logits_from_weight(scaled, numbers, 2.0))
+        assert inside.float().mean() > 0.8
+        torch.testing.assert_close(module()[inside], moved()[inside])
+        assert torch.equal(module.codes()[inside], moved.codes()[inside])
+
+
+def test_mirror_descent_starts_where_gradient_descent_starts():
+    weight, values = torch.randn(6, 4, 3, 3), make_values("uniform", 2)
+    mirror, gradient = (
+        SearchableWeight(weight, values, None, "per_channel", descent=descent).train()
+        for descent in ("mirror", "gradient")
+    )
+    assert torch.equal(mirror(), gradient())
+    assert torch.equal(mirror.confidence(), gradient.confidence())
