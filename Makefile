@@ -7,8 +7,10 @@ TABLES ?= rows distilled random rivals epochs mixed ablation report
 VENV := .venv
 RUN := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
-# NNCF gives its C++ extension 60 seconds to compile, once; a busy machine needs more.
-export NNCF_EXTENSION_LOAD_TIMEOUT ?= 600
+# NNCF's C++ extension is compiled once, here: in the home folder, a compilation that was killed leaves a lock on which
+# all later ones wait.
+EXTENSION := $(VENV)/.extension
+export TORCH_EXTENSIONS_DIR := $(CURDIR)/$(VENV)/torch_extensions
 PIP_QUIET := -q --disable-pip-version-check
 
 .PHONY: quickstart test fashion-mnist super-resolution super-resolution-study benchmark-openvino accuracy docs clean check-python check-compiler
@@ -16,12 +18,12 @@ PIP_QUIET := -q --disable-pip-version-check
 quickstart: $(INSTALLED)
 	$(RUN) -m samples.classification.quickstart --log-dir runs/quickstart
 
-test: check-compiler $(INSTALLED)
+test: $(EXTENSION)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(RUN) -m pytest
 
-fashion-mnist: check-compiler $(INSTALLED)
+fashion-mnist: $(EXTENSION)
 	@if [ ! -d /usr/share/datasets/fashion-mnist ] && [ -z "$(DATA)" ]; then \
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then apt-get update -qq && apt-get install -y -qq dataset-fashion-mnist; \
 	  else echo "Fashion-MNIST is missing. Install Debian's package: sudo apt-get install dataset-fashion-mnist," \
@@ -30,20 +32,20 @@ fashion-mnist: check-compiler $(INSTALLED)
 	  --log-dir runs/fashion_mnist_$(MODEL) $(if $(DATA),--data $(DATA))
 
 # One network on photographs that installed packages bring: float, search, IR, report, crops.
-super-resolution: check-compiler $(INSTALLED)
+super-resolution: $(EXTENSION)
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(RUN) -m samples.super_resolution.demo --bits $(BITS) $(ARGS)
 
 # The tables of super-resolution in docs/results.md, in runs that go on where they were interrupted.
-super-resolution-study: check-compiler $(INSTALLED)
+super-resolution-study: $(EXTENSION)
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(RUN) -m benchmarks.super_resolution --work runs/super_resolution_study $(ARGS)
 
 # Which kernel runs what (docs/openvino.md), then speed (benchmarks/openvino/results); leave the machine alone meanwhile.
-benchmark-openvino: check-compiler $(INSTALLED)
+benchmark-openvino: $(EXTENSION)
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(RUN) -m benchmarks.openvino.lowering docs/openvino.md
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(RUN) -m benchmarks.openvino.speed --work runs/benchmarks
 
 # docs/results.md: TABLES="rows distilled random rivals epochs mixed ablation report", in runs that go on where they were interrupted.
-accuracy: check-compiler $(INSTALLED) .venv-rivals/.installed
+accuracy: $(EXTENSION) .venv-rivals/.installed
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(RUN) -m benchmarks.accuracy $(TABLES) --work runs/accuracy $(ARGS)
 
 # Brevitas wants packages of its own, so the rivals have an environment of their own.
@@ -63,6 +65,13 @@ $(INSTALLED): setup.cfg constraints.txt | check-python
 	$(PYTHON) -m venv $(VENV)
 	$(RUN) -m pip install $(PIP_QUIET) $$(grep '^torch==' constraints.txt)
 	$(RUN) -m pip install $(PIP_QUIET) -c constraints.txt -e '.[test]'
+	@touch $@
+
+$(EXTENSION): $(INSTALLED) | check-compiler
+	@echo "Compiling NNCF's quantization extension (a minute or two, once)"
+	rm -rf $(TORCH_EXTENSIONS_DIR)
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(RUN) -c "import nncf.torch, torch; nncf.torch.force_build_cpu_extensions(); \
+	  torch.cuda.is_available() and nncf.torch.force_build_cuda_extensions()"
 	@touch $@
 
 check-python:
