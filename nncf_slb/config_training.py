@@ -58,7 +58,7 @@ class ParamsConfig(Section):
     """How the search runs during training."""
 
     descent: Literal["mirror", "gradient"] = Field(
-        default="gradient",
+        default="mirror",
         description="How training moves the logits. `gradient`: every logit follows its own gradient, as in the "
         "paper. `mirror`: mirror descent on the probabilities, which moves each "
         "weight's distribution along its values; one number for each weight is trained, in the unit of the weight, so "

@@ -89,7 +89,7 @@ class SearchableWeight(nn.Module):
         scale: str,
         sharpness: float = 2.0,
         random: bool = False,
-        descent: str = "gradient",
+        descent: str = "mirror",
     ) -> None:
         super().__init__()
         self.values = values
@@ -192,7 +192,7 @@ class SearchableWeight(nn.Module):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> SearchableWeight:
         if self.copies_share_logits:
-            memo[id(self.logits)] = self.logits
+            memo.update({id(shared): shared for shared in (self.logits, self.searched)})
         duplicate = self.__class__.__new__(self.__class__)
         memo[id(self)] = duplicate
         duplicate.__dict__.update(copy.deepcopy(self.__dict__, memo))
@@ -250,8 +250,8 @@ def kind_of_weights(modules: Iterable[SearchableWeight], kind: WeightKind) -> It
 
 @contextmanager
 def shared_logits(model: nn.Module) -> Iterator[None]:
-    """Within it, deep copies share the logits, by far the largest tensors, with their originals: for copies that only
-    serve to read the chosen codes."""
+    """Within it, deep copies share logits and shifts, by far the largest tensors, with their originals: for copies that
+    only serve to read the chosen codes."""
     modules = [module for module in model.modules() if isinstance(module, SearchableWeight)]
     for module in modules:
         module.copies_share_logits = True

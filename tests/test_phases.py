@@ -9,12 +9,13 @@ from nncf_slb.phases import Phase, PhasePlan
 from nncf_slb.temperature import TemperatureCurve
 from nncf_slb.values import make_values
 
+both_descents = pytest.mark.parametrize("descent", ["mirror", "gradient"])
 CURVE = TemperatureCurve("linear", 1.0, 9.0, 1.0, 5.0)
 
 
-def searchable(bits=2, seed=0, scale="per_channel"):
+def searchable(bits=2, seed=0, scale="per_channel", descent="mirror"):
     torch.manual_seed(seed)
-    return SearchableWeight(torch.randn(6, 4, 3, 3), make_values("uniform", bits), None, scale).train()
+    return SearchableWeight(torch.randn(6, 4, 3, 3), make_values("uniform", bits), None, scale, descent=descent).train()
 
 
 def test_plan_passes_through_hand_computed_phases():
@@ -25,13 +26,14 @@ def test_plan_passes_through_hand_computed_phases():
     assert not plan(4.9).discrete and not plan(5.0).straight_through
 
 
-def test_after_the_end_logits_learn_only_straight_through():
+@both_descents
+def test_after_the_end_choices_change_only_straight_through(descent):
     assert PhasePlan(CURVE, straight_through=True)(6.0) == Phase(9.0, discrete=True, straight_through=True)
     for straight_through in (False, True):
-        module = searchable()
+        module = searchable(descent=descent)
         module.phase = PhasePlan(CURVE, straight_through)(6.0)
         module().square().sum().backward()
-        assert (module.logits.grad is not None) == straight_through
+        assert (module.searched.grad is not None) == straight_through
         assert module.scale.grad.abs().min() > 0
 
 
@@ -63,8 +65,9 @@ def test_noise_touches_training_alone():
     assert torch.equal(module(), module())
 
 
-def test_the_most_confident_weights_are_decided_first_and_for_good():
-    module = searchable()
+@both_descents
+def test_the_most_confident_weights_are_decided_first_and_for_good(descent):
+    module = searchable(descent=descent)
     module.decide_gradually()
     module.phase = Phase(1.5, decided=0.25)
     module.decide(0.25)
@@ -73,9 +76,10 @@ def test_the_most_confident_weights_are_decided_first_and_for_good():
     assert module.confidence()[fixed].min() >= module.confidence()[~fixed].max()
     before = module.codes()
     module().sum().backward()
-    assert module.logits.grad[:, fixed].abs().max() == 0 and module.logits.grad[:, ~fixed].abs().max() > 0
+    gradient = module.searched.grad
+    assert gradient[..., fixed].abs().max() == 0 and gradient[..., ~fixed].abs().max() > 0
     with torch.no_grad():
-        module.logits.neg_()  # whatever moves the logits later, such as an optimizer's momentum
+        module.searched.add_(torch.randn_like(module.searched))  # as an optimizer's momentum does later
     assert torch.equal(module.codes()[fixed], before[fixed])
     assert not torch.equal(module.codes()[~fixed], before[~fixed])
     weights = module() / module.multiplier()
@@ -103,21 +107,21 @@ def test_a_decision_needs_its_buffer():
 def test_a_fixed_scale_is_kept_and_a_learned_one_is_trained():
     fixed, learned = searchable(scale="per_channel_fixed"), searchable()
     assert torch.equal(fixed.scale, learned.scale)
-    assert [name for name, _ in fixed.named_parameters()] == ["logits"]
+    assert [name for name, _ in fixed.named_parameters()] == ["shift"]
     assert "scale" in fixed.state_dict() and torch.equal(fixed(), learned())
 
 
 def test_mirror_descent_moves_each_distribution_along_its_values_as_a_float_weight_would_move():
     weight, step = torch.randn(6, 4, 3, 3, generator=torch.Generator().manual_seed(0)), 0.05
     values = make_values("uniform", 4)
-    module = SearchableWeight(weight, values, None, "per_channel_fixed", descent="mirror").train()
+    module = SearchableWeight(weight, values, None, "per_channel_fixed").train()
     assert module.searched is module.shift
     direction = torch.randn_like(weight)
     (module() * direction).sum().backward()
     torch.testing.assert_close(module.shift.grad, direction)
     with torch.no_grad():
         module.shift.add_(step)
-    moved = SearchableWeight(weight + step, values, None, "per_channel_fixed")
+    moved = SearchableWeight(weight + step, values, None, "per_channel_fixed", descent="gradient")
     with torch.no_grad():
         moved.scale.copy_(module.scale)
         numbers = module.value_table * values.step

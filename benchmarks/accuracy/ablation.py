@@ -21,16 +21,29 @@ def _logits(kind: str, rate: float, weight_decay: float = 0, **params: Any) -> P
     return {"logits_optimizer": own}
 
 
+def _adam(rate: float) -> Patch:
+    return {"type": "Adam", "base_lr": rate, "schedule_type": "cosine"}
+
+
+def _mirror(rate: float, **params: Any) -> Patch:
+    return _params(descent="mirror", **params) | {"logits_optimizer": _adam(rate)}
+
+
 def _distilled(scale: float) -> Patch:
     algorithm = {"algorithm": "knowledge_distillation", "type": "softmax", "scale": scale, "temperature": 4}
     return {"distillation": algorithm}
 
 
 # What differs from the shipped settings in the first row of the table, from which every other row has one change.
-BASE = _params(update_per_optimizer_step=False, batchnorm_calibration_batches=50)
+BASE = _params(descent="gradient", update_per_optimizer_step=False, batchnorm_calibration_batches=50)
+LOGITS_OPTIMIZER = _logits("Adam", 0.02)["logits_optimizer"]
 # (what is changed, the setting, patch of the slb section; `logits_optimizer`, `optimizer` and `distillation` patch the
 # config around it). Settings that equal the first row's are left out.
 VARIANTS: tuple[tuple[str, str, Patch], ...] = (
+    ("descent", "mirror, Adam 0.005", _mirror(0.005)),
+    ("descent", "mirror, Adam 0.01", _mirror(0.01)),
+    ("descent", "mirror, Adam 0.02", _mirror(0.02)),
+    ("descent", "mirror, Adam 0.01, 1/tau to 100", _mirror(0.01, inverse_temperature_end=100.0)),
     ("1/tau, end", "5", _params(inverse_temperature_end=5.0)),
     ("1/tau, end", "20", _params(inverse_temperature_end=20.0)),
     ("1/tau, end", "100", _params(inverse_temperature_end=100.0)),
@@ -86,8 +99,8 @@ VARIANTS: tuple[tuple[str, str, Patch], ...] = (
 _NOT_AT_ONE_BIT = ("zero-centred", "ternary")
 # At more bits, only what may depend on their number.
 _AT_MORE_BITS = (
-    "1/tau, end", "1/tau, update", "optimizer of the logits", "sharpness of the first logits", "scale", "values",
-    "distillation (NNCF)",
+    "descent", "1/tau, end", "1/tau, update", "optimizer of the logits", "sharpness of the first logits", "scale",
+    "values", "distillation (NNCF)",
 )  # fmt: skip
 
 
@@ -108,8 +121,8 @@ def variant(protocol: Protocol, bits: int, factor: str, setting: str, patch: Pat
     shipped = protocol.run_of((bits, 32), seed)
     config = copy.deepcopy(shipped.config)
     patch = dict(patch)
-    for name in ("optimizer", "logits_optimizer"):
-        config[name] = patch.pop(name, config[name])
+    config["optimizer"] = patch.pop("optimizer", config["optimizer"])
+    config["logits_optimizer"] = patch.pop("logits_optimizer", LOGITS_OPTIMIZER)
     distillation = patch.pop("distillation", None)
     config["compression"] = merged(merged(slb_section(config), BASE), patch)
     if distillation:
@@ -132,7 +145,8 @@ def progressive(protocol: Protocol, bits: int, seed: int) -> list[Job]:
     chain: list[Job] = []
     for width in widths:
         shipped = protocol.run_of((width, 32), seed, epochs=epochs[width])
-        config = {**shipped.config, "compression": merged(slb_section(shipped.config), BASE)}
+        section = merged(slb_section(shipped.config), BASE)
+        config = {**shipped.config, "logits_optimizer": LOGITS_OPTIMIZER, "compression": section}
         start = chain[-1].name if chain else shipped.start
         name = f"ablation/w{bits}/progressive-bits/{width}-bits/seed{seed}"
         setting = ", ".join(f"{w} bits for {e} epochs" for w, e in epochs.items())
