@@ -23,6 +23,7 @@ RIVALS = {
     "lsq_w1": (1, 32, "LSQ"),
     "lsq_w2": (2, 32, "LSQ"),
     "nncf_w2": (2, 8, "NNCF quantization"),
+    "nncf_w8": (8, 8, "NNCF quantization"),
 }
 NOT_SEARCHED = ("head", "tail")
 
@@ -85,9 +86,9 @@ class Runs:
         labels = {"method": shown, "weights": bits, "activations": activations, "rate": rate}
         start = self.float_start().name
         if name.startswith("nncf"):
-            shipped = self.config(f"w{bits}a{activations}")
-            config["compression"] = nncf_quantization(shipped, bits)
-            config["target_device"] = "TRIAL"  # NNCF's name for no limits; its CPU has 8 bits only
+            config["compression"] = nncf_quantization(self.config(f"w{BITS[0]}a{activations}"), bits)
+            if bits < 8:
+                config["target_device"] = "TRIAL"  # NNCF's name for no limits; its CPU has 8 bits only
             return self._job(f"{name}/{rate:g}", config, labels, start=start, test=test)
         return self._job(f"{name}/{rate:g}", config, labels, start=start, test=test, rival=name)
 

@@ -219,6 +219,14 @@ def test_an_exported_network_takes_images_of_any_size_and_gives_what_pytorch_giv
         assert np.median(np.abs(ours - expected)) < 1e-5 and np.abs(ours - expected).max() < 0.05  # one 8-bit level
 
 
+def test_the_quantized_input_holds_every_8_bit_code(searched):
+    _, trainer = searched
+    (quantizer,) = [m for name, m in trainer.model.named_modules() if name.endswith("nncf_model_input_0|OUTPUT")]
+    codes = torch.arange(256.0).view(1, 1, 16, 16) / 255
+    torch.testing.assert_close(quantizer(codes), codes, rtol=0, atol=1e-6)
+    assert not any(parameter.requires_grad for parameter in quantizer.parameters())
+
+
 def test_low_bit_layers_run_in_int8(searched):
     inspection = nncf_slb.inspect_openvino(searched[0] / "run/model.xml", shape=[1, 1, 32, 32])
     (layer,) = [layer for layer in inspection.layers if layer.searched]
