@@ -20,6 +20,7 @@ quickstart: $(INSTALLED)
 
 test: $(EXTENSION)
 	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(RUN) -m pytest
 

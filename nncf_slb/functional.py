@@ -34,9 +34,7 @@ class _ExpectedValue(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(
-        ctx: Any, logits: Tensor, values: Tensor, inverse_temperature: float, straight_through: bool
-    ) -> Tensor:
+    def forward(ctx: Any, logits: Tensor, values: Tensor, inverse_temperature: float, straight_through: bool) -> Tensor:
         p = probabilities(logits, inverse_temperature)
         expected = torch.matmul(values, p.flatten(1)).view(logits.shape[1:])
         ctx.save_for_backward(p, values, expected)

@@ -16,8 +16,17 @@ PACKAGE = Path(nncf_slb.__file__).parent
 # Each module may import only from the sets before its own (design of the package, left to right).
 LAYERS = [
     {
-        "values", "functional", "temperature", "allocation", "config_schema", "targets", "version", "files", "ycbcr",
-        "tiling", "processes",
+        "values",
+        "functional",
+        "temperature",
+        "allocation",
+        "config_schema",
+        "targets",
+        "version",
+        "files",
+        "ycbcr",
+        "tiling",
+        "processes",
     },
     {"config_errors", "phases", "images"},
     {"config_fields"},

@@ -1,6 +1,6 @@
 """Accuracy studies: run what a table still lacks, write its CSV file, and bring docs/results.md up to date.
 
-    python -m benchmarks.accuracy rows distilled random rivals epochs mixed ablation report --work runs/accuracy
+python -m benchmarks.accuracy rows distilled random rivals epochs mixed ablation report --work runs/accuracy
 """
 
 from __future__ import annotations
@@ -159,9 +159,7 @@ def main(argv: list[str] | None = None) -> int:
     add("--device", choices=["cpu", "cuda"], default="cpu")
     add("--rivals-python", type=Path, default=Path(".venv-rivals/bin/python"), help="Python of the rivals' environment")
     arguments = parser.parse_args(argv)
-    protocol = Protocol(
-        arguments.network, arguments.dataset, arguments.epochs, tuple(range(arguments.seeds))
-    )
+    protocol = Protocol(arguments.network, arguments.dataset, arguments.epochs, tuple(range(arguments.seeds)))
     known = sorted(path.name.removesuffix("_w1a1.json") for path in CONFIGS.glob("*_w1a1.json"))
     if protocol.key not in known:
         parser.error(f"--network, --dataset: received '{protocol.key}'; configs exist for {', '.join(known)}")

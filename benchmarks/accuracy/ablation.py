@@ -56,12 +56,16 @@ VARIANTS: tuple[tuple[str, str, Patch], ...] = (
     ("1/tau, update", "every epoch", _params(update_per_optimizer_step=False)),
     ("1/tau, update", "every step", _params(update_per_optimizer_step=True)),
     ("1/tau, update", "every step, end 100", _params(update_per_optimizer_step=True, inverse_temperature_end=100.0)),
-    ("end of the search", "at once, then straight through at 1/tau = 1", _params(
-        inverse_temperature_end=1.001, end_fraction=0.001, after_end="straight_through"
-    )),
-    ("end of the search", "50 %, then straight through at 1/tau = 5", _params(
-        inverse_temperature_end=5.0, end_fraction=0.5, after_end="straight_through"
-    )),
+    (
+        "end of the search",
+        "at once, then straight through at 1/tau = 1",
+        _params(inverse_temperature_end=1.001, end_fraction=0.001, after_end="straight_through"),
+    ),
+    (
+        "end of the search",
+        "50 %, then straight through at 1/tau = 5",
+        _params(inverse_temperature_end=5.0, end_fraction=0.5, after_end="straight_through"),
+    ),
     ("end of the search", "25 %, then straight through", _params(end_fraction=0.25, after_end="straight_through")),
     ("end of the search", "50 %, then straight through", _params(end_fraction=0.5, after_end="straight_through")),
     ("end of the search", "75 %, then straight through", _params(end_fraction=0.75, after_end="straight_through")),

@@ -31,9 +31,7 @@ def write(protocol: Protocol) -> None:
     )
     for name, source, text in pictures:
         drawn = (RESULTS / f"{key}_{source}").exists()
-        write_between_markers(
-            page, f"{key} {name}", f"![{text}](images/{key}_{name}.png)" if drawn else "Not run."
-        )
+        write_between_markers(page, f"{key} {name}", f"![{text}](images/{key}_{name}.png)" if drawn else "Not run.")
     both = load(f"{key}_rows", f"{key}_distilled")
     write_between_markers(page, f"{key} rivals", rivals_table(load(f"{key}_rivals"), both))
     write_between_markers(page, f"{key} epochs", epochs_table(load(f"{key}_epochs"), own))

@@ -1,6 +1,6 @@
 """Which kernel runs each kind of layer for each pair of weight and activation bits, and how exactly.
 
-    python -m benchmarks.openvino.lowering docs/openvino.md    rewrites the table between the two markers of that file
+python -m benchmarks.openvino.lowering docs/openvino.md    rewrites the table between the two markers of that file
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Where the time of one IR goes: the plugin's own profile, summed over nodes of one kind and kernel.
 
-    python -m benchmarks.openvino.profile model.xml --threads 1      (ONEDNN_MAX_CPU_ISA=AVX2 shows another processor)
+python -m benchmarks.openvino.profile model.xml --threads 1      (ONEDNN_MAX_CPU_ISA=AVX2 shows another processor)
 """
 
 from __future__ import annotations

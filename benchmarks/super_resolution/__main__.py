@@ -1,6 +1,6 @@
 """Super-resolution study: run what is lacking, measure the IR files, bring docs/results.md up to date.
 
-    python -m benchmarks.super_resolution --work runs/super_resolution_study
+python -m benchmarks.super_resolution --work runs/super_resolution_study
 """
 
 from __future__ import annotations

@@ -146,7 +146,7 @@ def verify_openvino(
     first_layer = None
     if not all(output.relative <= tolerance for output in outputs):
         fresh, _ = read_own_ir(path)
-        first = [each[:_batch_of(fresh, inputs)] for each in inputs]
+        first = [each[: _batch_of(fresh, inputs)] for each in inputs]
         first_layer = first_difference(stripped, fresh, first, tolerance, device, settings)
     return Verification(str(path), device_name(device), len(inputs[0]), tolerance, outputs, first_layer)
 

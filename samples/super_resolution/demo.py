@@ -91,9 +91,7 @@ def run(model: str, scale: int, bits: str, folder: Path) -> Path:
     return folder / f"{bits}.md"
 
 
-def _compare(
-    reference: SuperResolution, searched: SuperResolution, name: str, scale: int, folder: Path
-) -> Report:
+def _compare(reference: SuperResolution, searched: SuperResolution, name: str, scale: int, folder: Path) -> Report:
     originals = searched.splits.originals["test"]
     pairs = [make_pair(original, scale, searched.config["channels"]) for original in originals]
     float_ir = reference.export(folder / "float.xml")

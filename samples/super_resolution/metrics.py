@@ -46,7 +46,5 @@ def quality(ours: npt.NDArray[np.float32], truth: npt.NDArray[np.float32], borde
     inside = (slice(border, -border),) * 2 if border else (slice(None),) * 2
     a, b = luma(truth)[inside], luma(ours)[inside]
     psnr = peak_signal_noise_ratio(a, b, data_range=255) if (a != b).any() else _EQUAL
-    ssim = structural_similarity(
-        a, b, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, data_range=255
-    )
+    ssim = structural_similarity(a, b, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, data_range=255)
     return float(psnr), float(ssim)

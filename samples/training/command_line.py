@@ -123,4 +123,3 @@ def main(kind: type[Trainer], argv: list[str] | None = None) -> int:
         if dist.is_available() and dist.is_initialized():
             dist.destroy_process_group()
     return 0
-

@@ -188,9 +188,7 @@ def test_a_row_of_other_settings_is_run_again(tmp_path, ran):
     _complete_with_best("rivals", [lsq], [], DIGITS, pool.Study(tmp_path / "one"))
     ran.clear()
     longer = replace(DIGITS, epochs=2)
-    _complete_with_best(
-        "rivals", [lambda *of: longer.rival("lsq_w1", *of)], [], longer, pool.Study(tmp_path / "two")
-    )
+    _complete_with_best("rivals", [lambda *of: longer.rival("lsq_w1", *of)], [], longer, pool.Study(tmp_path / "two"))
     assert len([name for name in ran if not name.startswith("start/")]) >= len(protocol.RATES) + 1
     assert set(results.load("digits_net_digits_rivals")["epochs"]) == {2}
 

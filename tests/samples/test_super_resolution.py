@@ -201,9 +201,7 @@ def searched(tmp_path_factory):
     arguments = ["--config", str(folder / "c.json"), "--data", str(images), "--test-data", str(images)]
     run = [*arguments, "--log-dir", str(folder / "run"), "--device", "cpu", "--mode", "train", "test", "export"]
     assert main(run) == 0
-    settings = Settings(
-        {**config, "test_data": [str(images)]}, folder / "again", images, None, folder / "run/last.pth"
-    )
+    settings = Settings({**config, "test_data": [str(images)]}, folder / "again", images, None, folder / "run/last.pth")
     return folder, SuperResolution(settings)
 
 
