@@ -110,12 +110,15 @@ def measure(group: Group, limit: str, threads: int) -> Iterator[Row]:
     timings = json.loads(printed.stdout)["timings"]
     reference, int8 = timings[0], timings[1]
     for each in timings:
-        latency, throughput = each["latency"], each["throughput"]["median"]
+        latency = each["latency"]
+        to_float, to_int8 = (
+            [each[ratio]["median"] / other[ratio]["median"] for ratio in ("latency_ratio", "throughput_ratio")]
+            for other in (reference, int8)
+        )
         yield Row(
             group.name, limit, threads, Path(each["path"]).stem, each["bin_bytes"],
-            latency["median"], latency["low"], latency["high"], throughput,
-            reference["latency"]["median"] / latency["median"], int8["latency"]["median"] / latency["median"],
-            throughput / reference["throughput"]["median"], throughput / int8["throughput"]["median"],
+            latency["median"], latency["low"], latency["high"], each["throughput"]["median"],
+            to_float[0], to_int8[0], to_float[1], to_int8[1],
         )  # fmt: skip
 
 

@@ -40,12 +40,16 @@ class Timing:
         bin_bytes: Size of its ``.bin``.
         latency: Milliseconds of one inference, one after another.
         throughput: Samples a second with several inferences at a time.
+        latency_ratio: How many times as fast as the first IR was in the same round, by latency.
+        throughput_ratio: The same by throughput.
     """
 
     path: str
     bin_bytes: int
     latency: Spread
     throughput: Spread
+    latency_ratio: Spread
+    throughput_ratio: Spread
 
 
 @dataclass(frozen=True)
@@ -72,14 +76,13 @@ class Comparison:
 
     def to_str(self) -> str:
         """Table for the terminal; the ratios are to the first IR, above 1 is faster."""
-        first = self.timings[0]
         rows = [
             [
                 Path(each.path).name, f"{each.bin_bytes:,}", f"{each.latency.median:.3f}",
                 f"{each.latency.low:.3f} - {each.latency.high:.3f}",
-                f"{first.latency.median / each.latency.median:.2f}", f"{each.throughput.median:.1f}",
+                f"{each.latency_ratio.median:.2f}", f"{each.throughput.median:.1f}",
                 f"{each.throughput.low:.1f} - {each.throughput.high:.1f}",
-                f"{each.throughput.median / first.throughput.median:.2f}",
+                f"{each.throughput_ratio.median:.2f}",
             ]
             for each in self.timings
         ]  # fmt: skip
@@ -89,7 +92,7 @@ class Comparison:
             [
                 f"{self.device}, {self.date}, batch {self.batch}, threads: {threads}",
                 tabulate(rows, headers=header, disable_numparse=True, colalign=("left",) + ("right",) * 7),
-                "ratio: how many times as fast as the first IR",
+                "ratio: how many times as fast as the first IR in the same round, median",
             ]
         )
 
@@ -119,7 +122,8 @@ def benchmark_openvino(
         shape: Shape of the input, batch included, where more than the batch is free.
 
     Returns:
-        Median and spread of latency (milliseconds) and throughput (samples a second).
+        Median and spread of latency (milliseconds), throughput (samples a second) and the ratios of both to the first
+        IR's in the same round, which a machine whose speed drifts hardly touches.
 
     Raises:
         nncf_slb.openvino.ir.IrError: If a file cannot be used or has another fixed batch, or a number is below 1.
@@ -137,9 +141,12 @@ def benchmark_openvino(
     latencies = _in_turns(single, rounds)
     throughputs = _in_turns(bursts, rounds)
     timings = tuple(
-        Timing(str(path), _bin_bytes(path), _spread(latency), _spread(throughput))
+        Timing(
+            str(path), _bin_bytes(path), _spread(latency), _spread(throughput),
+            _spread(latencies[0] / latency), _spread(throughput / throughputs[0]),
+        )
         for path, latency, throughput in zip(paths, latencies, throughputs, strict=True)
-    )
+    )  # fmt: skip
     return Comparison(device_name(device), date.today().isoformat(), batch, threads, timings)
 
 
@@ -194,7 +201,8 @@ def _burst(compiled: ov.CompiledModel, batch: int) -> Callable[[], float]:
     return lambda: count * batch / run(count)
 
 
-def _in_turns(measures: list[Callable[[], float]], rounds: int) -> list[list[float]]:
+def _in_turns(measures: list[Callable[[], float]], rounds: int) -> npt.NDArray[np.float64]:
+    """What each measures, one row per measure and one column per round."""
     results: list[list[float]] = [[] for _ in measures]
     warm_up = max(2, int(rounds * _WARM_UP))
     for index in range(warm_up + rounds):
@@ -202,9 +210,9 @@ def _in_turns(measures: list[Callable[[], float]], rounds: int) -> list[list[flo
             value = measure()
             if index >= warm_up:
                 own.append(value)
-    return results
+    return np.array(results)
 
 
-def _spread(values: list[float]) -> Spread:
+def _spread(values: npt.NDArray[np.float64]) -> Spread:
     low, median, high = np.percentile(values, [10, 50, 90])
     return Spread(float(median), float(low), float(high))

@@ -106,11 +106,11 @@ def _compare(reference: SuperResolution, searched: SuperResolution, name: str, s
     rows += [Row(f"{name}, discrete, PyTorch", qualities(searched)), *speeds]
     crop_sheet(originals, [("float", float_ir), (name, ours)], scale, folder / f"{name.lower()}.png")
     float_row, eight_row, our_row = speeds
-    assert float_row.throughput and eight_row.throughput and our_row.throughput and float_row.bytes and our_row.bytes
+    assert eight_row.throughput_ratio and our_row.throughput_ratio and float_row.bytes and our_row.bytes
     notes = [
         f"against float: {our_row.mean[0] - rows[1].mean[0]:+.2f} dB, .bin {float_row.bytes / our_row.bytes:.1f} times "
-        f"smaller, {our_row.throughput / float_row.throughput:.2f} times the images/s; against 8 bits "
-        f"{our_row.throughput / eight_row.throughput:.2f} times",
+        f"smaller, {our_row.throughput_ratio:.2f} times the images/s; against 8 bits "
+        f"{our_row.throughput_ratio / eight_row.throughput_ratio:.2f} times",
         f"speed: inputs of {TIMED_SIZE} x {TIMED_SIZE} pixels",
         searched.ctrl.statistics().slb.to_str(),
     ]

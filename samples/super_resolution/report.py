@@ -30,6 +30,7 @@ class Row:
         bytes: Size of the ``.bin``; None without a file.
         milliseconds: Latency; None where there is none.
         throughput: Images a second; None where there is none.
+        throughput_ratio: How many times that of the first file, measured in turns with it; None where there is none.
     """
 
     network: str
@@ -37,6 +38,7 @@ class Row:
     bytes: int | None = None
     milliseconds: float | None = None
     throughput: float | None = None
+    throughput_ratio: float | None = None
 
     @property
     def mean(self) -> Quality:
@@ -139,6 +141,9 @@ def timed(rows: Sequence[tuple[str, Path, dict[str, Quality]]], shape: Sequence[
     properties = {"INFERENCE_PRECISION_HINT": "f32"}
     found = benchmark_openvino([path for _, path, _ in rows], rounds=rounds, properties=properties, shape=shape)
     return [
-        Row(name, qualities, timing.bin_bytes, timing.latency.median, timing.throughput.median)
+        Row(
+            name, qualities, timing.bin_bytes, timing.latency.median, timing.throughput.median,
+            timing.throughput_ratio.median,
+        )
         for (name, _, qualities), timing in zip(rows, found.timings, strict=True)
-    ]
+    ]  # fmt: skip

@@ -4,6 +4,7 @@ import pytest
 
 import nncf_slb
 from nncf_slb.cli import main
+from nncf_slb.openvino.benchmark import Spread
 from tests.openvino.exported import exported_small
 from tests.openvino.test_files import foreign
 
@@ -16,8 +17,9 @@ def test_files_are_reported_in_the_order_given_with_medians_within_their_spread(
     assert [timing.path for timing in result.timings] == [str(other), str(ours)]
     assert (result.batch, result.threads) == (1, 1)
     for timing in result.timings:
-        for spread in (timing.latency, timing.throughput):
+        for spread in (timing.latency, timing.throughput, timing.latency_ratio, timing.throughput_ratio):
             assert 0 < spread.low <= spread.median <= spread.high
+    assert result.timings[0].latency_ratio == result.timings[0].throughput_ratio == Spread(1, 1, 1)
     assert result.timings[1].bin_bytes == ours.with_suffix(".bin").stat().st_size
     lines = result.to_str().splitlines()
     assert lines[3].startswith("other.xml") and " 1.00 " in lines[3] and lines[4].startswith("m.xml")
