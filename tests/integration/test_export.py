@@ -1,9 +1,5 @@
-"""Strip and export against the compressed model, as OpenVINO runs it."""
+"""Exports against the compressed model, as OpenVINO runs them."""
 
-import copy
-import io
-import subprocess
-import sys
 import xml.etree.ElementTree as ElementTree
 
 import numpy as np
@@ -12,44 +8,14 @@ import pytest
 import torch
 
 import nncf_slb
-from nncf_slb.layers import shared_logits
 from nncf_slb.openvino.export import ExportError
 from nncf_slb.values import packed_size
-from tests.networks import MIXED_ENDS, Mixed, Small, compress, digits, make_config, searched_words, train
+from tests.integration.exported import images, infer, packed_types, searched_mixed
+from tests.networks import Mixed, Small, compress, digits, make_config, train
 
-SIZE = [8, 1, 12, 12]
 VALUES = [("uniform", 1), ("uniform", 2), ("uniform", 3), ("uniform", 4), ("ternary", 2), ("power_of_two", 3)]
 OWN_LISTS = [[-1.0, -0.3, 0.4, 1.0], [-np.pi, 1.0, np.sqrt(2)]]
 INNER = "{re}\\[(grouped|strided|depthwise|dilated|up|hidden)\\]"
-
-
-def searched_mixed(weights, others=(), loader=None):
-    torch.manual_seed(0)
-    config = make_config(SIZE, {"weights": weights, "ignored_scopes": MIXED_ENDS}, others)
-    ctrl, model = compress(Mixed(), config, loader)
-    model.train()
-    for _ in range(3):  # batch norm statistics other than 0 and 1
-        model(torch.randn(*SIZE))
-    return ctrl, model.eval()
-
-
-def images():
-    return torch.randn(*SIZE, generator=torch.Generator().manual_seed(1))
-
-
-def infer(path, x, static=False):
-    model = ov.Core().read_model(path)
-    if static:
-        model.reshape(list(x.shape))
-    compiled = ov.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    return compiled([x.numpy()])[0], compiled
-
-
-def packed_types(path):
-    """Element types of packed weights; a zero point of one element is none."""
-    constants = [op for op in ov.Core().read_model(path).get_ops() if op.get_type_name() == "Constant"]
-    types = [c.get_element_type().get_type_name() for c in constants if np.prod(list(c.get_output_shape(0))) > 1]
-    return [t for t in types if t in ("u1", "u2", "u3", "u4")]
 
 
 @pytest.mark.parametrize(
@@ -85,46 +51,6 @@ def test_statistics_count_the_bytes_of_the_codes_in_the_file(bits, tmp_path):
     assert [layer.bytes for layer in ctrl.statistics().slb.layers] == [int(data.get("size")) for data in stored]
 
 
-def test_stripped_model_is_plain_torch_with_integer_codes():
-    ctrl, _ = searched_mixed({"bits": 3})
-    stripped = ctrl.strip()
-    assert type(stripped) is Mixed
-    assert not [m for m in stripped.modules() if type(m).__module__.startswith("nncf.")]
-    assert isinstance(stripped.grouped, torch.nn.Conv2d)
-    assert stripped.grouped.codes.dtype == torch.uint8 and int(stripped.grouped.codes.max()) <= 7
-    assert stripped.grouped.values.tolist() == [-7, -5, -3, -1, 1, 3, 5, 7]
-    assert "grouped.weight" not in dict(stripped.named_parameters())
-
-
-def test_stripped_model_loads_and_runs_without_nncf(tmp_path):
-    ctrl, _model = searched_mixed({"bits": 2})
-    torch.save(ctrl.strip().grouped, tmp_path / "layer.pth")
-    torch.save(images(), tmp_path / "x.pth")
-    code = f"""
-import importlib.util, sys
-real = importlib.util.find_spec
-importlib.util.find_spec = lambda name, *a: None if name == "nncf" else real(name, *a)
-import torch
-layer = torch.load({str(tmp_path / "layer.pth")!r}, weights_only=False)
-print(float(layer(torch.ones(1, 8, 4, 4)).sum()), "nncf" in sys.modules)
-"""
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-    assert result[1] == "False"
-    expected = float(ctrl.strip().grouped(torch.ones(1, 8, 4, 4)).sum())
-    assert float(result[0]) == pytest.approx(expected, rel=1e-5)
-
-
-def test_state_dict_of_a_stripped_model_round_trips_with_weights_only():
-    ctrl, _model = searched_mixed({"bits": 2})
-    stripped, buffer = ctrl.strip(), io.BytesIO()
-    torch.save(stripped.state_dict(), buffer)
-    buffer.seek(0)
-    other = ctrl.strip()
-    other.grouped.codes.zero_()
-    other.load_state_dict(torch.load(buffer, weights_only=True))
-    assert torch.equal(other(images()), stripped(images()))
-
-
 @pytest.mark.parametrize("batchnorm", ["calibrate", "state"])
 def test_export_leaves_the_model_bit_for_bit_as_it_was(batchnorm, tmp_path):
     loader, _, _ = digits()
@@ -147,33 +73,6 @@ def test_predicted_classes_of_the_ir_equal_pytorchs_on_all_images(tmp_path):
     reference = model(x).detach()
     path = nncf_slb.export_openvino(ctrl, tmp_path / "model.xml")
     assert np.array_equal(infer(path, x)[0].argmax(1), reference.argmax(1).numpy())
-
-
-def test_a_composite_stripped_straight_after_training_has_the_discrete_networks_statistics():
-    results = []
-    for evaluated_first in (True, False):
-        torch.manual_seed(0)
-        loader, x, _ = digits()
-        quantization = {"algorithm": "quantization", "initializer": {"range": {"num_init_samples": 50}}}
-        quantization["ignored_scopes"] = ["Small/NNCFConv2d[second]/conv2d_0"]
-        section = {"weights": {"bits": 1}, "ignored_scopes": ["{re}first", "{re}head"]}
-        ctrl, model = compress(Small(), make_config([50, 1, 8, 8], section, [quantization]), loader)
-        train(ctrl, model, loader, 1)
-        if evaluated_first:
-            model(x)
-        results.append(ctrl.strip().eval()(x))
-    assert torch.equal(*results)
-
-
-def test_copies_share_logits_only_where_that_is_asked_for():
-    ctrl, model = searched_mixed({"bits": 2})
-    own = [p.data_ptr() for p in nncf_slb.logits_parameters(model)]
-    with shared_logits(model):
-        assert [p.data_ptr() for p in nncf_slb.logits_parameters(copy.deepcopy(model))] == own
-    other = copy.deepcopy(model)
-    assert not set(own) & {p.data_ptr() for p in nncf_slb.logits_parameters(other)}
-    assert torch.equal(other(images()), model(images()))
-    assert ctrl.strip().grouped.codes.data_ptr() not in own
 
 
 @pytest.mark.parametrize("bits", [1, 2, 3, 4])
@@ -217,50 +116,6 @@ def test_quantized_inputs_survive_onnx(bits, tmp_path):
     np.testing.assert_allclose(infer(path, x)[0], model.eval()(x).detach().numpy(), atol=1e-4)
 
 
-def test_batch_is_dynamic_and_input_names_are_kept(tmp_path):
-    ctrl, model = searched_mixed({"bits": 2})
-    path = nncf_slb.export_openvino(ctrl, tmp_path / "model.xml", input_names=["image"])
-    for count in (1, 5):
-        x = torch.randn(count, 1, 12, 12)
-        np.testing.assert_allclose(infer(path, x)[0], model(x).detach().numpy(), atol=1e-5)
-    assert ov.Core().read_model(path).inputs[0].get_any_name() == "image"
-
-
-@pytest.mark.parametrize("suffix", [".xml", ".onnx"])
-@pytest.mark.parametrize("names", [[], ["image", "mask"]])
-def test_every_input_needs_a_name(names, suffix, tmp_path):
-    ctrl, _ = searched_mixed({"bits": 2})
-    with pytest.raises(ExportError, match=rf"input_names: received {len(names)}; allowed are as many .* inputs, 1\."):
-        nncf_slb.export_openvino(ctrl, tmp_path / f"model{suffix}", input_names=names)
-    assert not list(tmp_path.iterdir())
-
-
-def test_sizes_are_free_where_the_caller_says_so(tmp_path):
-    ctrl, model = compress(Small(), make_config([2, 1, 8, 8], {"weights": {"bits": 2}}))
-    path = nncf_slb.export_openvino(ctrl, tmp_path / "model.xml", input_shapes=[[-1, 1, -1, -1]])
-    for shape in ((1, 1, 8, 8), (3, 1, 10, 17)):
-        x = torch.randn(shape)
-        np.testing.assert_allclose(infer(path, x)[0], model.eval()(x).detach().numpy(), atol=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("shapes", "settings", "message"),
-    [
-        ([[-1, 1, 9, -1]], {}, r"received \[\[-1, 1, 9, -1\]\]; allowed are .*\[\[2, 1, 8, 8\]\], with -1"),
-        ([[-1, 1, -1]], {}, "input_shapes: received"),
-        ([], {}, r"input_shapes: received \[\]"),
-        ([[-1, 1, 8, 8]], {"target_device": "NPU"}, "the NPU needs fixed sizes: give numbers"),
-    ],
-)
-def test_shapes_that_cannot_be_are_refused(shapes, settings, message, tmp_path):
-    ctrl, _ = compress(Small(), make_config([2, 1, 8, 8], {"weights": {"bits": 2}}))
-    with pytest.raises(ExportError, match=message):
-        nncf_slb.export_openvino(ctrl, tmp_path / "m.xml", input_shapes=shapes, **settings)
-    with pytest.raises(ExportError, match=r"allowed with \.xml files only"):
-        nncf_slb.export_openvino(ctrl, tmp_path / "m.onnx", input_shapes=[[-1, 1, 8, 8]])
-    assert not list(tmp_path.iterdir())
-
-
 def test_a_failed_export_leaves_the_former_files_and_no_others(tmp_path, monkeypatch):
     ctrl, _ = searched_mixed({"bits": 2})
     path = nncf_slb.export_openvino(ctrl, tmp_path / "model.xml")
@@ -285,35 +140,6 @@ def test_a_failed_export_leaves_the_former_files_and_no_others(tmp_path, monkeyp
 def test_wrong_exports_are_refused(model, path, message, tmp_path):
     with pytest.raises(ExportError, match=message):
         nncf_slb.export_openvino(model, tmp_path / path, example_input=images())
-
-
-def test_a_stripped_model_needs_an_example_input(tmp_path):
-    ctrl, _ = searched_mixed({"bits": 2})
-    with pytest.raises(ExportError, match="example_input: received None"):
-        nncf_slb.export_openvino(ctrl.strip(), tmp_path / "m.xml")
-
-
-def test_whole_numbers_stay_whole_numbers(tmp_path):
-    ctrl, model = searched_words()
-    path = nncf_slb.export_openvino(ctrl, tmp_path / "m.xml")
-    words = torch.arange(12).view(3, 4) % 11
-    np.testing.assert_allclose(infer(path, words)[0], model.eval()(words).detach().numpy(), atol=1e-5)
-
-
-def test_inputs_by_keyword_are_refused_unless_example_inputs_are_given(tmp_path):
-    ctrl, _ = searched_words(keyword="words")
-    with pytest.raises(ExportError, match="received words by keyword; allowed .* pass such tensors as example_input"):
-        nncf_slb.export_openvino(ctrl, tmp_path / "m.xml")
-    assert nncf_slb.export_openvino(ctrl, tmp_path / "m.xml", example_input=torch.zeros(2, 4).long()).is_file()
-
-
-def test_without_input_info_the_registered_loader_gives_the_shapes(tmp_path):
-    loader, x, _ = digits()
-    config = make_config([50, 1, 8, 8])
-    del config["input_info"]
-    ctrl, model = compress(Small(), config, loader)
-    path = nncf_slb.export_openvino(ctrl, tmp_path / "m.xml")
-    np.testing.assert_allclose(infer(path, x)[0], model.eval()(x).detach().numpy(), atol=1e-5)
 
 
 class Shared(torch.nn.Module):

@@ -1,0 +1,81 @@
+"""Stripped networks: plain PyTorch that computes what the compressed network did."""
+
+import copy
+import io
+import subprocess
+import sys
+
+import pytest
+import torch
+
+import nncf_slb
+from nncf_slb.layers import shared_logits
+from tests.integration.exported import images, searched_mixed
+from tests.networks import Mixed, Small, compress, digits, make_config, train
+
+
+def test_stripped_model_is_plain_torch_with_integer_codes():
+    ctrl, _ = searched_mixed({"bits": 3})
+    stripped = ctrl.strip()
+    assert type(stripped) is Mixed
+    assert not [m for m in stripped.modules() if type(m).__module__.startswith("nncf.")]
+    assert isinstance(stripped.grouped, torch.nn.Conv2d)
+    assert stripped.grouped.codes.dtype == torch.uint8 and int(stripped.grouped.codes.max()) <= 7
+    assert stripped.grouped.values.tolist() == [-7, -5, -3, -1, 1, 3, 5, 7]
+    assert "grouped.weight" not in dict(stripped.named_parameters())
+
+
+def test_stripped_model_loads_and_runs_without_nncf(tmp_path):
+    ctrl, _model = searched_mixed({"bits": 2})
+    torch.save(ctrl.strip().grouped, tmp_path / "layer.pth")
+    torch.save(images(), tmp_path / "x.pth")
+    code = f"""
+import importlib.util, sys
+real = importlib.util.find_spec
+importlib.util.find_spec = lambda name, *a: None if name == "nncf" else real(name, *a)
+import torch
+layer = torch.load({str(tmp_path / "layer.pth")!r}, weights_only=False)
+print(float(layer(torch.ones(1, 8, 4, 4)).sum()), "nncf" in sys.modules)
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert result[1] == "False"
+    expected = float(ctrl.strip().grouped(torch.ones(1, 8, 4, 4)).sum())
+    assert float(result[0]) == pytest.approx(expected, rel=1e-5)
+
+
+def test_state_dict_of_a_stripped_model_round_trips_with_weights_only():
+    ctrl, _model = searched_mixed({"bits": 2})
+    stripped, buffer = ctrl.strip(), io.BytesIO()
+    torch.save(stripped.state_dict(), buffer)
+    buffer.seek(0)
+    other = ctrl.strip()
+    other.grouped.codes.zero_()
+    other.load_state_dict(torch.load(buffer, weights_only=True))
+    assert torch.equal(other(images()), stripped(images()))
+
+
+def test_a_composite_stripped_straight_after_training_has_the_discrete_networks_statistics():
+    results = []
+    for evaluated_first in (True, False):
+        torch.manual_seed(0)
+        loader, x, _ = digits()
+        quantization = {"algorithm": "quantization", "initializer": {"range": {"num_init_samples": 50}}}
+        quantization["ignored_scopes"] = ["Small/NNCFConv2d[second]/conv2d_0"]
+        section = {"weights": {"bits": 1}, "ignored_scopes": ["{re}first", "{re}head"]}
+        ctrl, model = compress(Small(), make_config([50, 1, 8, 8], section, [quantization]), loader)
+        train(ctrl, model, loader, 1)
+        if evaluated_first:
+            model(x)
+        results.append(ctrl.strip().eval()(x))
+    assert torch.equal(*results)
+
+
+def test_copies_share_logits_only_where_that_is_asked_for():
+    ctrl, model = searched_mixed({"bits": 2})
+    own = [p.data_ptr() for p in nncf_slb.logits_parameters(model)]
+    with shared_logits(model):
+        assert [p.data_ptr() for p in nncf_slb.logits_parameters(copy.deepcopy(model))] == own
+    other = copy.deepcopy(model)
+    assert not set(own) & {p.data_ptr() for p in nncf_slb.logits_parameters(other)}
+    assert torch.equal(other(images()), model(images()))
+    assert ctrl.strip().grouped.codes.data_ptr() not in own
