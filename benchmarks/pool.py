@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -76,6 +78,26 @@ class _Running:
                     self.failed.append(self.study.folder / name / "log.txt")
                 print(f"{'failed   ' if process.returncode else 'completed'} {name}", flush=True)
 
+    def end(self) -> None:
+        for process in self.processes.values():
+            process.terminate()
+        for process in self.processes.values():
+            process.wait()
+
+
+@contextmanager
+def _terminated_like_interrupted() -> Iterator[None]:
+    """SIGTERM ends a study as Ctrl-C does: its jobs end with it. What a shell runs in the background gets no Ctrl-C."""
+
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    former = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, former)
+
 
 def run_jobs(jobs: Iterable[Job], study: Study) -> dict[str, dict[str, Any]]:
     """Run what has no result yet; a job waits until the one that it begins from has one.
@@ -90,6 +112,7 @@ def run_jobs(jobs: Iterable[Job], study: Study) -> dict[str, dict[str, Any]]:
     Raises:
         MissingEnvironmentError: Before anything runs.
         FailedJobsError: After all others have run, if some ended with an error.
+        KeyboardInterrupt: On SIGINT and SIGTERM, after its processes have ended.
     """
     by_name = {job.name: job for job in jobs}
     waiting = {name: job for name, job in by_name.items() if result_of(job, study.folder) is None}
@@ -100,18 +123,18 @@ def run_jobs(jobs: Iterable[Job], study: Study) -> dict[str, dict[str, Any]]:
         )
     running = _Running(study)
     try:
-        while waiting or running.processes:
-            running.collect()
-            for name, job in list(waiting.items()):
-                ready = job.start is None or (study.folder / job.start / "result.json").exists()
-                if ready and len(running.processes) < study.processes:
-                    running.start(waiting.pop(name))
-            if not running.processes and waiting:
-                break  # what they begin from failed
-            time.sleep(0.2)
+        with _terminated_like_interrupted():
+            while waiting or running.processes:
+                running.collect()
+                for name, job in list(waiting.items()):
+                    ready = job.start is None or (study.folder / job.start / "result.json").exists()
+                    if ready and len(running.processes) < study.processes:
+                        running.start(waiting.pop(name))
+                if not running.processes and waiting:
+                    break  # what they begin from failed
+                time.sleep(0.2)
     finally:
-        for process in running.processes.values():
-            process.terminate()
+        running.end()
     if running.failed or waiting:
         logs = "".join(f"\n  {path}" for path in running.failed)
         raise FailedJobsError(f"{len(running.failed)} runs failed, {len(waiting)} wait for them; see{logs}")

@@ -1,0 +1,77 @@
+"""Jobs of a study: they resume, refuse mixtures, and end together."""
+
+import os
+import signal
+import threading
+import time
+from dataclasses import replace
+
+import pytest
+import torch
+
+from benchmarks import jobs, pool
+from benchmarks.accuracy import ablation, protocol, results
+
+DIGITS = protocol.Protocol("digits_net", "digits", epochs=1, seeds=(0, 1))
+
+
+def test_jobs_run_once_and_begin_from_one_another(tmp_path):
+    study = pool.Study(tmp_path, processes=2)
+    start = replace(DIGITS.float_start("w1a32"), config={**DIGITS.float_start("w1a32").config, "epochs": 1})
+    chain = ablation.progressive(replace(DIGITS, epochs=4), 2, 0)
+    done = pool.run_jobs([start, *chain], study)
+    assert set(done) == {start.name, *(job.name for job in chain)}
+    assert "test_top1" not in done[chain[-1].name]  # this study chooses by validation, and leaves the test set alone
+    handed_on = torch.load(tmp_path / chain[0].name / "float.pth", weights_only=True)["model"]
+    assert max(len(channel.unique()) for channel in handed_on["conv2.weight"]) <= 16
+    written = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.pth")}
+    assert pool.run_jobs([start, *chain], study) == done
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.pth")} == written
+    (row,) = results.rows(chain, tmp_path, results.load("none")).values()
+    assert row["setting"] == "4 bits for 2 epochs, 2 bits for 2 epochs"
+
+
+def test_a_failed_job_is_reported_with_its_log(tmp_path):
+    job = jobs.Job("bad", {**DIGITS.config("w1a32", 0), "dataset": "cifar10"})
+    waiting = jobs.Job("waits", job.config, start="bad")
+    with pytest.raises(pool.FailedJobsError, match=r"1 runs failed, 1 wait.*\n.*bad/log\.txt"):
+        pool.run_jobs([job, waiting], pool.Study(tmp_path))
+    assert "cifar-10-python" in (tmp_path / "bad/log.txt").read_text()
+
+
+def test_brevitas_without_its_environment_is_refused_before_anything_runs(tmp_path):
+    job = jobs.Job("b", {}, rival="brevitas_w1")
+    with pytest.raises(pool.MissingEnvironmentError, match=r"make \.venv-rivals"):
+        pool.run_jobs([job], pool.Study(tmp_path, rivals_python=tmp_path / "python"))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_of_other_settings_is_refused(tmp_path):
+    job = jobs.Job("a", {"epochs": 1})
+    jobs.prepare(job, tmp_path)
+    jobs.prepare(replace(job, test=False), tmp_path)  # what is done with the network may change
+    with pytest.raises(ValueError, match="other settings"):
+        jobs.prepare(replace(job, config={"epochs": 2}), tmp_path)
+
+
+def test_a_result_without_the_test_set_is_not_enough_for_a_job_that_needs_it(tmp_path):
+    job = jobs.Job("a", {}, test=False)
+    jobs.write_json({"val_top1": 1.0}, tmp_path / "a/result.json")
+    assert jobs.result_of(job, tmp_path) == {"val_top1": 1.0}
+    assert jobs.result_of(replace(job, test=True), tmp_path) is None
+
+
+def test_a_terminated_study_takes_its_processes_along(tmp_path):
+    """What a shell runs in the background ignores Ctrl-C, so SIGTERM is what people end it with."""
+    file = tmp_path / "endless/process"
+
+    def terminate():
+        while not file.exists():
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=terminate).start()
+    with pytest.raises(KeyboardInterrupt):
+        pool.run_jobs([jobs.Job("endless", {})], pool.Study(tmp_path, worker="tests.benchmarks.endless_worker"))
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(file.read_text()), 0)
