@@ -35,7 +35,9 @@ def _distilled(scale: float) -> Patch:
 
 
 # What differs from the shipped settings in the first row of the table, from which every other row has one change.
-BASE = _params(descent="gradient", update_per_optimizer_step=False, batchnorm_calibration_batches=50)
+BASE = _params(
+    descent="gradient", inverse_temperature_end=20.0, update_per_optimizer_step=False, batchnorm_calibration_batches=50
+)
 LOGITS_OPTIMIZER = _logits("Adam", 0.02)["logits_optimizer"]
 # (what is changed, the setting, patch of the slb section; `logits_optimizer`, `optimizer` and `distillation` patch the
 # config around it). Settings that equal the first row's are left out.
