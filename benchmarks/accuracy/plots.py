@@ -14,6 +14,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
 from matplotlib.patches import Patch
 from matplotlib.ticker import NullFormatter
 
@@ -99,14 +100,15 @@ def _search(key: str) -> Any:
     for axis, (name, epochs) in zip(axes, runs.items(), strict=False):
         shares = np.array([epoch["confidence_histogram"] for epoch in epochs])
         image = axis.imshow(
-            shares.T * 100, origin="lower", aspect="auto", extent=(0.5, len(epochs) + 0.5, 0, 1), cmap="Blues", vmin=0,
-            vmax=60,
+            shares.T * 100, origin="lower", aspect="auto", extent=(0.5, len(epochs) + 0.5, 0, 1), cmap="Blues",
+            norm=LogNorm(0.1, 100),
         )  # fmt: skip
         axis.set_title(f"{name}: probability of the chosen value")
         axis.set_xlabel("epoch")
         axis.set_ylabel("confidence")
         axis.set_ylim(1 / 2 ** int(name[1]), 1)  # no less than all values alike
-    figure.colorbar(image, ax=axes[: len(runs)], label="% of the weights", shrink=0.8)
+    bar = figure.colorbar(image, ax=axes[: len(runs)], label="% of the weights", shrink=0.8, format="{x:g}")
+    bar.ax.yaxis.set_minor_formatter(NullFormatter())
     last = axes[-1]
     for name, epochs in runs.items():
         changed = [100 * epoch["changed"] or None for epoch in epochs]  # none at all has no place on the scale
