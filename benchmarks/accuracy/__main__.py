@@ -13,7 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.accuracy import ablation, report, results, worker
-from benchmarks.accuracy.protocol import CONFIGS, DISTILLED_METHODS, DISTILLED_ROWS, METHODS, RATES, ROWS, Protocol
+from benchmarks.accuracy.protocol import (
+    CONFIGS,
+    DISTILLED_METHODS,
+    DISTILLED_ROWS,
+    METHODS,
+    RATES,
+    ROWS,
+    SLOW_LOGITS,
+    Protocol,
+)
 from benchmarks.jobs import Job, result_of, write_json
 from benchmarks.pool import FailedJobsError, MissingEnvironmentError, Study, run_jobs
 
@@ -105,9 +114,11 @@ def rivals(protocol: Protocol, study: Study) -> None:
 def epochs(protocol: Protocol, study: Study) -> None:
     """How soon the search is good: whole runs of fewer epochs from the float checkpoint."""
     jobs = [
-        protocol.run_of((bits, 32), seed, epochs=count)
+        protocol.short_run(bits, seed, count, rate)
         for bits in (1, 2, 4)
-        for count in sorted({max(1, protocol.epochs // 4), max(1, protocol.epochs // 2)})
+        for rate in (None, SLOW_LOGITS)
+        for count in sorted({max(1, protocol.epochs // 4), max(1, protocol.epochs // 2), protocol.epochs})
+        if rate or count < protocol.epochs  # what is shipped is among the rows
         for seed in protocol.seeds
     ]
     _complete("epochs", jobs, protocol, study)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from benchmarks.accuracy.protocol import Protocol, slb_section
+from benchmarks.accuracy.protocol import DISTILLATION, LOGITS_OPTIMIZER, Protocol, logits_optimizer, slb_section
 from benchmarks.jobs import Job
 
 Patch = dict[str, Any]
@@ -16,9 +16,7 @@ def _params(**values: Any) -> Patch:
 
 
 def _logits(kind: str, rate: float, weight_decay: float = 0, **params: Any) -> Patch:
-    params["weight_decay"] = weight_decay
-    own = {"type": kind, "base_lr": rate, "schedule_type": "cosine", "optimizer_params": params}
-    return {"logits_optimizer": own}
+    return {"logits_optimizer": logits_optimizer(kind, rate, weight_decay, **params)}
 
 
 def _adam(rate: float) -> Patch:
@@ -30,18 +28,17 @@ def _mirror(rate: float, **params: Any) -> Patch:
 
 
 def _distilled(scale: float) -> Patch:
-    algorithm = {"algorithm": "knowledge_distillation", "type": "softmax", "scale": scale, "temperature": 4}
-    return {"distillation": algorithm}
+    return {"distillation": {**DISTILLATION, "scale": scale}}
 
 
 # What differs from the shipped settings in the first row of the table, from which every other row has one change.
 BASE = _params(
     descent="gradient", inverse_temperature_end=20.0, update_per_optimizer_step=False, batchnorm_calibration_batches=50
 )
-LOGITS_OPTIMIZER = _logits("Adam", 0.02)["logits_optimizer"]
 # (what is changed, the setting, patch of the slb section; `logits_optimizer`, `optimizer` and `distillation` patch the
 # config around it). Settings that equal the first row's are left out.
 VARIANTS: tuple[tuple[str, str, Patch], ...] = (
+    ("descent", "mirror, Adam 0.0005", _mirror(0.0005)),
     ("descent", "mirror, Adam 0.005", _mirror(0.005)),
     ("descent", "mirror, Adam 0.01", _mirror(0.01)),
     ("descent", "mirror, Adam 0.02", _mirror(0.02)),
@@ -98,6 +95,7 @@ VARIANTS: tuple[tuple[str, str, Patch], ...] = (
     ("Gumbel noise", "1", _params(gumbel_noise=1.0)),
     ("distillation (NNCF)", "scale 0.5", _distilled(0.5)),
     ("distillation (NNCF)", "scale 1", _distilled(1.0)),
+    ("distillation (NNCF)", "scale 0.5, mirror, Adam 0.01", _mirror(0.01) | _distilled(0.5)),
     ("batch norm", "calibrated, 10 batches", _params(batchnorm_calibration_batches=10)),
     ("batch norm", "calibrated, 270 batches", _params(batchnorm_calibration_batches=270)),
     ("batch norm", "two states", _params(batchnorm="state", batchnorm_calibration_batches=None)),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,23 @@ CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "classification"
 ROWS = ((1, 1), (1, 2), (1, 4), (1, 8), (1, 32), (2, 2), (2, 4), (2, 8), (2, 32), (4, 4), (4, 8), (4, 32))
 # Rows that are run with distillation as well.
 DISTILLED_ROWS = tuple(row for row in ROWS if row[1] >= 8)
-# What distillation adds to a config, by the ablation. Weights stay undecided longer with it: at the 1/tau of 20 where
-# the search ends otherwise, discrete networks lost 0.1 to 0.6 points to searched ones on the validation part.
+AS_SHIPPED = "as shipped"  # setting in the table of epochs
+
+
+def logits_optimizer(kind: str, rate: float, weight_decay: float = 0, **params: Any) -> dict[str, Any]:
+    """An optimizer of the logits apart from the rest."""
+    params["weight_decay"] = weight_decay
+    return {"type": kind, "base_lr": rate, "schedule_type": "cosine", "optimizer_params": params}
+
+
+# Gradient descent of the logits wants an optimizer of their own, by the ablation.
+LOGITS_OPTIMIZER = logits_optimizer("Adam", 0.02)
+# Mirror descent in few epochs wants a low rate of the logits, by the validation part: 2 epochs at 0.0005.
+SLOW_LOGITS = 0.0005
+# Distillation, by the ablation: with gradient descent of the logits, since with mirror descent it gains nothing.
+# Weights stay undecided longer with it: at a 1/tau of 20, discrete networks lost 0.1 to 0.6 points to searched ones.
 DISTILLATION = {"algorithm": "knowledge_distillation", "type": "softmax", "scale": 0.5, "temperature": 4}
-DISTILLED_END = 100.0
+DISTILLED_PARAMS = {"descent": "gradient", "inverse_temperature_end": 100.0}
 DISTILLED = "slb, distilled"  # name in the tables
 # What the paper's tables lose against the float network, in points of top-1 (CIFAR-10), in the order of `ROWS`.
 PAPER_GAPS = {
@@ -108,11 +121,20 @@ class Protocol:
         folder = f"rows/{origin}" if config["epochs"] == self.epochs else f"epochs/{config['epochs']}"
         return Job(f"{folder}/{name}/seed{seed}", config, start, None, labels)
 
+    def short_run(self, bits: int, seed: int, epochs: int, logits_rate: float | None = None) -> Job:
+        """`slb` in some number of epochs (32-bit activations), as shipped or with a learning rate of the logits."""
+        plain = self.run_of((bits, 32), seed, epochs=epochs)
+        if logits_rate is None:
+            return replace(plain, labels={**plain.labels, "setting": AS_SHIPPED})
+        config = {**plain.config, "logits_optimizer": logits_optimizer("Adam", logits_rate)}
+        labels = {**plain.labels, "setting": f"logits at {logits_rate:g}"}
+        return Job(f"epochs/{epochs}/w{bits}-slow-logits/seed{seed}", config, plain.start, None, labels)
+
     def distilled(self, row: tuple[int, int], seed: int) -> Job:
         """`slb` from the float checkpoint, with that network as the teacher of NNCF's distillation."""
         plain = self.run_of(row, seed)
-        config = copy.deepcopy(plain.config)
-        slb_section(config).setdefault("params", {})["inverse_temperature_end"] = DISTILLED_END
+        config = {**copy.deepcopy(plain.config), "logits_optimizer": LOGITS_OPTIMIZER}
+        slb_section(config).setdefault("params", {}).update(DISTILLED_PARAMS)
         own = config["compression"]
         config["compression"] = [*(own if isinstance(own, list) else [own]), DISTILLATION]
         labels = {**plain.labels, "method": DISTILLED}

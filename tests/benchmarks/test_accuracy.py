@@ -102,13 +102,24 @@ def test_an_interrupted_table_holds_what_was_completed(tmp_path, ran, monkeypatc
     pd.testing.assert_frame_equal(results.load("digits_net_digits_rivals"), before)
 
 
+def test_fewer_epochs_are_run_as_shipped_and_with_a_low_rate_of_the_logits():
+    own = protocol.Protocol()
+    shipped, slow = (own.short_run(2, 1, 2, rate) for rate in (None, 0.0005))
+    for job in (shipped, slow):
+        validate_nncf_config(job.config)
+    assert slow.config.pop("logits_optimizer")["base_lr"] == 0.0005
+    assert slow.config == shipped.config and slow.config["epochs"] == 2
+    assert slow.name != shipped.name and slow.labels["setting"] != shipped.labels["setting"]
+
+
 @pytest.mark.parametrize("row", protocol.DISTILLED_ROWS)
 def test_distilled_rows_are_the_shipped_searches_with_a_teacher(row):
     job, plain = (make(row, 1).config for make in (protocol.Protocol().distilled, protocol.Protocol().run_of))
     validate_nncf_config(job)
     *others, teacher = job["compression"]
     assert teacher["algorithm"] == "knowledge_distillation"
-    protocol.slb_section(plain).setdefault("params", {})["inverse_temperature_end"] = protocol.DISTILLED_END
+    protocol.slb_section(plain).setdefault("params", {}).update(protocol.DISTILLED_PARAMS)
+    assert job["logits_optimizer"]["base_lr"] == 0.02  # gradient descent of the logits wants a rate of its own
     assert others == (plain["compression"] if isinstance(plain["compression"], list) else [plain["compression"]])
 
 

@@ -42,6 +42,18 @@ def test_what_a_teacher_taught_is_compared_with_its_like():
     assert "| LSQ | Adam 0.01 | 90.50 | +0.50 |" in text and "| LSQ, distilled | Adam 0.01 | 91.90 | +0.10 |" in text
 
 
+def test_the_table_of_epochs_shows_what_the_fewest_lose():
+    table = runs(
+        setting=["as shipped", "as shipped", "logits at 0.0005", "logits at 0.0005"], weights=[1] * 4,
+        epochs=[2, 4, 2, 8], test_top1=[88.0, 89.0, 90.0, 90.75],
+    )  # fmt: skip
+    own = runs(method=["slb", "slb"], setting=["float"] * 2, weights=[1, 1], activations=[32, 8], epochs=[8, 8],
+               test_top1=[91.5, 70.0])  # fmt: skip
+    text = report.epochs_table(table, own)
+    assert "| 1, as shipped | 88.00 | 89.00 | 91.50 | 3.50 |" in text
+    assert "| 1, logits at 0.0005 | 90.00 |  | 90.75 | 0.75 |" in text
+
+
 def test_the_table_of_mixed_bits_compares_at_equal_bytes():
     table = runs(
         setting=["uniform", "auto"], weights=[2, 2], mean_bits=[2.0, 1.997], bytes=[1000, 998], test_top1=[90.0, 90.4]
