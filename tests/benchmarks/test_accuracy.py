@@ -10,8 +10,7 @@ from benchmarks import jobs, pool
 from benchmarks.accuracy import ablation, protocol, results
 from benchmarks.accuracy.__main__ import TABLES, _complete_with_best
 from nncf_slb.config import validate_nncf_config
-
-DIGITS = protocol.Protocol("digits_net", "digits", epochs=1, seeds=(0, 1))
+from tests.benchmarks.digits_study import DIGITS
 
 
 def test_every_variant_of_the_ablation_is_a_valid_config_that_differs_from_the_first():

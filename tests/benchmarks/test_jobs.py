@@ -10,9 +10,8 @@ import pytest
 import torch
 
 from benchmarks import jobs, pool
-from benchmarks.accuracy import ablation, protocol, results
-
-DIGITS = protocol.Protocol("digits_net", "digits", epochs=1, seeds=(0, 1))
+from benchmarks.accuracy import ablation, results
+from tests.benchmarks.digits_study import DIGITS
 
 
 def test_jobs_run_once_and_begin_from_one_another(tmp_path):

@@ -7,10 +7,9 @@ import torch
 from torch import nn
 
 from benchmarks import pool
-from benchmarks.accuracy import protocol, rivals, worker
+from benchmarks.accuracy import rivals, worker
 from samples.classification.models import MODELS
-
-DIGITS = protocol.Protocol("digits_net", "digits", epochs=1, seeds=(0, 1))
+from tests.benchmarks.digits_study import DIGITS
 
 
 @pytest.mark.parametrize(
