@@ -54,8 +54,6 @@ def rows_table(table: pd.DataFrame, network: str, method: str = "slb", reference
         method: Which of the runs.
         reference: Runs among which the float networks are; `table` if None.
     """
-    if table.empty:
-        return "Not run."
     floats = chosen_floats(table if reference is None else reference)
     header = ["weights / activations", "top-1 %", "float %", "gap", "paper's gap", "searched - discrete"]
     paper = dict(zip(ROWS, PAPER_GAPS.get(network, PAPER_GAPS["resnet20"]), strict=True))
@@ -71,7 +69,7 @@ def rows_table(table: pd.DataFrame, network: str, method: str = "slb", reference
             "{} / {}".format(*pair), mean_and_deviation(runs["test_top1"]), mean_and_deviation(own),
             f"{lost:.2f}", f"{gap:.1f}", f"{searched:+.2f}",
         ])  # fmt: skip
-    return markdown(header, lines)
+    return markdown(header, lines) if lines else "Not run."
 
 
 def _of(table: pd.DataFrame, method: str, pair: tuple[int, int]) -> pd.DataFrame:

@@ -22,6 +22,10 @@ def test_the_table_of_rows_holds_means_deviations_and_gaps():
     assert "| 1 / 1 | 90.50 ± 0.71 | 92.50 ± 0.71 | 2.00 | 6.6 | +0.50 |" in report.rows_table(table, "small_resnet")
 
 
+def test_a_table_of_rows_with_no_more_than_float_networks_says_that_it_was_not_run():
+    assert report.rows_table(runs(method=["float"], setting=["float"], weights=[32]), "small_resnet") == "Not run."
+
+
 def test_the_table_of_rivals_compares_at_equal_bits():
     own = runs(method=["slb", "slb"], weights=[1, 2], activations=[32, 32], test_top1=[91.0, 80.0])
     table = runs(
