@@ -14,7 +14,7 @@ from nncf.torch.graph.transformations.layout import PTTransformationLayout
 from nncf.torch.nncf_network import NNCFNetwork
 from nncf.torch.utils import get_model_device
 
-from nncf_slb.batchnorm import batch_norms
+from nncf_slb.batchnorm import batch_norms, calibrate
 from nncf_slb.config import (
     ResolvedWeights,
     SLBConfig,
@@ -57,6 +57,8 @@ class SLBBuilder(PTCompressionAlgorithmBuilder):  # type: ignore[misc]
         self._full_precision = plan.full_precision
         multiplier = self.config.get_redefinable_global_param_value_for_algo("compression_lr_multiplier", self.name)
         target_device = self.config.get("target_device")
+        if self.should_init and self.slb_config.initializer.logits == "random":
+            self._measure_batch_norm(target_model)
         if self.slb_config.weights.bits == AUTO:
             self._choose_bits(target_model, plan)
         bits = self._chosen.bits
@@ -65,6 +67,17 @@ class SLBBuilder(PTCompressionAlgorithmBuilder):  # type: ignore[misc]
 
     def _weight_settings(self, name: str) -> ResolvedWeights:
         return self.slb_config.weights.resolve(partial(matches_any, name))
+
+    def _measure_batch_norm(self, model: NNCFNetwork) -> None:
+        """Statistics of the float network, which may be untrained.
+
+        NNCF's ``quantization``, listed behind ``slb``, takes the ranges of activations from it; in a network whose
+        batch norm has seen no data they would be far too small.
+        """
+        loader, settings = registered_loader(self.config), self.slb_config.initializer.batchnorm_adaptation
+        if loader is not None and settings is not None:
+            batches = batches_of(loader, settings.num_bn_adaptation_samples)
+            calibrate(model, batch_runner(model, loader, get_model_device(model)), batches)
 
     def _choose_bits(self, model: NNCFNetwork, plan: SearchPlan) -> None:
         """Measure, unless the bits come from a compression state."""

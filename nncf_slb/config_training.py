@@ -38,8 +38,10 @@ class InitializerConfig(Section):
 
     logits: Literal["trained", "random"] = Field(
         default="trained",
-        description="`trained` begins near the network's float weights, `random` from random logits "
-        "(but for frozen weights, which stay near their float ones).",
+        description="`trained` begins near the network's float weights. `random` does not use them: with `descent` set "
+        "to `gradient` it draws every logit, as in the paper, with `mirror` it begins near random weights. Frozen "
+        "weights stay near their float ones. Batch norm statistics of the float network are measured first, by as many "
+        "samples as `batchnorm_adaptation` has, for algorithms listed behind `slb` that look at activations.",
     )
     sharpness: float = Field(
         default=2.0,

@@ -170,3 +170,8 @@ def straight_through(result: Tensor, source: Tensor) -> Tensor:
 def random_logits(shape: torch.Size, count: int, fan_in: int) -> Tensor:
     """He-normal logits ``[count, *shape]`` as in the authors' code: standard deviation ``sqrt(2 / fan_in)``."""
     return torch.randn(count, *shape) * math.sqrt(2.0 / max(fan_in, 1))
+
+
+def random_weight(like: Tensor) -> Tensor:
+    """Normal weights with the shape, dtype, device and mean square of `like`."""
+    return torch.randn(like.shape).to(like) * like.square().mean().sqrt()

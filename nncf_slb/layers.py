@@ -72,7 +72,9 @@ class SearchableWeight(nn.Module):
         scale: ``per_channel`` learns a scale per output channel, ``per_channel_fixed`` keeps its first one, ``none``
             uses the values as they are, as in the paper.
         sharpness: Sharpness of the logits made from `weight`, and how far a shift moves them.
-        random: Whether the first logits are drawn at random, as in the paper.
+        random: Whether the first logits are drawn at random: with ``gradient`` descent each of them, as in the paper;
+            with ``mirror`` descent they are made as from `weight`, but from random weights as large. It adds a line
+            over the values to them, so behind logits that are nearly equal only the outermost values would win.
         descent: ``mirror`` or ``gradient``.
     """
 
@@ -104,11 +106,12 @@ class SearchableWeight(nn.Module):
         rows = channel_rows(weight.detach(), groups)
         numbers = table * values.step
         fitted = functional.fit_scale(rows, numbers)
-        if random:
+        if random and descent == "gradient":
             logits = functional.random_logits(weight.shape, len(values), rows.shape[1]).to(weight)
         else:
             scaled = weight.detach() / channel_broadcast(fitted, weight.shape, groups)
-            logits = functional.logits_from_weight(scaled, numbers, sharpness)
+            begin = functional.random_weight(scaled) if random else scaled
+            logits = functional.logits_from_weight(begin, numbers, sharpness)
         self.logits: Tensor
         self.shift: nn.Parameter | None = None
         if descent == "mirror":

@@ -195,6 +195,44 @@ def test_random_logits_and_no_scale_are_the_papers_form():
     assert {round(v, 4) for v in weight.flatten().tolist()} <= {-1.0, -0.3333, 0.3333, 1.0}
 
 
+@pytest.mark.parametrize("descent", ["mirror", "gradient"])
+def test_every_value_is_used_from_random_logits(descent):
+    """Mirror descent adds a line over the values to the logits; behind equal ones only the two ends of it would win."""
+    torch.manual_seed(0)
+    loader, _, _ = digits()
+    slb = {"weights": {"bits": 4}, "initializer": {"logits": "random"}, **schedule(descent=descent)}
+    ctrl, model = compress(Small(), make_config(SIZE, slb), loader)
+    train(ctrl, model, loader, 4)
+    codes = torch.cat([searchable.codes().flatten() for searchable in ctrl.searchable_weights.values()])
+    outermost = ((codes == 0) | (codes == 15)).double().mean()
+    assert len(codes.unique()) == 16 and float(outermost) < 0.5
+
+
+def test_random_logits_do_not_begin_near_the_float_weights():
+    start = trained_float()
+    sections = ({}, {"initializer": {"logits": "random"}})
+    found = [compress(copy.deepcopy(start), make_config(SIZE, section))[0] for section in sections]
+    trained, random = (torch.cat([w.codes().flatten() for w in ctrl.searchable_weights.values()]) for ctrl in found)
+    assert float((trained == random).double().mean()) < 0.5
+
+
+def test_nncf_takes_ranges_from_an_untrained_network_with_statistics_of_data():
+    torch.manual_seed(0)
+    loader, x, _ = digits()
+    quantization = {
+        "algorithm": "quantization",
+        "initializer": {"range": {"num_init_samples": 200}},
+        "weights": {"ignored_scopes": ["{re}first", "{re}second"]},
+    }
+    section = {"initializer": {"logits": "random"}, "ignored_scopes": ["{re}head"]}
+    start = Small()
+    _, model = compress(copy.deepcopy(start), make_config(SIZE, section, [quantization]), loader)
+    scale = next(p for name, p in model.named_parameters() if "relu_1|OUTPUT" in name and "scale" in name)
+    with torch.no_grad():
+        normalized = start.train().second_bn(start.second(start.first_bn(start.first(x)).relu()))
+    assert float(scale) == pytest.approx(float(normalized.amax((1, 2, 3)).mean()), rel=0.05)  # NNCF's own rule
+
+
 def test_grouped_strided_dilated_and_transposed_layers_get_gradients():
     torch.manual_seed(0)
     _, model = compress(Mixed(), make_config([2, 1, 12, 12], {"ignored_scopes": MIXED_ENDS}))
