@@ -33,6 +33,13 @@ class Job:
     hands_on: bool = False
 
     @property
+    def is_rival(self) -> bool:
+        """True for low-bit weights by another method than `slb`."""
+        sections = self.config.get("compression", [])
+        algorithms = {section["algorithm"] for section in (sections if isinstance(sections, list) else [sections])}
+        return self.rival is not None or ("quantization" in algorithms and "slb" not in algorithms)
+
+    @property
     def needs_brevitas(self) -> bool:
         """True for runs that need the rivals' own environment."""
         return bool(self.rival and self.rival.startswith("brevitas"))

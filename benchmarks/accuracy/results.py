@@ -29,8 +29,9 @@ def epochs(job: Job, study: Path) -> list[dict[str, Any]]:
 
 
 def settings_of(job: Job) -> str:
-    """Digest of what decides what a run learns, but for the network that it begins from, of which it has the name."""
-    content = json.dumps([job.config, job.start, job.rival], sort_keys=True)
+    """Digest of what decides what a run learns and how it is measured; of the network that it begins from, the name."""
+    measured = ["calibrated batch norm"] if job.is_rival else []
+    content = json.dumps([job.config, job.start, job.rival, *measured], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:12]
 
 

@@ -8,6 +8,7 @@ from torch import nn
 
 from benchmarks import pool
 from benchmarks.accuracy import rivals, worker
+from nncf_slb.batchnorm import calibrate
 from samples.classification.models import MODELS
 from tests.benchmarks.digits_study import DIGITS
 
@@ -54,6 +55,23 @@ def test_the_teacher_of_a_distilled_rival_is_the_float_network(tmp_path):
     assert all(torch.equal(value, trained[name]) for name, value in teacher.named_parameters())
     _, *others = [layer for name, layer in layers.items() if _is_conv(layer) and not name.startswith("_nncf")]
     assert others and all(len(channel.unique()) == 2 for layer in others for channel in layer.weight)
+
+
+def test_rivals_are_measured_with_batch_norm_statistics_of_their_last_weights(tmp_path):
+    start = DIGITS.float_start("w1a32")
+    start = replace(start, config={**start.config, "epochs": 1})
+    job = DIGITS.rival("bwn_w1", ("Adam", 0.01), 0, False)
+    job = replace(job, config={**job.config, "epochs": 2})
+    results = pool.run_jobs([start, job], pool.Study(tmp_path))
+    trainer = worker.make_trainer(job, tmp_path, None, "cpu")  # at the last epoch, with its running statistics
+    running, measured = _loss(trainer), results[job.name]["val_loss"]
+    batches = trainer.splits.loader("train", job.config["batch_size"])
+    calibrate(trainer.model, lambda batch: trainer.model(batch[0]), batches)
+    assert abs(_loss(trainer) - measured) < abs(running - measured) / 3
+
+
+def _loss(trainer):
+    return float(nn.functional.cross_entropy(*trainer.predict(trainer.splits.loader("val", 1000))))
 
 
 def test_lsq_learns_its_step_by_the_papers_gradient():
