@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from nncf_slb.config import find_slb_sections
 from nncf_slb.files import new_file
 
 
@@ -35,9 +36,8 @@ class Job:
     @property
     def is_rival(self) -> bool:
         """True for low-bit weights by another method than `slb`."""
-        sections = self.config.get("compression", [])
-        algorithms = {section["algorithm"] for section in (sections if isinstance(sections, list) else [sections])}
-        return self.rival is not None or ("quantization" in algorithms and "slb" not in algorithms)
+        quantized = self.rival is not None or "compression" in self.config
+        return quantized and not find_slb_sections(self.config)
 
     @property
     def needs_brevitas(self) -> bool:

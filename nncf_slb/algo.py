@@ -57,8 +57,7 @@ class SLBBuilder(PTCompressionAlgorithmBuilder):  # type: ignore[misc]
         self._full_precision = plan.full_precision
         multiplier = self.config.get_redefinable_global_param_value_for_algo("compression_lr_multiplier", self.name)
         target_device = self.config.get("target_device")
-        if self.should_init and self.slb_config.initializer.logits == "random":
-            self._measure_batch_norm(target_model)
+        self._measure_batch_norm(target_model)
         if self.slb_config.weights.bits == AUTO:
             self._choose_bits(target_model, plan)
         bits = self._chosen.bits
@@ -69,13 +68,14 @@ class SLBBuilder(PTCompressionAlgorithmBuilder):  # type: ignore[misc]
         return self.slb_config.weights.resolve(partial(matches_any, name))
 
     def _measure_batch_norm(self, model: NNCFNetwork) -> None:
-        """Statistics of the float network, which may be untrained.
+        """With random logits, statistics of the float network, which may be untrained.
 
         NNCF's ``quantization``, listed behind ``slb``, takes the ranges of activations from it; in a network whose
         batch norm has seen no data they would be far too small.
         """
-        loader, settings = registered_loader(self.config), self.slb_config.initializer.batchnorm_adaptation
-        if loader is not None and settings is not None:
+        loader, initializer = registered_loader(self.config), self.slb_config.initializer
+        settings = initializer.batchnorm_adaptation
+        if self.should_init and initializer.logits == "random" and loader is not None and settings is not None:
             batches = batches_of(loader, settings.num_bn_adaptation_samples)
             calibrate(model, batch_runner(model, loader, get_model_device(model)), batches)
 

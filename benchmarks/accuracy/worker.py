@@ -73,8 +73,7 @@ def run(job: Job, study: Path, data: Path | None = None, device: str = "cpu", wo
 def _calibrate(trainer: JobTrainer) -> None:
     """Give a rival what `slb` does before each evaluation: batch norm statistics of the weights as they are now.
 
-    Running statistics lag behind 1-bit weights that change their sign; with them, distilled rivals lost up to 1.5
-    points of validation accuracy.
+    Running statistics lag behind 1-bit weights that change their sign.
     """
     batches = trainer.splits.loader("train", trainer.settings.config["batch_size"])
     device = next(trainer.model.parameters()).device
