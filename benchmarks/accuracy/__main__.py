@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -87,13 +88,19 @@ def _complete_with_best(name: str, makers: list[Maker], others: list[Job], proto
 
 
 def rows(protocol: Protocol, study: Study, random: bool = False) -> None:
-    """The paper's twelve rows, and the float networks trained for the same epochs."""
+    """The paper's twelve rows, and the float networks trained for the same epochs.
+
+    From a checkpoint, `slb` chooses its optimizer as its rivals do; from random weights it has that of the configs.
+    """
     kinds = {protocol.float_start(f"w{w}a{a}").name: f"w{w}a{a}" for w, a in ROWS}
     floats = [partial(protocol.float_more, name, random=random) for name in kinds.values()]
-    searches = [protocol.run_of(row, seed, random) for row in ROWS for seed in protocol.seeds]
-    _complete_with_best("random" if random else "rows", floats, searches, protocol, study)
-    shown = {f"W{bits}": protocol.run_of((bits, 32), protocol.seeds[0]) for bits in (1, 2, 4)}
-    if not random and all(result_of(job, study.folder) for job in shown.values()):
+    if random:
+        searches = [protocol.run_of(row, seed, random) for row in ROWS for seed in protocol.seeds]
+        _complete_with_best("random", floats, searches, protocol, study)
+        return
+    _complete_with_best("rows", floats + [partial(protocol.search, row) for row in ROWS], [], protocol, study)
+    shown = {f"W{bits}": replace(protocol.run_of((bits, 32), protocol.seeds[0]), test=False) for bits in (1, 2, 4)}
+    if all(result_of(job, study.folder) for job in shown.values()):
         epochs = {name: results.epochs(job, study.folder) for name, job in shown.items()}
         write_json(epochs, results.RESULTS / f"{protocol.key}_search.json")
 

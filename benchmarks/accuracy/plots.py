@@ -55,7 +55,8 @@ def _accuracy(key: str) -> Any:
     left.set_xticks(range(len(pairs)), [f"W{w}A{a}" for w, a in pairs], fontsize=8)
     left.set_ylabel("top-1 on the test set, %")
     left.set_title(f"{key.replace('_', ' ')}: mean and each seed")
-    left.legend(handles=[Patch(color=color, label=name) for name, color in _COLORS.items()], loc="lower right")
+    shown = {name: color for name, color in _COLORS.items() if (mine["method"] == name).any()}
+    left.legend(handles=[Patch(color=color, label=name) for name, color in shown.items()], loc="lower right")
     floats = own[(own["method"] == "float") & (own["setting"] == "float") & own["test_top1"].notna()]["test_top1"]
     left.axhline(floats.mean(), color="black", lw=1, ls="--")
     left.annotate("float, same extra epochs", (0, floats.mean()), xytext=(0, 4), textcoords="offset points", fontsize=8)

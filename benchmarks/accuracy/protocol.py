@@ -121,6 +121,16 @@ class Protocol:
         folder = f"rows/{origin}" if config["epochs"] == self.epochs else f"epochs/{config['epochs']}"
         return Job(f"{folder}/{name}/seed{seed}", config, start, None, labels)
 
+    def search(self, row: tuple[int, int], rate: tuple[str, float], seed: int, test: bool) -> Job:
+        """`slb` from the float checkpoint with one of the `RATES`, among which all methods choose."""
+        plain = self.run_of(row, seed)
+        labels, optimizer = {**plain.labels, "rate": rate}, _optimizer(*rate)
+        if optimizer == plain.config["optimizer"]:
+            return replace(plain, labels=labels, test=test)
+        folder = plain.name.removesuffix(f"/seed{seed}")
+        name, config = f"{folder}/{rate[0]}-{rate[1]:g}/seed{seed}", {**plain.config, "optimizer": optimizer}
+        return replace(plain, name=name, config=config, labels=labels, test=test)
+
     def short_run(self, bits: int, seed: int, epochs: int, logits_rate: float | None = None) -> Job:
         """`slb` in some number of epochs (32-bit activations), as shipped or with a learning rate of the logits."""
         plain = self.run_of((bits, 32), seed, epochs=epochs)

@@ -55,7 +55,15 @@ def rows_table(table: pd.DataFrame, network: str, method: str = "slb", reference
         reference: Runs among which the float networks are; `table` if None.
     """
     floats = chosen_floats(table if reference is None else reference)
-    header = ["weights / activations", "top-1 %", "float %", "gap", "paper's gap", "searched - discrete"]
+    header = [
+        "weights / activations",
+        "optimizer",
+        "top-1 %",
+        "float %",
+        "gap",
+        "paper's gap",
+        "searched - discrete",
+    ]
     paper = dict(zip(ROWS, PAPER_GAPS.get(network, PAPER_GAPS["resnet20"]), strict=True))
     lines = []
     for pair, gap in paper.items():
@@ -66,15 +74,24 @@ def rows_table(table: pd.DataFrame, network: str, method: str = "slb", reference
         lost = own.mean() - runs["test_top1"].mean()
         searched = (runs["searched_test_top1"] - runs["test_top1"]).mean()
         lines.append([
-            "{} / {}".format(*pair), mean_and_deviation(runs["test_top1"]), mean_and_deviation(own),
-            f"{lost:.2f}", f"{gap:.1f}", f"{searched:+.2f}",
+            "{} / {}".format(*pair), _optimizer_of(runs), mean_and_deviation(runs["test_top1"]),
+            mean_and_deviation(own), f"{lost:.2f}", f"{gap:.1f}", f"{searched:+.2f}",
         ])  # fmt: skip
     return markdown(header, lines) if lines else "Not run."
 
 
 def _of(table: pd.DataFrame, method: str, pair: tuple[int, int]) -> pd.DataFrame:
+    """Runs of a method that used the test set, with the optimizer that validation prefers for the first seed."""
     at = (table["method"] == method) & (table["weights"] == pair[0]) & (table["activations"] == pair[1])
-    return table[at]
+    runs = table[at & table["test_top1"].notna()]
+    if runs.empty:
+        return runs
+    best = runs[runs["seed"] == runs["seed"].min()].sort_values("val_top1").iloc[-1]
+    return runs[(runs["optimizer"] == best["optimizer"]) & (runs["learning_rate"] == best["learning_rate"])]
+
+
+def _optimizer_of(runs: pd.DataFrame) -> str:
+    return f"{runs.iloc[0]['optimizer']} {runs.iloc[0]['learning_rate']:g}"
 
 
 def rivals_table(table: pd.DataFrame, own: pd.DataFrame) -> str:
@@ -84,32 +101,36 @@ def rivals_table(table: pd.DataFrame, own: pd.DataFrame) -> str:
     """
     if table.empty:
         return "Not run."
-    header = ["bits", "method", "chosen by validation", "top-1 %", "slb - rival"]
+    header = ["bits", "method", "optimizer", "top-1 %", "slb - rival"]
     lines = []
     for pair in dict.fromkeys((w, a) for w, a, _ in METHODS.values()):
         bits = "{} / {}".format(*pair)
-        mine = {method: _of(own, method, pair)["test_top1"] for method in ("slb", DISTILLED)}
-        for method, values in mine.items():
-            if len(values):
-                shown = "as shipped" if method == "slb" else "with distillation"
-                lines.append([bits, f"**{method}**", shown, f"**{mean_and_deviation(values)}**", ""])
+        mine = {method: _of(own, method, pair) for method in ("slb", DISTILLED)}
+        for method, runs in mine.items():
+            if len(runs):
+                text = f"**{mean_and_deviation(runs['test_top1'])}**"
+                lines.append([bits, f"**{method}**", _optimizer_of(runs), text, ""])
         here = table[(table["weights"] == pair[0]) & (table["activations"] == pair[1])]
         for method, runs in here[here["test_top1"].notna()].groupby("method"):
-            first = runs.iloc[0]
             taught = DISTILLED if str(method).endswith(", distilled") else "slb"
-            lead = mine[taught].mean() - runs["test_top1"].mean()
-            rate = f"{first['optimizer']} {first['learning_rate']:g}"
+            lead = mine[taught]["test_top1"].mean() - runs["test_top1"].mean()
             shown = "" if pd.isna(lead) else f"{lead:+.2f}"
-            lines.append([bits, str(method), rate, mean_and_deviation(runs["test_top1"]), shown])
+            lines.append([bits, str(method), _optimizer_of(runs), mean_and_deviation(runs["test_top1"]), shown])
     return markdown(header, lines)
 
 
 def epochs_table(table: pd.DataFrame, own: pd.DataFrame) -> str:
-    """Accuracy of whole runs by their number of epochs, and what the fewest lose to the most that were run."""
+    """Accuracy of whole runs by their number of epochs, and what the fewest lose to the most that were run.
+
+    Args:
+        table: Runs with the optimizer of the configs.
+        own: Runs of the rows, among them those of all epochs with that optimizer.
+    """
     if table.empty:
         return "Not run."
     longest = own[(own["method"] == "slb") & (own["activations"] == 32)].assign(setting=AS_SHIPPED)
-    runs = pd.concat([table, longest])
+    optimizer = ["optimizer", "learning_rate"]
+    runs = pd.concat([table, longest.merge(table[optimizer].drop_duplicates(), on=optimizer)])
     counts = sorted(runs["epochs"].unique())
     header = ["weights", *(f"{count} epochs" for count in counts), f"lost by {counts[0]} to {counts[-1]}"]
     lines = []

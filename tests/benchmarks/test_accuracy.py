@@ -64,6 +64,27 @@ def test_the_best_rate_is_chosen_by_validation_and_run_with_every_seed(tmp_path,
     assert len(table) == len(tested) + len(protocol.RATES) - 1
 
 
+def test_searches_choose_among_the_same_optimizers_as_their_rivals(tmp_path, ran):
+    TABLES["rows"](DIGITS, pool.Study(tmp_path / "one"))
+    table = results.load("digits_net_digits_rows")
+    for row in protocol.ROWS:
+        searches = table[(table["method"] == "slb") & (table[["weights", "activations"]] == row).all(axis=1)]
+        tested = searches[searches["test_top1"].notna()]
+        assert list(zip(tested["optimizer"], tested["seed"], strict=True)) == [("SGD", 0), ("SGD", 1)]
+        assert set(zip(searches["optimizer"], searches["learning_rate"], strict=True)) == set(protocol.RATES)
+
+
+def test_a_search_with_the_optimizer_of_its_config_is_the_search_as_shipped():
+    own = protocol.Protocol()
+    shipped, as_shipped, other = (
+        own.run_of((2, 8), 1),
+        *(own.search((2, 8), rate, 1, True) for rate in protocol.RATES[1::-1]),
+    )
+    assert results.settings_of(as_shipped) == results.settings_of(shipped) and as_shipped.name == shipped.name
+    assert other.name != shipped.name and other.config["optimizer"]["base_lr"] == 0.003
+    assert {**other.config, "optimizer": None} == {**shipped.config, "optimizer": None}
+
+
 def test_a_study_goes_on_from_its_csv_file_on_another_machine(tmp_path, ran):
     _complete_with_best("rivals", [lsq], [], DIGITS, pool.Study(tmp_path / "one"))
     file = tmp_path / "results/digits_net_digits_rivals.csv"

@@ -9,7 +9,8 @@ from benchmarks.accuracy import protocol, report, results
 
 def runs(**columns):
     length = max(len(values) for values in columns.values())
-    table = {name: columns.get(name, [None] * length) for name in results.COLUMNS}
+    usual = {"seed": 0, "optimizer": "Adam", "learning_rate": 0.01, "val_top1": 90.0}
+    table = {name: columns.get(name, [usual.get(name)] * length) for name in results.COLUMNS}
     return pd.DataFrame(table)
 
 
@@ -19,7 +20,17 @@ def test_the_table_of_rows_holds_means_deviations_and_gaps():
         activations=[32, 32, 32, 1, 1], test_top1=[92.0, 93.0, None, 90.0, 91.0],
         searched_test_top1=[None, None, None, 90.5, 91.5],
     )  # fmt: skip
-    assert "| 1 / 1 | 90.50 ± 0.71 | 92.50 ± 0.71 | 2.00 | 6.6 | +0.50 |" in report.rows_table(table, "small_resnet")
+    text = report.rows_table(table, "small_resnet")
+    assert "| 1 / 1 | Adam 0.01 | 90.50 ± 0.71 | 92.50 ± 0.71 | 2.00 | 6.6 | +0.50 |" in text
+
+
+def test_a_row_is_the_one_that_validation_chose_for_the_first_seed():
+    table = runs(
+        method=["float", "slb", "slb", "slb"], setting=["float"] * 4, weights=[32, 1, 1, 1], seed=[0, 0, 0, 1],
+        activations=[32, 1, 1, 1], optimizer=["Adam", "Adam", "SGD", "SGD"], val_top1=[95.0, 89.0, 91.0, 85.0],
+        test_top1=[92.0, 99.0, 90.0, 90.0],
+    )  # fmt: skip
+    assert "| 1 / 1 | SGD 0.01 | 90.00 ± 0.00 | 92.00 | 2.00 |" in report.rows_table(table, "small_resnet")
 
 
 def test_a_table_of_rows_with_no_more_than_float_networks_says_that_it_was_not_run():
@@ -95,7 +106,7 @@ def test_another_network_has_a_page_of_its_own(tmp_path, monkeypatch):
     monkeypatch.setattr(report.plots, "draw", lambda key, folder: None)
     report.write(protocol.Protocol("resnet20", "cifar10"))
     text = (tmp_path / "results_resnet20_cifar10.md").read_text()
-    assert "| 1 / 32 | 90.00 | 91.50 | 1.50 | 1.5 |" in text and text.count("Not run.") >= 6
+    assert "| 1 / 32 | Adam 0.01 | 90.00 | 91.50 | 1.50 | 1.5 |" in text and text.count("Not run.") >= 6
 
 
 def test_plots_are_drawn_from_results_alone(tmp_path, monkeypatch):
