@@ -19,7 +19,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import NullFormatter
 
 from benchmarks.accuracy.protocol import DISTILLED
-from benchmarks.accuracy.results import RESULTS, load
+from benchmarks.accuracy.results import RESULTS, chosen_runs, load
 
 _COLORS = {"slb": "tab:blue", DISTILLED: "tab:green"}
 _OTHERS = "tab:orange"
@@ -50,7 +50,7 @@ def _accuracy(key: str) -> Any:
     left = axes[0, 0]
     pairs = list(dict.fromkeys(zip(mine["weights"], mine["activations"], strict=True)))
     for x, pair in enumerate(pairs):
-        for method, runs in _of(mine, pair).groupby("method", sort=False):
+        for method, runs in _searches(both, pair).items():
             _mean_and_runs(left, [x] * len(runs), runs["test_top1"], _COLORS[method], "_")
     left.set_xticks(range(len(pairs)), [f"W{w}A{a}" for w, a in pairs], fontsize=8)
     left.set_ylabel("top-1 on the test set, %")
@@ -62,7 +62,7 @@ def _accuracy(key: str) -> Any:
     left.annotate("float, same extra epochs", (0, floats.mean()), xytext=(0, 4), textcoords="offset points", fontsize=8)
     if not others.empty:
         axes[0, 1].axvline(floats.mean(), color="black", lw=1, ls="--")
-        _rivals(axes[0, 1], mine, others[others["test_top1"].notna()])
+        _rivals(axes[0, 1], both, others[others["test_top1"].notna()])
     for axis in axes[0]:
         axis.grid(alpha=0.3)
     return figure
@@ -71,7 +71,7 @@ def _accuracy(key: str) -> Any:
 def _rivals(axis: Axes, mine: pd.DataFrame, others: pd.DataFrame) -> None:
     names, y = [], 0.0
     for pair in dict.fromkeys(zip(others["weights"], others["activations"], strict=True)):
-        groups = [*_of(mine, pair).groupby("method"), *_of(others, pair).groupby("method")]
+        groups = [*_searches(mine, pair).items(), *_of(others, pair).groupby("method")]
         for method, runs in sorted(groups, key=lambda group: group[1]["test_top1"].mean()):
             _mean_and_runs(axis, runs["test_top1"], [y] * len(runs), _COLORS.get(method, _OTHERS), "|")
             names.append((y, f"W{pair[0]}A{pair[1]} {method}"))
@@ -80,6 +80,12 @@ def _rivals(axis: Axes, mine: pd.DataFrame, others: pd.DataFrame) -> None:
     axis.set_yticks([at for at, _ in names], [name for _, name in names], fontsize=8)
     axis.set_xlabel("top-1 on the test set, %")
     axis.set_title("rivals (orange) at the same bits, best above")
+
+
+def _searches(runs: pd.DataFrame, pair: tuple[Any, Any]) -> dict[str, pd.DataFrame]:
+    """Runs of `slb`, with the optimizer that was chosen, by method."""
+    found = {method: chosen_runs(runs, method, pair) for method in _COLORS}
+    return {method: of_method for method, of_method in found.items() if len(of_method)}
 
 
 def _of(runs: pd.DataFrame, pair: tuple[Any, Any]) -> pd.DataFrame:

@@ -8,7 +8,7 @@ import pandas as pd
 
 from benchmarks.accuracy import plots
 from benchmarks.accuracy.protocol import AS_SHIPPED, DISTILLED, METHODS, PAPER_GAPS, ROWS, Protocol
-from benchmarks.accuracy.results import RESULTS, load, markdown, mean_and_deviation
+from benchmarks.accuracy.results import RESULTS, chosen_runs, load, markdown, mean_and_deviation
 from benchmarks.documents import page_of, write_between_markers
 
 PARTS = ("rows", "accuracy", "distilled", "random", "rivals", "epochs", "sensitivity", "mixed", "search", "ablation")
@@ -67,7 +67,7 @@ def rows_table(table: pd.DataFrame, network: str, method: str = "slb", reference
     paper = dict(zip(ROWS, PAPER_GAPS.get(network, PAPER_GAPS["resnet20"]), strict=True))
     lines = []
     for pair, gap in paper.items():
-        runs = _of(table, method, pair)
+        runs = chosen_runs(table, method, pair)
         if runs.empty:
             continue
         own = floats[floats["setting"] == runs["setting"].iloc[0]]["test_top1"]
@@ -78,16 +78,6 @@ def rows_table(table: pd.DataFrame, network: str, method: str = "slb", reference
             mean_and_deviation(own), f"{lost:.2f}", f"{gap:.1f}", f"{searched:+.2f}",
         ])  # fmt: skip
     return markdown(header, lines) if lines else "Not run."
-
-
-def _of(table: pd.DataFrame, method: str, pair: tuple[int, int]) -> pd.DataFrame:
-    """Runs of a method that used the test set, with the optimizer that validation prefers for the first seed."""
-    at = (table["method"] == method) & (table["weights"] == pair[0]) & (table["activations"] == pair[1])
-    runs = table[at & table["test_top1"].notna()]
-    if runs.empty:
-        return runs
-    best = runs[runs["seed"] == runs["seed"].min()].sort_values("val_top1").iloc[-1]
-    return runs[(runs["optimizer"] == best["optimizer"]) & (runs["learning_rate"] == best["learning_rate"])]
 
 
 def _optimizer_of(runs: pd.DataFrame) -> str:
@@ -105,7 +95,7 @@ def rivals_table(table: pd.DataFrame, own: pd.DataFrame) -> str:
     lines = []
     for pair in dict.fromkeys((w, a) for w, a, _ in METHODS.values()):
         bits = "{} / {}".format(*pair)
-        mine = {method: _of(own, method, pair) for method in ("slb", DISTILLED)}
+        mine = {method: chosen_runs(own, method, pair) for method in ("slb", DISTILLED)}
         for method, runs in mine.items():
             if len(runs):
                 text = f"**{mean_and_deviation(runs['test_top1'])}**"

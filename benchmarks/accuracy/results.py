@@ -85,6 +85,16 @@ def load(*names: str) -> pd.DataFrame:
     return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=list(COLUMNS))
 
 
+def chosen_runs(table: pd.DataFrame, method: str, pair: tuple[int, int]) -> pd.DataFrame:
+    """Runs of a method that used the test set, with the optimizer that validation prefers for the first seed."""
+    at = (table["method"] == method) & (table["weights"] == pair[0]) & (table["activations"] == pair[1])
+    runs = table[at & table["test_top1"].notna()]
+    if runs.empty:
+        return runs
+    best = runs[runs["seed"] == runs["seed"].min()].sort_values("val_top1").iloc[-1]
+    return runs[(runs["optimizer"] == best["optimizer"]) & (runs["learning_rate"] == best["learning_rate"])]
+
+
 def mean_and_deviation(values: pd.Series) -> str:
     """``91.70 ± 0.12``; the deviation is that of the sample (n - 1), missing for one run."""
     values = values.dropna()
