@@ -87,22 +87,26 @@ def _complete_with_best(name: str, makers: list[Maker], others: list[Job], proto
     _complete(name, chosen + others, protocol, study, table)
 
 
-def rows(protocol: Protocol, study: Study, random: bool = False) -> None:
-    """The paper's twelve rows, and the float networks trained for the same epochs.
-
-    From a checkpoint, `slb` chooses its optimizer as its rivals do; from random weights it has that of the configs.
-    """
+def _floats(protocol: Protocol, random: bool = False) -> list[Maker]:
+    """The float networks of the paper's rows, trained for the epochs of every method."""
     kinds = {protocol.float_start(f"w{w}a{a}").name: f"w{w}a{a}" for w, a in ROWS}
-    floats = [partial(protocol.float_more, name, random=random) for name in kinds.values()]
-    if random:
-        searches = [protocol.run_of(row, seed, random) for row in ROWS for seed in protocol.seeds]
-        _complete_with_best("random", floats, searches, protocol, study)
-        return
-    _complete_with_best("rows", floats + [partial(protocol.search, row) for row in ROWS], [], protocol, study)
+    return [partial(protocol.float_more, name, random=random) for name in kinds.values()]
+
+
+def rows(protocol: Protocol, study: Study) -> None:
+    """The paper's twelve rows from a float checkpoint; `slb` chooses its optimizer as its rivals do."""
+    searches = [partial(protocol.search, row) for row in ROWS]
+    _complete_with_best("rows", [*_floats(protocol), *searches], [], protocol, study)
     shown = {f"W{bits}": replace(protocol.run_of((bits, 32), protocol.seeds[0]), test=False) for bits in (1, 2, 4)}
     if all(result_of(job, study.folder) for job in shown.values()):
         epochs = {name: results.epochs(job, study.folder) for name, job in shown.items()}
         write_json(epochs, results.RESULTS / f"{protocol.key}_search.json")
+
+
+def random_rows(protocol: Protocol, study: Study) -> None:
+    """The same from random weights and logits, with the optimizer of the configs."""
+    searches = [protocol.run_of(row, seed, random=True) for row in ROWS for seed in protocol.seeds]
+    _complete_with_best("random", _floats(protocol, random=True), searches, protocol, study)
 
 
 def distilled(protocol: Protocol, study: Study) -> None:
@@ -150,7 +154,7 @@ def one_change_at_a_time(protocol: Protocol, study: Study) -> None:
 TABLES: dict[str, Callable[[Protocol, Study], None]] = {
     "rows": rows,
     "distilled": distilled,
-    "random": lambda protocol, study: rows(protocol, study, random=True),
+    "random": random_rows,
     "rivals": rivals,
     "epochs": epochs,
     "mixed": mixed,

@@ -55,15 +55,7 @@ def rows_table(table: pd.DataFrame, network: str, method: str = "slb", reference
         reference: Runs among which the float networks are; `table` if None.
     """
     floats = chosen_floats(table if reference is None else reference)
-    header = [
-        "weights / activations",
-        "optimizer",
-        "top-1 %",
-        "float %",
-        "gap",
-        "paper's gap",
-        "searched - discrete",
-    ]
+    header = ["weights / activations", "optimizer", "top-1 %", "float %", "gap", "paper's gap", "searched - discrete"]
     paper = dict(zip(ROWS, PAPER_GAPS.get(network, PAPER_GAPS["resnet20"]), strict=True))
     lines = []
     for pair, gap in paper.items():

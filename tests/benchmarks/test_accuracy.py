@@ -76,10 +76,8 @@ def test_searches_choose_among_the_same_optimizers_as_their_rivals(tmp_path, ran
 
 def test_a_search_with_the_optimizer_of_its_config_is_the_search_as_shipped():
     own = protocol.Protocol()
-    shipped, as_shipped, other = (
-        own.run_of((2, 8), 1),
-        *(own.search((2, 8), rate, 1, True) for rate in protocol.RATES[1::-1]),
-    )
+    shipped = own.run_of((2, 8), 1)
+    as_shipped, other = (own.search((2, 8), rate, 1, True) for rate in (("Adam", 0.01), ("Adam", 0.003)))
     assert results.settings_of(as_shipped) == results.settings_of(shipped) and as_shipped.name == shipped.name
     assert other.name != shipped.name and other.config["optimizer"]["base_lr"] == 0.003
     assert {**other.config, "optimizer": None} == {**shipped.config, "optimizer": None}
