@@ -110,9 +110,8 @@ def random_rows(protocol: Protocol, study: Study) -> None:
 
 
 def distilled(protocol: Protocol, study: Study) -> None:
-    """Rows with distillation from the float network."""
-    jobs = [protocol.distilled(row, seed) for row in DISTILLED_ROWS for seed in protocol.seeds]
-    _complete("distilled", jobs, protocol, study)
+    """Rows with distillation from the float network, chosen in the same way."""
+    _complete_with_best("distilled", [partial(protocol.distilled, row) for row in DISTILLED_ROWS], [], protocol, study)
 
 
 def rivals(protocol: Protocol, study: Study) -> None:

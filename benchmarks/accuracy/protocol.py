@@ -123,13 +123,7 @@ class Protocol:
 
     def search(self, row: tuple[int, int], rate: tuple[str, float], seed: int, test: bool) -> Job:
         """`slb` from the float checkpoint with one of the `RATES`, among which all methods choose."""
-        plain = self.run_of(row, seed)
-        labels, optimizer = {**plain.labels, "rate": rate}, _optimizer(*rate)
-        if optimizer == plain.config["optimizer"]:
-            return replace(plain, labels=labels, test=test)
-        folder = plain.name.removesuffix(f"/seed{seed}")
-        name, config = f"{folder}/{rate[0]}-{rate[1]:g}/seed{seed}", {**plain.config, "optimizer": optimizer}
-        return replace(plain, name=name, config=config, labels=labels, test=test)
+        return _with_rate(self.run_of(row, seed), rate, test)
 
     def short_run(self, bits: int, seed: int, epochs: int, logits_rate: float | None = None) -> Job:
         """`slb` in some number of epochs (32-bit activations), as shipped or with a learning rate of the logits."""
@@ -140,15 +134,16 @@ class Protocol:
         labels = {**plain.labels, "setting": f"logits at {logits_rate:g}"}
         return Job(f"epochs/{epochs}/w{bits}-slow-logits/seed{seed}", config, plain.start, None, labels)
 
-    def distilled(self, row: tuple[int, int], seed: int) -> Job:
-        """`slb` from the float checkpoint, with that network as the teacher of NNCF's distillation."""
+    def distilled(self, row: tuple[int, int], rate: tuple[str, float], seed: int, test: bool) -> Job:
+        """The same with that network as the teacher of NNCF's distillation, and an optimizer of the logits' own."""
         plain = self.run_of(row, seed)
         config = {**copy.deepcopy(plain.config), "logits_optimizer": LOGITS_OPTIMIZER}
         slb_section(config).setdefault("params", {}).update(DISTILLED_PARAMS)
         own = config["compression"]
         config["compression"] = [*(own if isinstance(own, list) else [own]), DISTILLATION]
         labels = {**plain.labels, "method": DISTILLED}
-        return Job(f"rows/distilled/w{row[0]}a{row[1]}/seed{seed}", config, plain.start, None, labels)
+        name = f"rows/distilled/w{row[0]}a{row[1]}/seed{seed}"
+        return _with_rate(Job(name, config, plain.start, None, labels), rate, test)
 
     def equal_bytes(self, bits: int, seed: int) -> list[Job]:
         """The same bits in every layer, and bits chosen layer by layer with that mean: codes of no more bytes."""
@@ -198,6 +193,16 @@ class Protocol:
             method, shown = f"{method}_distilled", f"{shown}, distilled"
         labels = {"method": shown, "weights": weights, "activations": activations, "seed": seed, "rate": rate}
         return Job(f"rivals/{method}/{rate[0]}-{rate[1]:g}/seed{seed}", config, start.name, quantizer, labels, test)
+
+
+def _with_rate(shipped: Job, rate: tuple[str, float], test: bool) -> Job:
+    """A search with one of the `RATES`; the one with the optimizer of its config keeps its name."""
+    labels, optimizer = {**shipped.labels, "rate": rate}, _optimizer(*rate)
+    if optimizer == shipped.config["optimizer"]:
+        return replace(shipped, labels=labels, test=test)
+    folder, seed = shipped.name.rsplit("/", 1)
+    config = {**shipped.config, "optimizer": optimizer}
+    return replace(shipped, name=f"{folder}/{rate[0]}-{rate[1]:g}/{seed}", config=config, labels=labels, test=test)
 
 
 def slb_section(config: dict[str, Any]) -> dict[str, Any]:

@@ -64,11 +64,15 @@ def test_the_best_rate_is_chosen_by_validation_and_run_with_every_seed(tmp_path,
     assert len(table) == len(tested) + len(protocol.RATES) - 1
 
 
-def test_searches_choose_among_the_same_optimizers_as_their_rivals(tmp_path, ran):
-    TABLES["rows"](DIGITS, pool.Study(tmp_path / "one"))
-    table = results.load("digits_net_digits_rows")
-    for row in protocol.ROWS:
-        searches = table[(table["method"] == "slb") & (table[["weights", "activations"]] == row).all(axis=1)]
+@pytest.mark.parametrize(
+    ("name", "method", "rows"),
+    [("rows", "slb", protocol.ROWS), ("distilled", protocol.DISTILLED, protocol.DISTILLED_ROWS)],
+)
+def test_searches_choose_among_the_same_optimizers_as_their_rivals(tmp_path, ran, name, method, rows):
+    TABLES[name](DIGITS, pool.Study(tmp_path / "one"))
+    table = results.load(f"digits_net_digits_{name}")
+    for row in rows:
+        searches = table[(table["method"] == method) & (table[["weights", "activations"]] == row).all(axis=1)]
         tested = searches[searches["test_top1"].notna()]
         assert list(zip(tested["optimizer"], tested["seed"], strict=True)) == [("SGD", 0), ("SGD", 1)]
         assert set(zip(searches["optimizer"], searches["learning_rate"], strict=True)) == set(protocol.RATES)
@@ -132,7 +136,8 @@ def test_fewer_epochs_are_run_as_shipped_and_with_a_low_rate_of_the_logits():
 
 @pytest.mark.parametrize("row", protocol.DISTILLED_ROWS)
 def test_distilled_rows_are_the_shipped_searches_with_a_teacher(row):
-    job, plain = (make(row, 1).config for make in (protocol.Protocol().distilled, protocol.Protocol().run_of))
+    own = protocol.Protocol()
+    job, plain = own.distilled(row, ("Adam", 0.01), 1, True).config, own.run_of(row, 1).config
     validate_nncf_config(job)
     *others, teacher = job["compression"]
     assert teacher["algorithm"] == "knowledge_distillation"
