@@ -73,10 +73,10 @@ def _complete(
     return rows
 
 
-def _complete_with_best(name: str, makers: list[Maker], others: list[Job], protocol: Protocol, study: Study) -> None:
+def _complete_with_best(name: str, makers: list[Maker], protocol: Protocol, study: Study) -> None:
     """`_complete` with runs of each maker: all rates with the first seed, all seeds with the one validation prefers."""
     first = protocol.seeds[0]
-    table = [make(rate, seed, False) for make in makers for seed in protocol.seeds for rate in RATES] + others
+    table = [make(rate, seed, False) for make in makers for seed in protocol.seeds for rate in RATES]
     tried = [{rate: make(rate, first, False) for rate in RATES} for make in makers]
     rows = _complete(name, [job for by_rate in tried for job in by_rate.values()], protocol, study, table)
     chosen: list[Job] = []
@@ -84,7 +84,7 @@ def _complete_with_best(name: str, makers: list[Maker], others: list[Job], proto
         top1 = {rate: rows[job.name]["val_top1"] for rate, job in by_rate.items()}
         best = max(top1, key=top1.__getitem__)
         chosen += [make(best, seed, True) for seed in protocol.seeds]
-    _complete(name, chosen + others, protocol, study, table)
+    _complete(name, chosen, protocol, study, table)
 
 
 def _floats(protocol: Protocol, random: bool = False) -> list[Maker]:
@@ -96,7 +96,7 @@ def _floats(protocol: Protocol, random: bool = False) -> list[Maker]:
 def rows(protocol: Protocol, study: Study) -> None:
     """The paper's twelve rows from a float checkpoint; `slb` chooses its optimizer as its rivals do."""
     searches = [partial(protocol.search, row) for row in ROWS]
-    _complete_with_best("rows", [*_floats(protocol), *searches], [], protocol, study)
+    _complete_with_best("rows", [*_floats(protocol), *searches], protocol, study)
     shown = {f"W{bits}": replace(protocol.run_of((bits, 32), protocol.seeds[0]), test=False) for bits in (1, 2, 4)}
     if all(result_of(job, study.folder) for job in shown.values()):
         epochs = {name: results.epochs(job, study.folder) for name, job in shown.items()}
@@ -104,21 +104,21 @@ def rows(protocol: Protocol, study: Study) -> None:
 
 
 def random_rows(protocol: Protocol, study: Study) -> None:
-    """The same from random weights and logits, with the optimizer of the configs."""
-    searches = [protocol.run_of(row, seed, random=True) for row in ROWS for seed in protocol.seeds]
-    _complete_with_best("random", _floats(protocol, random=True), searches, protocol, study)
+    """The same from random weights and logits."""
+    searches = [partial(protocol.search, row, random=True) for row in ROWS]
+    _complete_with_best("random", [*_floats(protocol, random=True), *searches], protocol, study)
 
 
 def distilled(protocol: Protocol, study: Study) -> None:
-    """Rows with distillation from the float network, chosen in the same way."""
-    _complete_with_best("distilled", [partial(protocol.distilled, row) for row in DISTILLED_ROWS], [], protocol, study)
+    """Rows with distillation from the float network."""
+    _complete_with_best("distilled", [partial(protocol.distilled, row) for row in DISTILLED_ROWS], protocol, study)
 
 
 def rivals(protocol: Protocol, study: Study) -> None:
     """Every rival with its own best learning rate, some with distillation as well."""
     makers = [partial(protocol.rival, method) for method in METHODS]
     makers += [partial(protocol.rival, method, distilled=True) for method in DISTILLED_METHODS]
-    _complete_with_best("rivals", makers, [], protocol, study)
+    _complete_with_best("rivals", makers, protocol, study)
 
 
 def epochs(protocol: Protocol, study: Study) -> None:

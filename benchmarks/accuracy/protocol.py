@@ -121,9 +121,9 @@ class Protocol:
         folder = f"rows/{origin}" if config["epochs"] == self.epochs else f"epochs/{config['epochs']}"
         return Job(f"{folder}/{name}/seed{seed}", config, start, None, labels)
 
-    def search(self, row: tuple[int, int], rate: tuple[str, float], seed: int, test: bool) -> Job:
-        """`slb` from the float checkpoint with one of the `RATES`, among which all methods choose."""
-        return _with_rate(self.run_of(row, seed), rate, test)
+    def search(self, row: tuple[int, int], rate: tuple[str, float], seed: int, test: bool, random: bool = False) -> Job:
+        """`run_of` with one of the `RATES`, among which all methods choose."""
+        return _with_rate(self.run_of(row, seed, random), rate, test)
 
     def short_run(self, bits: int, seed: int, epochs: int, logits_rate: float | None = None) -> Job:
         """`slb` in some number of epochs (32-bit activations), as shipped or with a learning rate of the logits."""
@@ -135,7 +135,7 @@ class Protocol:
         return Job(f"epochs/{epochs}/w{bits}-slow-logits/seed{seed}", config, plain.start, None, labels)
 
     def distilled(self, row: tuple[int, int], rate: tuple[str, float], seed: int, test: bool) -> Job:
-        """The same with that network as the teacher of NNCF's distillation, and an optimizer of the logits' own."""
+        """`slb` from the float checkpoint, with that network as the teacher of NNCF's distillation."""
         plain = self.run_of(row, seed)
         config = {**copy.deepcopy(plain.config), "logits_optimizer": LOGITS_OPTIMIZER}
         slb_section(config).setdefault("params", {}).update(DISTILLED_PARAMS)

@@ -55,7 +55,7 @@ def lsq(rate, seed, test):
 
 
 def test_the_best_rate_is_chosen_by_validation_and_run_with_every_seed(tmp_path, ran):
-    _complete_with_best("rivals", [lsq], [], DIGITS, pool.Study(tmp_path / "one"))
+    _complete_with_best("rivals", [lsq], DIGITS, pool.Study(tmp_path / "one"))
     table = results.load("digits_net_digits_rivals")
     tested = table[table["test_top1"].notna()]
     assert list(zip(tested["optimizer"], tested["learning_rate"], tested["seed"], strict=True)) == [
@@ -66,8 +66,11 @@ def test_the_best_rate_is_chosen_by_validation_and_run_with_every_seed(tmp_path,
 
 @pytest.mark.parametrize(
     ("name", "method", "rows"),
-    [("rows", "slb", protocol.ROWS), ("distilled", protocol.DISTILLED, protocol.DISTILLED_ROWS)],
-)
+    [
+        ("rows", "slb", protocol.ROWS), ("random", "slb", protocol.ROWS),
+        ("distilled", protocol.DISTILLED, protocol.DISTILLED_ROWS),
+    ],
+)  # fmt: skip
 def test_searches_choose_among_the_same_optimizers_as_their_rivals(tmp_path, ran, name, method, rows):
     TABLES[name](DIGITS, pool.Study(tmp_path / "one"))
     table = results.load(f"digits_net_digits_{name}")
@@ -88,31 +91,31 @@ def test_a_search_with_the_optimizer_of_its_config_is_the_search_as_shipped():
 
 
 def test_a_study_goes_on_from_its_csv_file_on_another_machine(tmp_path, ran):
-    _complete_with_best("rivals", [lsq], [], DIGITS, pool.Study(tmp_path / "one"))
+    _complete_with_best("rivals", [lsq], DIGITS, pool.Study(tmp_path / "one"))
     file = tmp_path / "results/digits_net_digits_rivals.csv"
     whole = file.read_text()
     ran.clear()
-    _complete_with_best("rivals", [lsq], [], DIGITS, pool.Study(tmp_path / "two"))
+    _complete_with_best("rivals", [lsq], DIGITS, pool.Study(tmp_path / "two"))
     assert ran == [] and file.read_text() == whole
     lines = whole.splitlines(keepends=True)
     (lost,) = (line for line in lines if ",1,SGD,0.05," in line)
     file.write_text("".join(line for line in lines if line != lost))
-    _complete_with_best("rivals", [lsq], [], DIGITS, pool.Study(tmp_path / "three"))
+    _complete_with_best("rivals", [lsq], DIGITS, pool.Study(tmp_path / "three"))
     assert [name for name in ran if not name.startswith("start/")] == [lsq(("SGD", 0.05), 1, True).name]
     assert sorted(file.read_text().splitlines(keepends=True)) == sorted(lines)
 
 
 def test_a_row_of_other_settings_is_run_again(tmp_path, ran):
-    _complete_with_best("rivals", [lsq], [], DIGITS, pool.Study(tmp_path / "one"))
+    _complete_with_best("rivals", [lsq], DIGITS, pool.Study(tmp_path / "one"))
     ran.clear()
     longer = replace(DIGITS, epochs=2)
-    _complete_with_best("rivals", [lambda *of: longer.rival("lsq_w1", *of)], [], longer, pool.Study(tmp_path / "two"))
+    _complete_with_best("rivals", [lambda *of: longer.rival("lsq_w1", *of)], longer, pool.Study(tmp_path / "two"))
     assert len([name for name in ran if not name.startswith("start/")]) >= len(protocol.RATES) + 1
     assert set(results.load("digits_net_digits_rivals")["epochs"]) == {2}
 
 
 def test_an_interrupted_table_holds_what_was_completed(tmp_path, ran, monkeypatch):
-    _complete_with_best("rivals", [lsq], [], DIGITS, pool.Study(tmp_path / "one"))
+    _complete_with_best("rivals", [lsq], DIGITS, pool.Study(tmp_path / "one"))
     before = results.load("digits_net_digits_rivals")
 
     def interrupted(asked, study):
