@@ -52,6 +52,9 @@ def register() -> None:
     from nncf.torch.algo_selector import PT_COMPRESSION_ALGORITHMS
 
     from nncf_slb.algo import SLBBuilder
+    from nncf_slb.nncf_tracing import confine_tracing
+
+    confine_tracing()
 
     if _ALGORITHM in PT_COMPRESSION_ALGORITHMS.registry_dict:
         return

@@ -15,7 +15,7 @@ import openvino as ov
 from openvino import opset1
 from openvino import opset13 as ops
 
-from nncf_slb.openvino.graph import SCALE_SUFFIX, CodedUse, constant_of_bytes, is_constant, replace_output
+from nncf_slb.openvino.graph import SCALE_SUFFIX, CodedUse, constant_of_bytes, replace_output
 from nncf_slb.openvino.inputs import is_sign, sign_as_bits
 
 
@@ -62,22 +62,24 @@ def use_binary_form(use: CodedUse, bits_of: dict[str, ov.Node]) -> str | None:
 _FUSED = {"Add", "Multiply", "Subtract", "PRelu", "Relu", "Clamp", "Elu", "Gelu", "Sigmoid", "Swish", "HSwish", "Tanh"}
 
 
-def keep_sums_unfused(signs: Iterable[ov.Node]) -> None:
+def keep_sums_unfused(signs: Iterable[ov.Node], constants: frozenset[str]) -> None:
     """Put a pooling over single elements, which changes nothing, between a sum of two tensors and the sign that alone
     uses it: the plugin fuses nothing beyond a pooling.
 
     Args:
         signs: Signs as BinaryConvolution reads them.
+        constants: `constant_names` of the model.
     """
     for sign in signs:
-        if _only_uses_a_sum(sign.input_value(0).get_node()):
+        if _only_uses_a_sum(sign.input_value(0).get_node(), constants):
             pooled = opset1.max_pool(sign.input_value(0), [1, 1], [0, 0], [0, 0], [1, 1])
             sign.input(0).replace_source_output(pooled.output(0))
 
 
-def _only_uses_a_sum(node: ov.Node) -> bool:
+def _only_uses_a_sum(node: ov.Node, constants: frozenset[str]) -> bool:
     while node.get_type_name() in _FUSED and len(node.output(0).get_target_inputs()) == 1:
-        data = [value.get_node() for value in node.input_values() if not is_constant(value.get_node())]
+        data = [value.get_node() for value in node.input_values()]
+        data = [each for each in data if each.get_name() not in constants]
         if len(data) != 1:
             return str(node.get_type_name()) == "Add"
         node = data[0]

@@ -9,11 +9,11 @@ from typing import Any
 
 import openvino as ov
 import torch
-from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 from torch import nn
 
 from nncf_slb.batchnorm import preserved_modes
 from nncf_slb.files import new_file
+from nncf_slb.openvino.conversion import convert_torch
 from nncf_slb.openvino.graph import CodedConstant
 from nncf_slb.openvino.lowering import lower
 from nncf_slb.openvino.machine import binary_is_faster
@@ -176,17 +176,15 @@ def convert(
         input_shapes = [[example.shape[0] if static else -1, *example.shape[1:]] for example in examples]
     _refuse_free_sizes(input_shapes, binary, settings)
     shapes = [ov.PartialShape(list(shape)) for shape in input_shapes]
-    example = examples if len(examples) > 1 else examples[0]
-    with exportable_form(stripped), torch.no_grad():
-        # Tracing checks itself by two more passes and comparisons of them: more than half of an export's time.
-        decoder = TorchScriptPythonDecoder(stripped, example_input=example, trace_kwargs={"check_trace": False})
-        model = ov.convert_model(decoder, example_input=example, input=shapes)
+    with exportable_form(stripped):
+        model = convert_torch(stripped, examples, shapes, coded)
     layers = lower(model, coded, settings.target_device, binary)
     for port, name in zip(model.inputs, input_names or [], strict=False):
         port.get_node().set_friendly_name(name)
         port.set_names({name})
-    if not settings.dynamic_quantization and any(layer.form == "compressed" for layer in layers):
-        # Unless told otherwise, the CPU plugin rounds the inputs of packed Linear layers.
+    if not settings.dynamic_quantization:
+        # Unless told otherwise, the CPU plugin rounds inputs of what it runs as FullyConnected: packed Linear layers,
+        # and 1x1 convolutions behind a pooling too.
         model.set_rt_info("0", ["runtime_options", "DYNAMIC_QUANTIZATION_GROUP_SIZE"])
     write_metadata(model, settings, layers)
     return model

@@ -164,17 +164,32 @@ def module_of(name: str) -> str | None:
     return name.removeprefix(MODULE_PREFIX).partition("/")[0] if name.startswith(MODULE_PREFIX) else None
 
 
-def weighted_nodes(model: ov.Model) -> list[ov.Node]:
-    """Convolutions and products with constant weights, in an order in which they can run."""
+def constant_names(model: ov.Model) -> frozenset[str]:
+    """Names (`get_name`) of all nodes that are computed from constants only; one pass over the graph."""
+    constant: set[str] = set()
+    for node in model.get_ordered_ops():
+        sources = [node.input_value(index).get_node().get_name() for index in range(node.get_input_size())]
+        if node.get_type_name() == "Constant" or (sources and all(source in constant for source in sources)):
+            constant.add(node.get_name())
+    return frozenset(constant)
+
+
+def weighted_nodes(model: ov.Model, constants: frozenset[str]) -> list[ov.Node]:
+    """Convolutions and products with constant weights, in an order in which they can run.
+
+    Args:
+        model: Any model.
+        constants: Its `constant_names`.
+    """
     kinds = WEIGHTED_OPS | {"BinaryConvolution"}
     return [
         node
         for node in model.get_ordered_ops()
-        if node.get_type_name() in kinds and is_constant(node.input_value(1).get_node())
+        if node.get_type_name() in kinds and node.input_value(1).get_node().get_name() in constants
     ]
 
 
-def following_chain(node: ov.Node) -> list[ov.Node]:
+def following_chain(node: ov.Node, constants: frozenset[str]) -> list[ov.Node]:
     """The node and what only adds constants to its output or scales it: bias, folded batch norm, zero point."""
     chain = [node]
     while True:
@@ -182,34 +197,44 @@ def following_chain(node: ov.Node) -> list[ov.Node]:
         after = targets[0].get_node() if len(targets) == 1 else None
         if after is None or after.get_type_name() not in ("Add", "Multiply", "Subtract"):
             return chain
-        others = [after.input_value(i).get_node() for i in range(2) if i != targets[0].get_index()]
-        if not after.get_friendly_name().endswith(ZERO_POINT_SUFFIX) and not is_constant(others[0]):
+        other = after.input_value(1 - targets[0].get_index()).get_node()
+        if not after.get_friendly_name().endswith(ZERO_POINT_SUFFIX) and other.get_name() not in constants:
             return chain
         chain.append(after)
 
 
-def is_constant(node: ov.Node) -> bool:
-    """Whether a node is computed from constants only."""
-    return bool(constants_below(node))
-
-
 def constants_below(node: ov.Node) -> list[ov.Node]:
-    """Constants that a node is computed from; none if it depends on an input of the model."""
-    if node.get_type_name() == "Constant":
-        return [node]
-    below = [constants_below(node.input_value(index).get_node()) for index in range(node.get_input_size())]
-    return [constant for found in below for constant in found] if below and all(below) else []
+    """Constants that a node is computed from; for nodes that are computed from constants only."""
+    found: dict[str, ov.Node] = {}
+    seen, waiting = {node.get_name()}, [node]
+    while waiting:
+        each = waiting.pop()
+        if each.get_type_name() == "Constant":
+            found[each.get_name()] = each
+        for index in range(each.get_input_size()):
+            source = each.input_value(index).get_node()
+            if source.get_name() not in seen:
+                seen.add(source.get_name())
+                waiting.append(source)
+    return list(found.values())
 
 
 def is_quantized(output: ov.Output) -> bool:
-    """Whether a tensor comes out of a FakeQuantize, at most handed on in another shape or place."""
-    node = output.get_node()
-    kind = node.get_type_name()
-    if kind == "FakeQuantize":
-        return True
-    if kind == "Concat":
-        return all(is_quantized(node.input_value(index)) for index in range(node.get_input_size()))
-    return kind in _KEEP_NUMBERS and is_quantized(node.input_value(0))
+    """Whether a tensor comes out of FakeQuantize only, at most handed on in another shape or place, or joined."""
+    seen, waiting = {output.get_node().get_name()}, [output.get_node()]
+    while waiting:
+        node = waiting.pop()
+        kind = node.get_type_name()
+        if kind == "FakeQuantize":
+            continue
+        if kind != "Concat" and kind not in _KEEP_NUMBERS:
+            return False
+        count = node.get_input_size() if kind == "Concat" else 1
+        for source in (node.input_value(index).get_node() for index in range(count)):
+            if source.get_name() not in seen:
+                seen.add(source.get_name())
+                waiting.append(source)
+    return True
 
 
 def replace_output(old: ov.Output, new: ov.Output, but: ov.Node | None = None) -> None:

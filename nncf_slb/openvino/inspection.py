@@ -11,7 +11,14 @@ from typing import Any
 import openvino as ov
 from tabulate import tabulate
 
-from nncf_slb.openvino.graph import SCALE_SUFFIX, constants_below, following_chain, module_of, weighted_nodes
+from nncf_slb.openvino.graph import (
+    SCALE_SUFFIX,
+    constant_names,
+    constants_below,
+    following_chain,
+    module_of,
+    weighted_nodes,
+)
 from nncf_slb.openvino.ir import compile_ir, device_name, read_own_ir, with_batch
 
 _FLOAT_BYTES = 4
@@ -111,7 +118,8 @@ def inspect_openvino(
     """
     model, info = read_own_ir(path)
     searched = {layer.name for layer in info.layers}
-    stored = [_stored(node, searched) for node in weighted_nodes(model)]
+    constants = constant_names(model)
+    stored = [_stored(node, searched, constants) for node in weighted_nodes(model, constants)]
     kernels = _kernels(compile_ir(with_batch(model, 1, shape), device, properties))
     layers = tuple(_layer(each, kernels) for each in stored)
     unique = {each.constant: (each.weights, each.bytes) for each in stored}
@@ -132,10 +140,10 @@ class _Stored:
     bytes: int
 
 
-def _stored(node: ov.Node, searched: set[str]) -> _Stored:
+def _stored(node: ov.Node, searched: set[str], constant: frozenset[str]) -> _Stored:
     constants = {c.get_friendly_name(): c for c in constants_below(node.input_value(1).get_node())}
     largest = max(constants.values(), key=_elements)
-    following = following_chain(node)
+    following = following_chain(node, constant)
     chain = [each.get_friendly_name() for each in following]
     if len(chain) > 1 and chain[1].endswith(SCALE_SUFFIX):
         factors = constants_below(following[1].input_value(1).get_node())

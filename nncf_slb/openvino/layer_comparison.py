@@ -12,7 +12,7 @@ import openvino as ov
 import torch
 from torch import Tensor, nn
 
-from nncf_slb.openvino.graph import following_chain, module_of, weighted_nodes
+from nncf_slb.openvino.graph import constant_names, following_chain, module_of, weighted_nodes
 from nncf_slb.openvino.ir import compile_ir
 from nncf_slb.openvino.sample_data import Array
 
@@ -107,8 +107,9 @@ def _source(port: ov.Output) -> str:
 
 def _checkpoints(ir: ov.Model, modules: dict[str, nn.Module]) -> Iterator[_Checkpoint]:
     calls: dict[str, int] = {}
-    for node in weighted_nodes(ir):
-        chain = following_chain(node)
+    constants = constant_names(ir)
+    for node in weighted_nodes(ir, constants):
+        chain = following_chain(node, constants)
         names = [name for name in map(module_of, (each.get_friendly_name() for each in chain)) if name in modules]
         if not names:
             continue
@@ -126,7 +127,7 @@ def _module_outputs(model: nn.Module, inputs: list[Array], names: set[str]) -> d
     def remember(name: str) -> Any:
         def hook(module: nn.Module, args: Any, output: Any) -> None:
             if isinstance(output, Tensor):
-                seen[name].append(output.detach().cpu().numpy())
+                seen[name].append(output.detach().cpu().numpy().copy())  # a later in-place operation may overwrite it
 
         return hook
 

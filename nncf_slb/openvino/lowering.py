@@ -7,7 +7,15 @@ from dataclasses import dataclass
 import openvino as ov
 
 from nncf_slb.openvino.binary import keep_sums_unfused, use_binary_form
-from nncf_slb.openvino.graph import MODULE_PREFIX, CodedConstant, CodedUse, find_uses, is_quantized, module_of
+from nncf_slb.openvino.graph import (
+    MODULE_PREFIX,
+    CodedConstant,
+    CodedUse,
+    constant_names,
+    find_uses,
+    is_quantized,
+    module_of,
+)
 from nncf_slb.openvino.inputs import lower_inputs
 from nncf_slb.openvino.weights import use_compressed_form, use_integer_form, use_plain_form
 from nncf_slb.targets import TargetDevice
@@ -53,7 +61,7 @@ def lower(
         _name(use.operation, use.layer, taken)
         form, stored = _lower_use(use, target_device, signs if binary else None)
         layers.append(LoweredLayer(use.layer, use.constant.bits, use.codes.shape, stored, form))
-    keep_sums_unfused(signs.values())
+    keep_sums_unfused(signs.values(), constant_names(model))
     lower_inputs(model, done=signs.values())
     model.validate_nodes_and_infer_types()
     return layers
