@@ -20,6 +20,7 @@ from nncf_slb import statistics
 from nncf_slb.activations import ActivationQuantizer
 from nncf_slb.config import SLBConfig
 from nncf_slb.discrete import DiscreteBatchNorm
+from nncf_slb.finite import refuse_not_finite
 from nncf_slb.layers import SearchableWeight, WeightKind, decide, kind_of_weights, shared_logits
 from nncf_slb.loss import ConfidenceLoss
 from nncf_slb.nncf_network import (
@@ -157,7 +158,12 @@ class SLBController(PTCompressionAlgorithmController):  # type: ignore[misc]
     def strip_model(
         self, model: NNCFNetwork, do_copy: bool = False, strip_format: StripFormat = StripFormat.NATIVE
     ) -> NNCFNetwork:
-        """Replace the distributions of an NNCF network by codes and scales, leaving other algorithms' parts alone."""
+        """Replace the distributions of an NNCF network by codes and scales, leaving other algorithms' parts alone.
+
+        Raises:
+            nncf_slb.finite.NotFiniteError: If the network holds a NaN or an infinity.
+        """
+        refuse_not_finite(self.model)
         with self.batchnorm.discrete_statistics():
             if do_copy or model is self.model:
                 model = self._copy(model)
@@ -182,7 +188,11 @@ class SLBController(PTCompressionAlgorithmController):  # type: ignore[misc]
         Args:
             do_copy: Part of NNCF's interface; the controller's model always stays as it is.
             strip_format: Only NNCF's native format is meant; the argument is part of NNCF's interface.
+
+        Raises:
+            nncf_slb.finite.NotFiniteError: If the network holds a NaN or an infinity.
         """
+        refuse_not_finite(self.model)
         with self.batchnorm.discrete_statistics():
             model = self._copy(self.model)
         DiscreteBatchNorm.detach(model)

@@ -18,7 +18,7 @@ from nncf_slb.config import ConfigError, SLBConfig, find_slb_sections
 from nncf_slb.config_budget import AUTO
 from nncf_slb.discrete import batch_runner, batches_of
 from nncf_slb.nncf_insertion import make_insertions
-from nncf_slb.openvino.export import example_inputs
+from nncf_slb.openvino.export import example_arguments
 from nncf_slb.planning import SearchPlan
 from nncf_slb.sensitivity import Sensitivities, measure
 from nncf_slb.size_prediction import predict_bin_bytes, saved_by_quantization
@@ -187,14 +187,14 @@ def _size_of(
     settings: LoweringSettings,
     at: str,
 ) -> Callable[[dict[str, int]], int]:
-    examples = example_inputs(model)
+    arguments = example_arguments(model)
     saved = saved_by_quantization(model, plan, nncf_config)
     device = nncf_config.get("target_device")
 
     def size_of(bits: dict[str, int]) -> int:
         insertions = make_insertions(model, plan, config, device, None, bits)
         try:
-            return predict_bin_bytes(model, insertions, examples, settings) - saved
+            return predict_bin_bytes(model, insertions, arguments, settings) - saved
         except Exception as error:  # OpenVINO's share no class of their own
             raise ConfigError([
                 f"{at}.budget.bytes: received a network that OpenVINO cannot convert, so its size is unknown; allowed: "

@@ -124,7 +124,9 @@ def _trace_functions_imported_by_name(switch: _Switch) -> None:
     from nncf.torch.dynamic_graph.context import get_current_context
     from nncf.torch.dynamic_graph.trace_tensor import TracedTensor
 
-    wrappers = {own: wrapper for namespace, _, own, wrapper in switch.entries if namespace in (torch, torch.nn.functional)}
+    wrappers = {
+        own: wrapper for namespace, _, own, wrapper in switch.entries if namespace in (torch, torch.nn.functional)
+    }
 
     def __torch_function__(cls: Any, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         context = get_current_context()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -11,18 +10,13 @@ from typing import Any
 import openvino as ov
 import torch
 from nncf.common.scopes import should_consider_scope
-from nncf.common.utils.backend import copy_model
 from nncf.torch.nncf_network import NNCFNetwork
-from torch import nn
 
-from nncf_slb.activations import ActivationQuantizer
-from nncf_slb.batchnorm import STATISTICS, batch_norms
 from nncf_slb.config import scope_list
+from nncf_slb.dry_export import dry_export
 from nncf_slb.nncf_insertion import Insertions
-from nncf_slb.nncf_network import to_plain_torch
-from nncf_slb.openvino.export import convert
+from nncf_slb.openvino.call_form import Arguments
 from nncf_slb.planning import SearchPlan
-from nncf_slb.strip import FixedActivation, make_low_bit_
 from nncf_slb.targets import LoweringSettings
 
 _FLOAT_BYTES = 4
@@ -30,7 +24,7 @@ _RANGE_BYTES = 2 * _FLOAT_BYTES  # a quantized input of NNCF: both ends of its r
 
 
 def predict_bin_bytes(
-    model: NNCFNetwork, insertions: Insertions, examples: tuple[torch.Tensor, ...], settings: LoweringSettings
+    model: NNCFNetwork, insertions: Insertions, arguments: Arguments, settings: LoweringSettings
 ) -> int:
     """Bytes of the ``.bin`` file with what is about to be inserted, other algorithms left out.
 
@@ -40,45 +34,18 @@ def predict_bin_bytes(
     Args:
         model: NNCF network into which nothing has been inserted yet; stays as it is.
         insertions: Modules of the layers to search.
-        examples: Inputs of the network, as from `nncf_slb.openvino.export.example_inputs`.
+        arguments: Arguments of the network, as from `nncf_slb.openvino.export.example_arguments`.
         settings: How the network will be exported.
 
     Raises:
-        RuntimeError: Of the converter, if it can't convert the network.
+        nncf_slb.openvino.export.ExportError: If the network can't be converted.
+        nncf_slb.openvino.graph.LoweringError: If the weights of a layer can't be packed.
     """
-    trial = copy_model(model)
-    layers = {name: trial.nncf.get_containing_module(name) for name in insertions.weights}
-    plain = to_plain_torch(trial).eval()
-    numbers = torch.Generator().manual_seed(0)
-    fixed: dict[nn.Module, FixedActivation] = {}
-    for name, layer in layers.items():
-        quantizer = insertions.quantizers.get(name)
-        if quantizer is not None and quantizer not in fixed:
-            fixed[quantizer] = _fixed(quantizer, numbers)
-        make_low_bit_(layer, insertions.weights[name], None if quantizer is None else fixed[quantizer])
-    _make_numbers_differ(plain, numbers)
-    converted = convert(plain, examples, settings=settings)
+    converted = dry_export(model, insertions, arguments, settings)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "trial.xml"
         ov.save_model(converted, path, compress_to_fp16=False)
         return path.with_suffix(".bin").stat().st_size
-
-
-def _fixed(quantizer: ActivationQuantizer, numbers: torch.Generator) -> FixedActivation:
-    """As after training, though the quantizer has seen no data yet; signed, which takes more bytes, unless set."""
-    ready = copy.deepcopy(quantizer)
-    ready.signed, ready.initialized = ready.signed is not False, True
-    _make_numbers_differ(ready, numbers)
-    return FixedActivation(ready)
-
-
-@torch.no_grad()
-def _make_numbers_differ(model: nn.Module, numbers: torch.Generator) -> None:
-    """Numbers as different as after training: of equal constants, such as the zeros of new biases, a file holds one."""
-    statistics = [getattr(layer, name) for layer in batch_norms(model) for name in STATISTICS]
-    for tensor in [*model.parameters(), *statistics]:
-        if tensor.is_floating_point():
-            tensor.copy_(torch.rand(tensor.shape, generator=numbers) + 0.5)
 
 
 def saved_by_quantization(model: NNCFNetwork, plan: SearchPlan, nncf_config: Mapping[str, Any]) -> int:

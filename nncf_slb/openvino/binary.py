@@ -60,27 +60,32 @@ def use_binary_form(use: CodedUse, bits_of: dict[str, ov.Node]) -> str | None:
 
 # What the CPU plugin fuses into the operation before it, besides a residual sum.
 _FUSED = {"Add", "Multiply", "Subtract", "PRelu", "Relu", "Clamp", "Elu", "Gelu", "Sigmoid", "Swish", "HSwish", "Tanh"}
+# Behind these, fusing a sign is right, or does not happen.
+_FUSED_RIGHT = {"Convolution", "GroupConvolution", "BinaryConvolution", "MaxPool", "AvgPool", "Parameter"}
 
 
-def keep_sums_unfused(signs: Iterable[ov.Node], constants: frozenset[str]) -> None:
-    """Put a pooling over single elements, which changes nothing, between a sum of two tensors and the sign that alone
-    uses it: the plugin fuses nothing beyond a pooling.
+def keep_signs_unfused(signs: Iterable[ov.Node], constants: frozenset[str]) -> None:
+    """Put a pooling over single elements, which changes nothing, in front of signs that the plugin would fuse wrongly:
+    it fuses nothing beyond a pooling.
+
+    Wrong are a sign that alone uses a sum of two tensors, and a sign behind a concatenation of 8-bit convolutions, where
+    the process dies (measured with OpenVINO 2026.4.1).
 
     Args:
         signs: Signs as BinaryConvolution reads them.
         constants: `constant_names` of the model.
     """
     for sign in signs:
-        if _only_uses_a_sum(sign.input_value(0).get_node(), constants):
+        if not _is_fused_right(sign.input_value(0).get_node(), constants):
             pooled = opset1.max_pool(sign.input_value(0), [1, 1], [0, 0], [0, 0], [1, 1])
             sign.input(0).replace_source_output(pooled.output(0))
 
 
-def _only_uses_a_sum(node: ov.Node, constants: frozenset[str]) -> bool:
-    while node.get_type_name() in _FUSED and len(node.output(0).get_target_inputs()) == 1:
+def _is_fused_right(node: ov.Node, constants: frozenset[str]) -> bool:
+    while node.get_type_name() in _FUSED:
         data = [value.get_node() for value in node.input_values()]
         data = [each for each in data if each.get_name() not in constants]
         if len(data) != 1:
-            return str(node.get_type_name()) == "Add"
+            return len(node.output(0).get_target_inputs()) != 1
         node = data[0]
-    return False
+    return node.get_type_name() in _FUSED_RIGHT

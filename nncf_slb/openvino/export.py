@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import openvino as ov
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from nncf_slb.batchnorm import preserved_modes
 from nncf_slb.files import new_file
+from nncf_slb.finite import refuse_not_finite
+from nncf_slb.openvino.call_form import Arguments, CallForm, call_form, captured_arguments, flat_call, flat_outputs
 from nncf_slb.openvino.conversion import convert_torch
-from nncf_slb.openvino.graph import CodedConstant
+from nncf_slb.openvino.graph import CodedConstant, LoweringError, layer_name
+from nncf_slb.openvino.ir import last_line
 from nncf_slb.openvino.lowering import lower
 from nncf_slb.openvino.machine import binary_is_faster
 from nncf_slb.openvino.metadata import write_metadata
 from nncf_slb.strip import CodedWeight, coded_weights, exportable_form, layer_of_coded_weight, stripped_copy
 from nncf_slb.targets import LoweringSettings, find_target_device, why_not_binary
+
+logger = logging.getLogger("nncf_slb")
 
 SUFFIXES = (".xml", ".onnx")
 _INPUTS_NOT_BINARY = "its inputs are not 1-bit"
@@ -47,9 +53,11 @@ def export_openvino(
             model.
         path: ``.xml`` writes OpenVINO IR beside a ``.bin``; ``.onnx`` writes ONNX (extra ``onnx``), whose codes take
             8 bits each. Folders are made; an existing file is replaced only once the new one is complete.
-        example_input: Tensor, or tuple of tensors, with the shapes to export. The batch dimension becomes dynamic, the
-            others stay; with binary convolutions, and for the NPU, which need it, the batch size is the example's. For
-            a controller by default NNCF's ``input_info``, or where there is none a batch of the registered data loader.
+        example_input: Tensor; tuple of the network's arguments, tensors in any nesting, whose last one may be a
+            dictionary of keyword arguments; or such a dictionary alone. The batch dimension of each tensor becomes
+            dynamic, the others stay; with binary convolutions, and for the NPU, which need it, the batch size is the
+            example's. For a controller by default what its ``dummy_forward_fn`` or ``input_info`` gives, or where there
+            is none a batch of the registered data loader.
         input_names: Names of the inputs, in order, one for each.
         input_shapes: Shapes of the inputs in an IR, in order, -1 for any size: ``[[-1, 3, -1, -1]]`` takes images of
             any height and width. By default only the batch dimension is dynamic.
@@ -68,13 +76,17 @@ def export_openvino(
         nncf_slb.openvino.graph.LoweringError: If a layer's weights can't be packed.
     """
     target = Path(path)
-    if target.suffix not in SUFFIXES:
-        raise ExportError(f"path: received '{target}'; allowed are names that end in {' or '.join(SUFFIXES)}")
+    _check_path(target)
     settings = _settings(model, target_device, binary_convolution, dynamic_quantization)
     stripped = stripped_copy(model)
-    if example_input is None:
-        example_input = example_inputs(getattr(model, "model", None))
-    examples = tuple(example_input) if isinstance(example_input, (tuple, list)) else (example_input,)
+    args, kwargs = _arguments(example_input, model)
+    if not coded_weights(stripped):
+        raise ExportError(
+            f"model: received {type(model).__name__} without searched weights; pass the controller that "
+            "create_compressed_model returned, or what its strip() returned"
+        )
+    refuse_not_finite(stripped)
+    form, examples = form_of_call(stripped, args, kwargs)
     if input_names is not None and len(input_names) != len(examples):
         raise ExportError(
             f"input_names: received {len(input_names)}; allowed are as many as the network has inputs, "
@@ -82,21 +94,58 @@ def export_openvino(
         )
     if input_shapes is not None:
         _check_shapes(input_shapes, examples, target)
-    if not coded_weights(stripped):
-        raise ExportError(
-            f"model: received {type(model).__name__} without searched weights; pass the controller that "
-            "create_compressed_model returned, or what its strip() returned"
-        )
     with preserved_modes(stripped):
         stripped.eval()
         if target.suffix == ".onnx":
-            _write_onnx(stripped, target, examples, input_names)
+            _write_onnx(stripped, target, examples, form, input_names)
         else:
-            _save_atomically(convert(stripped, examples, input_names, settings, input_shapes), target)
+            converted = convert(stripped, examples, form, input_names, settings, input_shapes)
+            _save_atomically(converted, target)
     return target
 
 
-def _check_shapes(shapes: Sequence[Sequence[int]], examples: tuple[torch.Tensor, ...], target: Path) -> None:
+def _check_path(target: Path) -> None:
+    if target.suffix not in SUFFIXES:
+        raise ExportError(f"path: received '{target}'; allowed are names that end in {' or '.join(SUFFIXES)}")
+    for file in [target, target.with_suffix(".bin")] if target.suffix == ".xml" else [target]:
+        if file.is_dir():
+            raise ExportError(f"path: received '{target}', but '{file}' is a folder; allowed is the name of a file")
+
+
+def _arguments(example_input: Any, model: Any) -> Arguments:
+    """Positional and keyword arguments from what the user gave: the last of several may be a dictionary of keywords."""
+    if example_input is None:
+        return example_arguments(getattr(model, "model", None))
+    if isinstance(example_input, Mapping):
+        return (), dict(example_input)
+    if not isinstance(example_input, tuple | list):
+        return (example_input,), {}
+    if example_input and isinstance(example_input[-1], Mapping):
+        return tuple(example_input[:-1]), dict(example_input[-1])
+    return tuple(example_input), {}
+
+
+def form_of_call(
+    module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> tuple[CallForm, tuple[Tensor, ...]]:
+    """`nncf_slb.openvino.call_form.call_form` for an export.
+
+    Raises:
+        ExportError: If an argument is of another kind, or none is a tensor.
+    """
+    try:
+        form, tensors = call_form(module, args, kwargs)
+    except TypeError as error:
+        raise ExportError(
+            f"example_input: {error}; allowed are tensors, numbers, texts and None, in lists, tuples and dictionaries. "
+            "Give the network a forward that takes these"
+        ) from error
+    if not tensors:
+        raise ExportError("example_input: received no tensor; pass the tensors that the network takes")
+    return form, tuple(tensors)
+
+
+def _check_shapes(shapes: Sequence[Sequence[int]], examples: tuple[Tensor, ...], target: Path) -> None:
     received = [list(shape) for shape in shapes]
     if target.suffix != ".xml":
         raise ExportError(f"input_shapes: received {received}; allowed with .xml files only, leave it out for {target}")
@@ -141,23 +190,20 @@ def export_controller(
     """NNCF's `export_model` interface for `export_openvino`.
 
     Raises:
-        ExportError: On a `save_format` or `output_names`, which the suffix and the model decide, or keyword arguments.
+        ExportError: On a `save_format` or `output_names`, which the suffix and the model decide.
     """
     if save_format is not None or output_names is not None:
         raise ExportError(
             f"save_format, output_names: received {save_format!r}, {output_names!r}; leave them out, the suffix of "
             "save_path (.xml or .onnx) chooses the format"
         )
-    if model_args and isinstance(model_args[-1], dict):
-        if model_args[-1]:
-            raise ExportError("model_args: keyword arguments cannot be exported; pass positional tensors only")
-        model_args = model_args[:-1]
     export_openvino(ctrl, save_path, example_input=model_args or None, input_names=input_names)
 
 
 def convert(
     stripped: nn.Module,
-    examples: tuple[torch.Tensor, ...],
+    examples: tuple[Tensor, ...],
+    form: CallForm,
     input_names: list[str] | None = None,
     settings: LoweringSettings | None = None,
     input_shapes: Sequence[Sequence[int]] | None = None,
@@ -166,28 +212,86 @@ def convert(
 
     Raises:
         ExportError: If only binary convolutions will do, and a layer with 1-bit weights and inputs can't be one, or if
-            `input_shapes` leave free what must be fixed.
+            `input_shapes` leave free what must be fixed, or if OpenVINO cannot convert the network.
     """
     settings = settings or LoweringSettings()
     coded = {f"self.{name}.codes": _constant(stripped, name, m) for name, m in coded_weights(stripped).items()}
     binary = _binary(stripped, coded, settings)
     static = binary or settings.target_device == "NPU"
     if input_shapes is None:
-        input_shapes = [[example.shape[0] if static else -1, *example.shape[1:]] for example in examples]
+        input_shapes = [
+            [*(each.shape[:1] if static else [-1] * min(1, each.dim())), *each.shape[1:]] for each in examples
+        ]
     _refuse_free_sizes(input_shapes, binary, settings)
     shapes = [ov.PartialShape(list(shape)) for shape in input_shapes]
-    with exportable_form(stripped):
-        model = convert_torch(stripped, examples, shapes, coded)
+    output_names = _output_names(stripped, form, examples)
+    with exportable_form(stripped), flat_call(stripped, form):
+        try:
+            model = convert_torch(stripped, examples, shapes, coded)
+        except RuntimeError as error:
+            raise ExportError(f"OpenVINO cannot convert the network: {last_line(error)}") from error
+        _warn_of_unused(stripped, examples, model, coded)
     layers = lower(model, coded, settings.target_device, binary)
-    for port, name in zip(model.inputs, input_names or [], strict=False):
-        port.get_node().set_friendly_name(name)
-        port.set_names({name})
+    _set_names(model, input_names or ([] if form.is_plain else list(form.names)), output_names)
     if not settings.dynamic_quantization:
         # Unless told otherwise, the CPU plugin rounds inputs of what it runs as FullyConnected: packed Linear layers,
         # and 1x1 convolutions behind a pooling too.
         model.set_rt_info("0", ["runtime_options", "DYNAMIC_QUANTIZATION_GROUP_SIZE"])
-    write_metadata(model, settings, layers)
+    write_metadata(model, settings, layers, form)
     return model
+
+
+@torch.no_grad()
+def _output_names(stripped: nn.Module, form: CallForm, examples: tuple[Tensor, ...]) -> list[str]:
+    """Names of the outputs where they stand in a dictionary or a named tuple; else none, and the converter's stay."""
+    args, kwargs = form.arguments(examples)
+    result = stripped(*args, **kwargs)
+    names = list(flat_outputs(result))
+    if not names:
+        raise ExportError(f"the network gives {type(result).__name__} without a tensor; allowed are tensors, in lists, tuples and "
+                          "dictionaries")  # fmt: skip
+    return names if any(not part.isdigit() for name in names for part in name.split(".") if part) else []
+
+
+def _set_names(model: ov.Model, inputs: list[str], outputs: list[str]) -> None:
+    for port, name in zip(model.inputs, inputs, strict=False):
+        port.get_node().set_friendly_name(name)
+        port.set_names({name})
+    for port, name in zip(model.outputs, outputs, strict=False):
+        port.add_names({name})
+
+
+def _warn_of_unused(
+    stripped: nn.Module, examples: tuple[Tensor, ...], model: ov.Model, coded: dict[str, CodedConstant]
+) -> None:
+    """Layers that are not in the model; where an output depends on them all the same, something went wrong.
+
+    Raises:
+        LoweringError: Naming those.
+    """
+    present = {node.get_friendly_name() for node in model.get_ops()}
+    missing = [name.removeprefix("self.").removesuffix(".codes") for name in coded if name not in present]
+    lost = [layer_name(name) for name in missing if _matters(stripped, examples, name)]
+    if lost:
+        raise LoweringError(
+            f"the converted model does not hold the codes of: {', '.join(lost)}; put these layers into ignored_scopes"
+        )
+    if missing:
+        logger.warning(
+            "slb: no output depends on %s, so the file leaves out these layers", ", ".join(map(layer_name, missing))
+        )
+
+
+@torch.no_grad()
+def _matters(stripped: nn.Module, examples: tuple[Tensor, ...], name: str) -> bool:
+    """Whether an output changes with the weights of a layer."""
+    scale = coded_weights(stripped)[name].scale
+    before = flat_outputs(stripped(*examples)).values()
+    kept = scale.clone()
+    scale.mul_(3.0)
+    after = flat_outputs(stripped(*examples)).values()
+    scale.copy_(kept)
+    return any(not torch.equal(a, b) for a, b in zip(before, after, strict=True))
 
 
 def _refuse_free_sizes(shapes: Sequence[Sequence[int]], binary: bool, settings: LoweringSettings) -> None:
@@ -236,35 +340,40 @@ def _refuse_other_than_binary(stripped: nn.Module, settings: LoweringSettings) -
         )
 
 
-def example_inputs(network: Any) -> tuple[torch.Tensor, ...]:
-    """Inputs with which NNCF saw the network, on its device: from ``input_info``, else a batch of the data loader.
+def example_arguments(network: Any) -> Arguments:
+    """Arguments with which NNCF saw the network, on its device: those that its ``dummy_forward_fn`` gives, or from
+    ``input_info``, else a batch of the data loader.
 
     Raises:
-        ExportError: If it is no NNCF network, or not all of its inputs are positional tensors.
+        ExportError: If it is no NNCF network.
     """
-    info = getattr(getattr(network, "nncf", None), "input_infos", None)
-    if info is None:
+    interface = getattr(network, "nncf", None)
+    if interface is None:
         raise ExportError("example_input: received None; a stripped model needs a tensor with the shape to export")
     with preserved_modes(network):  # input_info may ask for random numbers
-        args, kwargs = info.get_forward_inputs(next(network.parameters()).device)
-    others = [f"{name} by keyword" for name in kwargs]
-    others += [f"a {type(each).__name__}" for each in args if not isinstance(each, torch.Tensor)]
-    if others:
-        raise ExportError(
-            f"inputs of the network, from input_info or the data loader: received {', '.join(others)}; allowed for an "
-            "export are tensors by position. Leave keyword out of input_info, or pass such tensors as example_input"
-        )
-    return tuple(args)
+        if interface._user_dummy_forward_fn is not None:
+            return captured_arguments(network, lambda: interface._user_dummy_forward_fn(network))
+        args, kwargs = interface.input_infos.get_forward_inputs(next(network.parameters()).device)
+    return tuple(args), dict(kwargs)
 
 
 def _write_onnx(
-    model: nn.Module, target: Path, examples: tuple[torch.Tensor, ...], input_names: list[str] | None
+    model: nn.Module, target: Path, examples: tuple[Tensor, ...], form: CallForm, input_names: list[str] | None
 ) -> None:
-    names = input_names or [f"input_{k}" for k in range(len(examples))]
-    dynamic = {name: {0: "batch"} for name in names}
-    with new_file(target) as partial:
+    names = input_names or ([f"input_{k}" for k in range(len(examples))] if form.is_plain else list(form.names))
+    dynamic = {name: {0: "batch"} for name, each in zip(names, examples, strict=True) if each.dim()}
+    outputs = _output_names(model, form, examples) or None
+    with new_file(target) as partial, flat_call(model, form):
         try:
-            torch.onnx.export(model, examples, str(partial), input_names=names, dynamic_axes=dynamic, dynamo=False)
+            torch.onnx.export(
+                model,
+                examples,
+                str(partial),
+                input_names=names,
+                output_names=outputs,
+                dynamic_axes=dynamic,
+                dynamo=False,
+            )
         except ImportError as error:
             raise ExportError(f"ONNX export needs the extra 'onnx': pip install '.[onnx]' ({error})") from error
 

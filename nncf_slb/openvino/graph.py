@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import openvino as ov
+from openvino import opset13 as ops
 
 from nncf_slb.openvino.packing import Bytes, pack
 
@@ -20,7 +21,10 @@ ZERO_POINT_SUFFIX = "/with_zero_point"
 SCALE_SUFFIX = "/scaled"
 _TYPES = {1: ov.Type.u1, 2: ov.Type.u2, 3: ov.Type.u3, 4: ov.Type.u4}
 # Ops that hand on the numbers of their first input, in another place or fewer of them.
-_KEEP_NUMBERS = {"Reshape", "Squeeze", "Unsqueeze", "Transpose", "MaxPool", "Slice", "StridedSlice", "Pad", "Split"}
+_KEEP_NUMBERS = {
+    "Reshape", "Squeeze", "Unsqueeze", "Transpose", "MaxPool", "Slice", "StridedSlice", "Pad", "Split",
+    "VariadicSplit",
+}  # fmt: skip
 
 
 class LoweringError(RuntimeError):
@@ -64,8 +68,8 @@ class CodedUse:
 
     @property
     def layer(self) -> str:
-        """Path of the layer in the torch model, without the hook of a host such as NNCF."""
-        return self.name.removeprefix("self.").partition(".pre_ops.")[0]
+        """Path of the layer in the torch model."""
+        return layer_name(self.name)
 
     @property
     def operation(self) -> ov.Node:
@@ -80,37 +84,44 @@ class CodedUse:
         return np.ascontiguousarray(rows[:, 0]) if (rows == rows[:, :1]).all() else None
 
 
-def find_uses(model: ov.Model, coded: dict[str, CodedConstant]) -> list[CodedUse]:
+def layer_name(name: str) -> str:
+    """Path of the layer in the torch model, from that of its codes: without the hook of a host such as NNCF."""
+    return name.removeprefix("self.").removesuffix(".codes").partition(".pre_ops.")[0]
+
+
+def find_uses(model: ov.Model, coded: dict[str, CodedConstant]) -> tuple[list[CodedUse], dict[str, list[ov.Node]]]:
     """Follow each layer's u8 codes to the operations that use the weight.
 
     Args:
         model: Converted model in which the weight of each layer is ``Convert(codes) * scale``.
-        coded: Layers by the friendly name of their codes constant.
+        coded: Layers by the friendly name of their codes constant; those that are not in the model are left out.
+
+    Returns:
+        The places where a weight is used as it is, at most in another shape; and by the names of the other layers,
+        whose weights are computed with before they are used, the conversions of their codes to float.
 
     Raises:
-        LoweringError: Naming every layer whose codes the model does not hold, or else every one whose weight can't be
-            followed.
+        LoweringError: Naming every layer whose codes become something else than floats.
     """
     constants = {op.get_friendly_name(): op for op in model.get_ops() if op.get_type_name() == "Constant"}
-    missing = [name for name in coded if name not in constants]
-    if missing:
-        raise LoweringError(
-            f"the converted model does not hold the codes of: {', '.join(missing)}. A layer whose weights are unused "
-            "in forward, or a conversion that folded them, causes this; put the layer into ignored_scopes."
-        )
     uses: list[CodedUse] = []
-    blocked: list[CodedUse] = []
-    for name, constant in coded.items():
+    computed: dict[str, list[ov.Node]] = {}
+    wrong: list[str] = []
+    for name in [name for name in coded if name in constants]:
         for consumer in constants[name].output(0).get_target_inputs():
-            start = CodedUse(name.removesuffix(".codes"), constant, constant.codes, None, consumer)
+            start = CodedUse(name.removesuffix(".codes"), coded[name], coded[name].codes, None, consumer)
+            blocked: list[CodedUse] = []
             uses += _follow_to_uses(start, blocked)
-    if blocked:
-        found = dict.fromkeys(f"{at.layer}: {at.operation.get_type_name()}" for at in blocked)
+            if blocked and start.operation.get_type_name() == "Convert":
+                computed.setdefault(name, []).append(start.operation)
+            elif blocked:
+                wrong.append(f"{start.layer}: {start.operation.get_type_name()}")
+    if wrong:
         raise LoweringError(
-            "between codes and layer stand operations that cannot be folded into either; put these layers into "
-            "ignored_scopes:\n  " + "\n  ".join(found)
+            "the converted model reads the codes of these layers otherwise than as numbers; put these layers into "
+            "ignored_scopes:\n  " + "\n  ".join(dict.fromkeys(wrong))
         )
-    return uses
+    return uses, computed
 
 
 def _follow_to_uses(at: CodedUse, blocked: list[CodedUse]) -> Iterator[CodedUse]:
@@ -145,6 +156,18 @@ def _through(at: CodedUse, node: ov.Node) -> tuple[Bytes, Floats | None] | None:
         order = [int(axis) for axis in value]
         return codes.transpose(order), None if scale is None else scale.transpose(order)
     return None
+
+
+def make_transposition_explicit(matmul: ov.Node) -> None:
+    """Give a MatMul whose first input is read transposed, as the converter folds a Transpose into it, that input
+    transposed: the forms of a Linear layer want its channels along the last axis."""
+    if matmul.get_type_name() != "MatMul" or not matmul.get_attributes()["transpose_a"]:
+        return
+    data = matmul.input_value(0)
+    order = list(range(data.get_partial_shape().rank.get_length()))
+    order[-2:] = reversed(order[-2:])
+    matmul.input(0).replace_source_output(ops.transpose(data, ops.constant(np.array(order))).output(0))
+    matmul.set_attribute("transpose_a", False)
 
 
 def packed_constant(codes: Bytes, bits: int) -> ov.Node:

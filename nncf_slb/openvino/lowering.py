@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import openvino as ov
 
-from nncf_slb.openvino.binary import keep_sums_unfused, use_binary_form
+from nncf_slb.openvino.binary import keep_signs_unfused, use_binary_form
+from nncf_slb.openvino.detours import take_detours
 from nncf_slb.openvino.graph import (
     MODULE_PREFIX,
     CodedConstant,
@@ -14,10 +15,18 @@ from nncf_slb.openvino.graph import (
     constant_names,
     find_uses,
     is_quantized,
+    layer_name,
+    make_transposition_explicit,
     module_of,
 )
 from nncf_slb.openvino.inputs import lower_inputs
-from nncf_slb.openvino.weights import use_compressed_form, use_integer_form, use_plain_form
+from nncf_slb.openvino.weights import (
+    decode_in_place,
+    use_compressed_form,
+    use_integer_form,
+    use_plain_form,
+    use_table_form,
+)
 from nncf_slb.targets import TargetDevice
 
 
@@ -30,7 +39,8 @@ class LoweredLayer:
         bits: Bits of one weight.
         shape: Shape of the weight as the operation reads it.
         stored: Element type of the codes in the file.
-        form: ``binary``, ``compressed`` (packed at run time), ``integer`` or ``plain``.
+        form: ``binary``, ``compressed`` (packed at run time), ``integer``, ``table``, ``plain``, or ``computed`` where the network
+            computes something else from the weight before it uses it.
     """
 
     name: str
@@ -57,13 +67,21 @@ def lower(
     layers: list[LoweredLayer] = []
     taken: set[str] = set()
     signs: dict[str, ov.Node] = {}
-    for use in find_uses(model, coded):
+    uses, computed = find_uses(model, coded)
+    for use in uses:
         _name(use.operation, use.layer, taken)
+        make_transposition_explicit(use.operation)
         form, stored = _lower_use(use, target_device, signs if binary else None)
         layers.append(LoweredLayer(use.layer, use.constant.bits, use.codes.shape, stored, form))
-    keep_sums_unfused(signs.values(), constant_names(model))
+    for name, conversions in computed.items():
+        constant, layer = coded[name], layer_name(name)
+        stored = decode_in_place(conversions, constant, layer, target_device)
+        layers.append(LoweredLayer(layer, constant.bits, constant.codes.shape, stored, "computed"))
+    keep_signs_unfused(signs.values(), constant_names(model))
     lower_inputs(model, done=signs.values())
     model.validate_nodes_and_infer_types()
+    if target_device != "NPU":
+        take_detours(model)
     return layers
 
 
@@ -85,6 +103,6 @@ def _lower_use(use: CodedUse, target_device: TargetDevice, signs: dict[str, ov.N
     if signs is not None and (stored := use_binary_form(use, signs)):
         return "binary", stored
     quantized = use.consumer.get_index() == 1 and is_quantized(use.operation.input_value(0))
-    if not quantized and (stored := use_compressed_form(use, portable)):
-        return "compressed", stored
+    if not quantized and (stored := use_compressed_form(use, portable) or use_table_form(use, portable)):
+        return ("compressed" if use.operation.get_type_name() == "MatMul" else "table"), stored
     return "integer", use_integer_form(use, portable)

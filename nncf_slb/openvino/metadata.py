@@ -8,11 +8,13 @@ from typing import Any
 
 import openvino as ov
 
+from nncf_slb.openvino.call_form import CallForm
 from nncf_slb.openvino.lowering import LoweredLayer
 from nncf_slb.targets import LoweringSettings
 from nncf_slb.version import __version__
 
 _KEY = "nncf_slb"
+_FIELDS = ("version", "target_device", "layers", "call_form")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,27 +25,33 @@ class ExportInfo:
         version: Version of this package that exported.
         target_device: Device that the IR is for.
         layers: Searched layers, in the order in which the network was converted.
+        call_form: How the torch network takes the tensors that are the inputs of the IR.
     """
 
     version: str
     target_device: str
     layers: tuple[LoweredLayer, ...]
+    call_form: CallForm
 
 
-def write_metadata(model: ov.Model, settings: LoweringSettings, layers: list[LoweredLayer]) -> None:
-    """Put settings and layers into a model."""
+def write_metadata(
+    model: ov.Model, settings: LoweringSettings, layers: list[LoweredLayer], call_form: CallForm
+) -> None:
+    """Put settings, layers and form of the call into a model."""
     model.set_rt_info(__version__, [_KEY, "version"])
     model.set_rt_info(settings.target_device, [_KEY, "target_device"])
     model.set_rt_info(json.dumps([dataclasses.asdict(layer) for layer in layers]), [_KEY, "layers"])
+    model.set_rt_info(json.dumps(call_form.to_json()), [_KEY, "call_form"])
 
 
 def read_metadata(model: ov.Model) -> ExportInfo | None:
     """What `write_metadata` wrote; None if the model is not one of this package's."""
-    if not model.has_rt_info([_KEY, "layers"]):
+    if not all(model.has_rt_info([_KEY, name]) for name in _FIELDS):
         return None
-    values = {name: str(model.get_rt_info([_KEY, name]).value) for name in ("version", "target_device", "layers")}
+    values = {name: str(model.get_rt_info([_KEY, name]).value) for name in _FIELDS}
     layers = tuple(_layer(entry) for entry in json.loads(values["layers"]))
-    return ExportInfo(values["version"], values["target_device"], layers)
+    form = CallForm.from_json(json.loads(values["call_form"]))
+    return ExportInfo(values["version"], values["target_device"], layers, form)
 
 
 def _layer(entry: dict[str, Any]) -> LoweredLayer:

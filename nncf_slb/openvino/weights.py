@@ -23,6 +23,7 @@ from nncf_slb.openvino.graph import (
     replace_output,
 )
 from nncf_slb.openvino.packing import Bytes, pack
+from nncf_slb.targets import TargetDevice
 
 _PORTABLE_BITS = 4
 _I4_RANGE = (-8, 7)
@@ -38,9 +39,26 @@ def use_integer_form(use: CodedUse, portable: bool) -> str:
     Returns:
         Stored element type.
     """
-    bits = _PORTABLE_BITS if portable else use.constant.bits
-    _use(use, _integers(use.codes, bits, use.constant))
-    return f"u{bits}"
+    decoded, stored = _integers(use.codes, use.constant, portable)
+    _use(use, decoded)
+    return stored
+
+
+def use_table_form(use: CodedUse, portable: bool) -> str | None:
+    """Look the values up in a float table, for 1x1 convolutions with unquantized inputs.
+
+    The CPU plugin turns such a convolution, behind a transposition or a pooling, into a FullyConnected where its weight
+    looks like a decompression of integers, and then forgets its stride (measured with OpenVINO 2026.4.1). A table of
+    floats does not look like one.
+
+    Returns:
+        Stored element type; None if the operation is another one, and nothing is changed.
+    """
+    if use.operation.get_type_name() != "Convolution" or any(length != 1 for length in use.codes.shape[2:]):
+        return None
+    decoded, stored = _from_table(use.codes, use.constant, portable)
+    _use(use, decoded)
+    return stored
 
 
 def use_plain_form(use: CodedUse) -> str:
@@ -52,24 +70,37 @@ def use_plain_form(use: CodedUse) -> str:
     Raises:
         LoweringError: If the values are no integers times a step.
     """
-    table = use.constant.table
-    if table.dtype != np.int8:
-        raise LoweringError(
-            f"{use.name}: its values have no common step, so the types that the NPU reads cannot hold them; use values "
-            "that are integers times one step, or another target_device"
-        )
-    spacing = even_spacing(table)
-    if _I4_RANGE[0] <= table.min() and table.max() <= _I4_RANGE[1]:
-        packed = pack((table[use.codes].astype(np.int8) & 15).astype(np.uint8), 4)
-        _use(use, ops.convert(constant_of_bytes(packed, ov.Type.i4, use.codes.shape), "f32"))
-        return "i4"
-    if spacing is not None:
-        first, step = spacing
-        shifted = ops.subtract(ops.convert(packed_constant(use.codes, 4), "f32"), np.float32(-first / step))
-        _use(use, shifted, factor=float(step))
-        return "u4"
-    _use(use, ops.convert(ops.constant(table[use.codes].astype(np.int8)), "f32"))
-    return "i8"
+    decoded, factor, stored = _plain(use.codes, use.constant, use.layer)
+    _use(use, decoded, factor)
+    return stored
+
+
+def decode_in_place(
+    conversions: list[ov.Node], constant: CodedConstant, layer: str, target_device: TargetDevice
+) -> str:
+    """Put the values in the place of the codes, for a weight that the network computes with before it uses it.
+
+    Args:
+        conversions: Conversions of the u8 codes to float.
+        constant: Codes and values.
+        layer: Path of the layer, for messages.
+        target_device: Device that the form is for.
+
+    Returns:
+        Stored element type.
+
+    Raises:
+        LoweringError: For the NPU, if the values are no integers times a step.
+    """
+    if target_device == "NPU":
+        decoded, factor, stored = _plain(constant.codes, constant, layer)
+        decoded = ops.multiply(decoded, np.float32(factor)) if factor != 1 else decoded
+    else:
+        decoded, stored = _integers(constant.codes, constant, portable=target_device != "CPU")
+    decoded.set_friendly_name(f"self.{layer}/decoded")
+    for conversion in conversions:
+        replace_output(conversion.output(0), decoded.output(0))
+    return stored
 
 
 def use_compressed_form(use: CodedUse, portable: bool) -> str | None:
@@ -87,7 +118,10 @@ def use_compressed_form(use: CodedUse, portable: bool) -> str | None:
     scale = use.channel_scale(0)
     matmul = use.operation
     fits = matmul.get_type_name() == "MatMul" and use.codes.ndim == 2 and use.consumer.get_index() == 1
-    if spacing is None or scale is None or not fits or not matmul.get_attributes()["transpose_b"]:
+    if spacing is None or scale is None or not fits:
+        return None
+    attributes = matmul.get_attributes()
+    if attributes["transpose_a"] or not attributes["transpose_b"]:
         return None
     first, step = spacing
     stored = _PORTABLE_BITS if portable else use.constant.bits
@@ -143,18 +177,50 @@ def _smallest(scale: Floats) -> Floats:
     return np.ascontiguousarray(scale)
 
 
-def _integers(codes: Bytes, bits: int, constant: CodedConstant) -> ov.Node:
-    stored = packed_constant(codes, bits)
+def _plain(codes: Bytes, constant: CodedConstant, layer: str) -> tuple[ov.Node, float, str]:
+    """Numbers, the factor that is still missing, and the stored type."""
     table = constant.table
     if table.dtype != np.int8:
-        return ops.gather(ops.constant(table.astype(np.float32)), ops.convert(stored, "i32"), ops.constant(0))
+        raise LoweringError(
+            f"{layer}: its values have no common step, so the types that the NPU reads cannot hold them; use values "
+            "that are integers times one step, or another target_device"
+        )
+    spacing = even_spacing(table)
+    if _I4_RANGE[0] <= table.min() and table.max() <= _I4_RANGE[1]:
+        packed = pack((table[codes].astype(np.int8) & 15).astype(np.uint8), 4)
+        return ops.convert(constant_of_bytes(packed, ov.Type.i4, codes.shape), "f32"), 1.0, "i4"
+    if spacing is not None:
+        first, step = spacing
+        shifted = ops.subtract(ops.convert(packed_constant(codes, 4), "f32"), np.float32(-first / step))
+        return shifted, float(step), "u4"
+    return ops.convert(ops.constant(table[codes].astype(np.int8)), "f32"), 1.0, "i8"
+
+
+def _integers(codes: Bytes, constant: CodedConstant, portable: bool) -> tuple[ov.Node, str]:
+    """Numbers of the table as float32, and the stored type."""
+    table = constant.table
+    if table.dtype != np.int8:
+        return _from_table(codes, constant, portable)
+    stored, type_name = _stored(codes, constant, portable)
     first, step = even_spacing(table) or (0, 0)
     if step not in (1, 2):
         integers = ops.gather(ops.constant(table), ops.convert(stored, "i32"), ops.constant(0))
-        return ops.convert(integers, "f32")
+        return ops.convert(integers, "f32"), type_name
     integers = ops.convert(stored, "i8")
     if step == 2:
         integers = ops.add(integers, integers)
     if first:
         integers = ops.subtract(integers, ops.constant(-first, dtype=np.int8))
-    return ops.convert(integers, "f32")
+    return ops.convert(integers, "f32"), type_name
+
+
+def _from_table(codes: Bytes, constant: CodedConstant, portable: bool) -> tuple[ov.Node, str]:
+    """The same by a float32 table."""
+    stored, type_name = _stored(codes, constant, portable)
+    table = ops.constant(constant.table.astype(np.float32))
+    return ops.gather(table, ops.convert(stored, "i32"), ops.constant(0)), type_name
+
+
+def _stored(codes: Bytes, constant: CodedConstant, portable: bool) -> tuple[ov.Node, str]:
+    bits = _PORTABLE_BITS if portable else constant.bits
+    return packed_constant(codes, bits), f"u{bits}"
