@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from functools import partial
 from typing import Any
 
@@ -27,10 +29,15 @@ from nncf_slb.config import (
 from nncf_slb.config_budget import AUTO
 from nncf_slb.controller import SLBController, lowering_settings, registered_loader
 from nncf_slb.discrete import batch_runner, batches_of, states_batch_size
+from nncf_slb.dry_export import dry_export
 from nncf_slb.initialization import initialize_activations
 from nncf_slb.mixed_precision import ChosenBits, choose_bits, refuse_missing_bits
 from nncf_slb.nncf_insertion import Insertions, make_insertions
-from nncf_slb.planning import SearchPlan, plan_search, refuse_foreign_operations, refuse_unmatched_overrides
+from nncf_slb.openvino.export import ExportError, example_arguments
+from nncf_slb.openvino.graph import LoweringError
+from nncf_slb.planning import Scopes, SearchPlan, plan_search, refuse_foreign_operations, refuse_unmatched_overrides
+
+logger = logging.getLogger("nncf_slb")
 
 
 class SLBBuilder(PTCompressionAlgorithmBuilder):  # type: ignore[misc]
@@ -47,14 +54,16 @@ class SLBBuilder(PTCompressionAlgorithmBuilder):  # type: ignore[misc]
         self.ignored_scopes: list[str] | None = [*scope_list(everywhere), *scope_list(own)] or None
         self.slb_config: SLBConfig = parse_slb_config(self._algo_config)
         self._insertions = Insertions()
-        self._full_precision: list[str] = []
+        self._plan = SearchPlan()
         self._chosen = ChosenBits()
 
     def _get_transformation_layout(self, target_model: NNCFNetwork) -> PTTransformationLayout:
-        plan = plan_search(target_model, self._should_consider_scope, self._weight_settings)
+        scopes = Scopes(self._should_consider_scope, self._is_target)
+        plan = plan_search(target_model, scopes, self._weight_settings)
         if self.slb_config.validate_scopes:
             refuse_unmatched_overrides(plan, self.slb_config, find_slb_sections(self.config)[0][0])
-        self._full_precision = plan.full_precision
+        self._plan = plan
+        _say_what_is_left_out(plan)
         multiplier = self.config.get_redefinable_global_param_value_for_algo("compression_lr_multiplier", self.name)
         target_device = self.config.get("target_device")
         self._measure_batch_norm(target_model)
@@ -62,7 +71,31 @@ class SLBBuilder(PTCompressionAlgorithmBuilder):  # type: ignore[misc]
             self._choose_bits(target_model, plan)
         bits = self._chosen.bits
         self._insertions = make_insertions(target_model, plan, self.slb_config, target_device, multiplier, bits)
+        if self.should_init and self.slb_config.openvino.dry_export:
+            self._try_export(target_model)
         return self._insertions.layout()
+
+    def _is_target(self, name: str) -> bool:
+        return bool(self.target_scopes) and bool(matches_any(name, self.target_scopes))
+
+    def _try_export(self, model: NNCFNetwork) -> None:
+        """Export once before training, so that what cannot be exported costs seconds and no training.
+
+        Raises:
+            ExportError: With what the export says, and how to do without one.
+        """
+        start = time.perf_counter()
+        try:
+            dry_export(
+                model, self._insertions, example_arguments(model), lowering_settings(self.config, self.slb_config)
+            )
+        except (ExportError, LoweringError) as error:
+            raise ExportError(
+                f"the network cannot be exported to OpenVINO, which was tried before training it:\n{error}\nLeave the "
+                "layers in question out with ignored_scopes, change the network, or, to train it all the same, set "
+                f'"openvino": {{"dry_export": false}} in the slb section'
+            ) from error
+        logger.info("slb: a dry export of the untrained network took %.1f s", time.perf_counter() - start)
 
     def _weight_settings(self, name: str) -> ResolvedWeights:
         return self.slb_config.weights.resolve(partial(matches_any, name))
@@ -131,4 +164,15 @@ class SLBBuilder(PTCompressionAlgorithmBuilder):  # type: ignore[misc]
     def _build_controller(self, model: NNCFNetwork) -> SLBController:
         refuse_foreign_operations(model, self._insertions.weights)
         epochs, measured = total_epochs(self.config), self._chosen.sensitivities
-        return SLBController(model, self.config, self.slb_config, epochs, self._full_precision, measured)
+        return SLBController(model, self.config, self.slb_config, epochs, self._plan, measured)
+
+
+def _say_what_is_left_out(plan: SearchPlan) -> None:
+    """One line on weights in scope that stay in full precision."""
+    if plan.left_out:
+        listed = "; ".join(f"{name} ({reason})" for name, reason in plan.left_out.items())
+        logger.warning(
+            "slb: %.1f %% of all weights stay in full precision though no scope says so: %s",
+            100 * plan.left_out_share,
+            listed,
+        )

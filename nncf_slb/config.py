@@ -47,6 +47,11 @@ class OpenVINOConfig(Section):
         description="Whether the CPU may round the 32-bit inputs of Linear layers to 8 bits as it runs: 2 to 4 times "
         "as fast with large layers and batch 1, but no longer equal to PyTorch.",
     )
+    dry_export: bool = Field(
+        default=True,
+        description="Whether the untrained network is exported once when the compressed model is created, in memory "
+        "only, so that what OpenVINO cannot take is an error before training. The log says how long it took.",
+    )
 
 
 class SLBConfig(Section):

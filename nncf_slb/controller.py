@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -29,6 +30,7 @@ from nncf_slb.nncf_network import (
 )
 from nncf_slb.openvino.export import export_controller
 from nncf_slb.phases import Phase, PhasePlan
+from nncf_slb.planning import SearchPlan
 from nncf_slb.scheduler import SLBScheduler
 from nncf_slb.sensitivity import Sensitivities
 from nncf_slb.strip import FixedActivation, FixedWeight
@@ -59,7 +61,7 @@ class SLBController(PTCompressionAlgorithmController):  # type: ignore[misc]
         nncf_config: Whole config, for the registered data loader.
         slb_config: This algorithm's section.
         epochs: Number of epochs that fractions of the schedule refer to if the section states none.
-        full_precision: Node names of layers with weights that are not searched.
+        plan: What is searched and what is not.
         sensitivities: What was measured where bits are ``auto``, by node name and bits.
 
     Attributes:
@@ -73,13 +75,13 @@ class SLBController(PTCompressionAlgorithmController):  # type: ignore[misc]
         nncf_config: NNCFConfig,
         slb_config: SLBConfig,
         epochs: int,
-        full_precision: list[str],
+        plan: SearchPlan,
         sensitivities: Sensitivities,
     ) -> None:
         super().__init__(model)
         self.searchable_weights = searchable_operands(model)
         self._modules = list(dict.fromkeys(self.searchable_weights.values()))
-        self._full_precision = full_precision
+        self._plan = plan
         self._sensitivities = sensitivities
         self.lowering = lowering_settings(nncf_config, slb_config)
         self._loss = ConfidenceLoss(self._modules, slb_config.params.confidence_loss_weight)
@@ -137,8 +139,10 @@ class SLBController(PTCompressionAlgorithmController):  # type: ignore[misc]
             by_name = {names[0]: module for module, names in self._names_by_module().items()}
             inverse_temperature = self._scheduler.inverse_temperature
             collected = statistics.collect(
-                by_name, self._codes_before, inverse_temperature, self._full_precision, self._sensitivities
+                by_name, self._codes_before, inverse_temperature, self._plan.full_precision, self._sensitivities
             )
+            left_out, share = self._plan.left_out, self._plan.left_out_share
+            collected = dataclasses.replace(collected, left_out=left_out, left_out_share=share)
             result.register("slb", collected)
         return result
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from nncf.common.graph import NNCFNode
-from nncf.torch.layers import NNCF_MODULES_DICT, NNCF_PADDING_VALUE_ATTR_NAME
+from nncf.torch.layers import NNCF_PADDING_VALUE_ATTR_NAME
 from nncf.torch.nncf_network import NNCFNetwork
 from torch import nn
 
 from nncf_slb.activations import ActivationQuantizer
 from nncf_slb.layers import SearchableWeight
+from nncf_slb.nncf_modules import plain_class
 from nncf_slb.strip import FixedActivation, make_low_bit_
 
 
@@ -35,6 +36,11 @@ def own_nodes(model: NNCFNetwork) -> dict[str, list[str]]:
     for node in model.nncf.get_original_graph().get_all_nodes():
         found.setdefault(node.node_name.rpartition("/")[0], []).append(node.node_name)
     return found
+
+
+def run_as_traced(model: NNCFNetwork) -> None:
+    """Run the network as NNCF did to see its graph, with ``dummy_forward_fn`` or tensors from ``input_info``."""
+    model.nncf._get_dummy_forward_fn_for_graph_building(with_input_tracing=False, with_output_tracing=False)(model)
 
 
 def weighted_nodes(model: NNCFNetwork) -> list[NNCFNode]:
@@ -79,7 +85,7 @@ def to_plain_torch(model: NNCFNetwork) -> nn.Module:
     """
     fixed: dict[ActivationQuantizer, FixedActivation] = {}
     for module in list(model.modules()):
-        plain = NNCF_MODULES_DICT.get(type(module))
+        plain = plain_class(module)
         if plain is None:
             continue
         searchable, quantizer = searchable_of(module), _quantizer_of(module)

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from nncf.common.scopes import matches_any
-from nncf.torch.layers import NNCF_MODULES_DICT
 from nncf.torch.module_operations import UpdateWeight
 from nncf.torch.nncf_network import NNCFNetwork
 from torch import nn
@@ -17,11 +16,15 @@ from torch.nn.utils.parametrize import is_parametrized
 
 from nncf_slb.config import ConfigError, SLBConfig
 from nncf_slb.layers import SEARCHABLE_LAYERS
-from nncf_slb.nncf_network import modules_by_scope, own_nodes, searchable_of, weighted_nodes
+from nncf_slb.nncf_modules import plain_class
+from nncf_slb.nncf_network import modules_by_scope, own_nodes, run_as_traced, searchable_of, weighted_nodes
+from nncf_slb.weight_uses import Use, uses_of_parameters
 
-_NEVER_SEARCHED = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.PReLU)
+_NEVER_SEARCHED = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.PReLU, nn.RMSNorm)
+_TABLES = (nn.Embedding, nn.EmbeddingBag)
+_MATRIX = 2
 _SEARCHABLE_NAMES = ", ".join(layer.__name__ for layer in SEARCHABLE_LAYERS)
-_COMPUTED = "its weight is computed from other parameters (weight norm or a parametrization); remove that first"
+COMPUTED = "its weight is computed from other parameters (weight norm, spectral norm or another parametrization); remove that first"
 
 
 class UnsupportedLayersError(ValueError):
@@ -30,10 +33,32 @@ class UnsupportedLayersError(ValueError):
 
 @dataclass
 class SearchPlan:
-    """Layers to search and layers left in full precision, by NNCF node name."""
+    """Layers to search and what is left in full precision, by NNCF node name or scope.
+
+    Attributes:
+        layers: Layers to search.
+        full_precision: All others with weights.
+        left_out: Those of them that the config's scopes include, with the reason.
+        left_out_share: Their share of all weights of the network (numbers in parameters of two dimensions or more).
+    """
 
     layers: dict[str, nn.Module] = field(default_factory=dict)
     full_precision: list[str] = field(default_factory=list)
+    left_out: dict[str, str] = field(default_factory=dict)
+    left_out_share: float = 0.0
+
+
+@dataclass(frozen=True)
+class Scopes:
+    """What the config's scopes say of a node or scope name.
+
+    Attributes:
+        include: Whether they include it.
+        name: Whether its target scopes ask for it by name; a layer that can't be searched is then an error.
+    """
+
+    include: Callable[[str], bool]
+    name: Callable[[str], bool]
 
 
 class _Problem(NamedTuple):
@@ -42,80 +67,152 @@ class _Problem(NamedTuple):
     scope: str  # entry of ignored_scopes that leaves the layer out
 
 
-def plan_search(
-    model: NNCFNetwork, in_scope: Callable[[str], bool], weight_settings: Callable[[str], Hashable]
-) -> SearchPlan:
+def plan_search(model: NNCFNetwork, scopes: Scopes, weight_settings: Callable[[str], Hashable]) -> SearchPlan:
     """Decide for each layer with weights whether it is searched.
+
+    Weights in scope that are no weights of a layer that NNCF can hook stay in full precision, unless the target scopes
+    ask for them by name.
 
     Args:
         model: NNCF network.
-        in_scope: Tells from a node or scope name whether the config's scopes include it.
+        scopes: What the config's scopes say of a name.
         weight_settings: What the config says of a layer's weights, from its node name.
 
     Raises:
-        UnsupportedLayersError: If a layer in scope can't be searched, or none is left to search.
+        UnsupportedLayersError: If a layer that was asked for can't be searched, or none is left to search.
     """
     plan, problems = SearchPlan(), []
     handled: set[int] = set()
+    left: dict[str, list[nn.Parameter]] = {}
+    uses = uses_of_parameters(model, lambda: run_as_traced(model))
+
+    def leave(name: str, reason: str, parameters: Iterable[nn.Parameter], scope: str | None = None) -> None:
+        if scopes.name(name):
+            problems.append(_Problem(name, reason, scope or name))
+        else:
+            plan.full_precision.append(name)
+            plan.left_out[name] = reason
+            left[name] = list(parameters)
+
     for node in weighted_nodes(model):
         layer = model.nncf.get_containing_module(node.node_name)
         if id(layer) in handled or isinstance(layer, _NEVER_SEARCHED):
             continue
         handled.add(id(layer))
-        if not in_scope(node.node_name):
+        if not scopes.include(node.node_name):
             plan.full_precision.append(node.node_name)
-            continue
-        reason = _reason_against(layer)
-        if reason:
+        elif isinstance(layer, _TABLES):
+            reason = f"{type(layer).__name__.removeprefix('NNCF')} looks rows up and multiplies no matrix"
+            leave(node.node_name, reason, [layer.weight])
+        elif reason := _reason_against(layer):
             problems.append(_Problem(node.node_name, reason, node.node_name))
+        elif reason := _used_elsewhere(model, layer, uses):
+            leave(node.node_name, reason, [layer.weight])
         else:
             plan.layers[node.node_name] = layer
-    problems += _problems_outside_layers(model, plan, in_scope, handled)
+    for scope, module, own in _outside_layers(model, handled):
+        if not scopes.include(scope) or not _any_node_included(model, scope, scopes):
+            plan.full_precision.append(scope)
+        elif is_parametrized(module):
+            problems.append(_Problem(scope, COMPUTED, _own_operations(scope)))
+        else:
+            leave(scope, _reason_outside(module, own, uses), own, _own_operations(scope))
     problems += _problems_of_sharing(model, plan, weight_settings)
     if problems:
         raise UnsupportedLayersError(_unsupported_message(problems))
     if not plan.layers:
-        raise UnsupportedLayersError(
-            "slb found no layer to search: ignored_scopes and target_scopes leave out every layer with weights "
-            f"({', '.join(plan.full_precision) or 'the model has none'}). Change the scopes so that one remains."
-        )
+        raise UnsupportedLayersError(_nothing_left_message(plan))
+    plan.left_out_share = _share(model, [p for each in left.values() for p in each])
     return plan
 
 
+def _nothing_left_message(plan: SearchPlan) -> str:
+    ignored = [name for name in plan.full_precision if name not in plan.left_out]
+    parts = [f"the scopes leave out {', '.join(ignored)}"] if ignored else []
+    parts += [f"{name} cannot be searched ({reason})" for name, reason in plan.left_out.items()]
+    return (
+        f"slb found no layer to search: {'; '.join(parts) or 'the model has no layer with weights'}. Searchable are "
+        f"{_SEARCHABLE_NAMES}; change ignored_scopes and target_scopes, or the network, so that one remains."
+    )
+
+
+def _share(model: nn.Module, parameters: Iterable[nn.Parameter]) -> float:
+    counts = {id(p): p.numel() for p in model.parameters() if p.dim() >= _MATRIX}
+    chosen = {id(p) for p in parameters}
+    return sum(count for key, count in counts.items() if key in chosen) / max(1, sum(counts.values()))
+
+
 def _reason_against(layer: nn.Module) -> str | None:
-    plain = NNCF_MODULES_DICT.get(type(layer))
-    if plain not in SEARCHABLE_LAYERS:
+    if plain_class(layer) is None or not isinstance(layer, SEARCHABLE_LAYERS):
         return f"{type(layer).__name__} has no low-bit form"
     if "weight" not in layer._parameters:
-        return _COMPUTED
+        return COMPUTED
     weight: Any = layer.weight
     if not weight.is_floating_point():
         return f"its weight is {weight.dtype}, not floating point"
     return None
 
 
-def _problems_outside_layers(
-    model: NNCFNetwork, plan: SearchPlan, in_scope: Callable[[str], bool], handled: set[int]
-) -> Iterator[_Problem]:
-    """Modules in scope that compute with matrices of their own; adds all others to the plan, in full precision."""
-    nodes = own_nodes(model)
+def _used_elsewhere(model: NNCFNetwork, layer: nn.Module, uses: dict[int, list[Use]]) -> str | None:
+    """Why a weight that a layer's own computation shares with other code can't be searched: NNCF hooks layers only."""
+    weight: Any = layer.weight
+    names = {id(module): scope for scope, module in modules_by_scope(model)}
+    for use in uses.get(id(weight), []):
+        owner = use.module
+        if owner is None or weight is not owner._parameters.get("weight"):
+            return f"{names.get(id(owner), 'the network')} uses its weight too ({use.function}), where NNCF lets nothing in"
+        if isinstance(owner, _TABLES):
+            return f"it shares its weight with {names[id(owner)]}, which looks rows up"
+    return None
+
+
+def _outside_layers(model: NNCFNetwork, handled: set[int]) -> Iterator[tuple[str, nn.Module, list[nn.Parameter]]]:
+    """Modules with matrices that are not layers with NNCF nodes of their own: scope, module and these matrices.
+
+    What is inside a module that computes with its children's matrices itself counts as that module's.
+    """
+    inside: set[int] = set()
     for scope, module in modules_by_scope(model):
-        if id(module) in handled or isinstance(module, _NEVER_SEARCHED) or not _has_matrices(module):
+        if id(module) in handled | inside or isinstance(module, _NEVER_SEARCHED):
             continue
-        if not in_scope(scope) or not any(map(in_scope, nodes.get(scope, []))):
-            plan.full_precision.append(scope)
-            continue
-        unknown = f"{type(module).__name__} is not a layer that NNCF lets an algorithm hook into"
-        # NNCF knows no modules, only operations: the module's own ones, not those of the layers inside it.
-        own = f"{{re}}^{re.escape(scope)}(/[^/]*)?$"
-        yield _Problem(scope, _COMPUTED if is_parametrized(module) else unknown, own)
+        own = list(_matrices(module))
+        if isinstance(module, nn.MultiheadAttention):
+            children = [child for child in module.modules() if child is not module]
+            inside.update(id(child) for child in children if id(child) not in handled)
+            own += [p for child in children if id(child) in inside for p in _matrices(child)]
+        if own:
+            yield scope, module, own
 
 
-def _has_matrices(module: nn.Module) -> bool:
+def _any_node_included(model: NNCFNetwork, scope: str, scopes: Scopes) -> bool:
+    """NNCF knows no modules, only operations: one with some is left out where all of these are."""
+    nodes = own_nodes(model).get(scope, [])
+    return not nodes or any(map(scopes.include, nodes))
+
+
+def _own_operations(scope: str) -> str:
+    """Scope of a module's own operations, not those of the layers inside it."""
+    return f"{{re}}^{re.escape(scope)}(/[^/]*)?$"
+
+
+def _reason_outside(module: nn.Module, parameters: list[nn.Parameter], uses: dict[int, list[Use]]) -> str:
+    found = [use for parameter in parameters for use in uses.get(id(parameter), [])]
+    product = next((use for use in found if use.is_product), None)
+    if not found:
+        return "it does not run in evaluation mode"
+    if product is not None:
+        return f"it computes with its weights by {product.function}, where NNCF 2.19 lets nothing in"
+    if all(use.is_elementwise for use in found):
+        return "no matrix product uses its weights"
+    return f"it uses its weights by {found[0].function}, where NNCF 2.19 lets nothing in"
+
+
+def _matrices(module: nn.Module) -> Iterator[nn.Parameter]:
     holders = [module]
     if is_parametrized(module):
         holders += module.get_submodule("parametrizations").children()
-    return any(p is not None and p.dim() >= 2 for holder in holders for p in holder._parameters.values())
+    for holder in holders:
+        yield from (p for p in holder._parameters.values() if p is not None and p.dim() >= _MATRIX)
 
 
 def _problems_of_sharing(

@@ -52,6 +52,7 @@ def register() -> None:
     from nncf.torch.algo_selector import PT_COMPRESSION_ALGORITHMS
 
     from nncf_slb.algo import SLBBuilder
+    from nncf_slb.nncf_modules import mend_gaps
     from nncf_slb.nncf_tracing import confine_tracing
 
     confine_tracing()
@@ -59,8 +60,10 @@ def register() -> None:
     if _ALGORITHM in PT_COMPRESSION_ALGORITHMS.registry_dict:
         return
     PT_COMPRESSION_ALGORITHMS.register(_ALGORITHM)(SLBBuilder)
+    mend_gaps()
     _register_schema()
     _register_config_check()
+    _register_model_check()
     _register_statistics()
 
 
@@ -101,6 +104,23 @@ def _register_config_check() -> None:
         nncf_validate(loaded_json)
 
     NNCFConfig.validate = staticmethod(validate)
+
+
+def _register_model_check() -> None:
+    """Look at a network that is about to be searched before NNCF does, whose errors name neither reason nor remedy."""
+    from nncf.torch import model_creation
+
+    from nncf_slb.config import find_slb_sections
+    from nncf_slb.model_checks import prepare_model
+
+    create: Callable[..., Any] = model_creation.create_nncf_network
+
+    def create_nncf_network(model: Any, config: Any, *args: Any, **kwargs: Any) -> Any:
+        if find_slb_sections(config):
+            prepare_model(model, config)
+        return create(model, config, *args, **kwargs)
+
+    model_creation.create_nncf_network = create_nncf_network
 
 
 def _register_statistics() -> None:

@@ -53,12 +53,16 @@ class SLBStatistics(Statistics):  # type: ignore[misc]
         full_precision_layers: Node names of layers with weights that are left as they are.
         sensitivities: Where bits are ``auto``: for each layer, its sensitivity by bits (see `nncf_slb.sensitivity`);
             layers that share a parameter appear once.
+        left_out: Those of the full precision layers that no scope leaves out, with the reason why they are.
+        left_out_share: Their share of all weights of the network, 0 to 1.
     """
 
     inverse_temperature: float
     layers: tuple[LayerStatistics, ...]
     full_precision_layers: tuple[str, ...]
     sensitivities: Mapping[str, Mapping[int, float]] = field(default_factory=dict)
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    left_out_share: float = 0.0
 
     @property
     def bytes(self) -> int:
@@ -88,9 +92,16 @@ class SLBStatistics(Statistics):  # type: ignore[misc]
             if rows
             else "",
             "full precision: " + (", ".join(self.full_precision_layers) or "none"),
+            self._left_out_table(),
             self._sensitivity_table(),
         ]
         return "\n".join(line for line in lines if line)
+
+    def _left_out_table(self) -> str:
+        if not self.left_out:
+            return ""
+        lines = [f"in scope, but not searched: {self.left_out_share:.1%} of all weights"]
+        return "\n".join([*lines, *(f"  {name}: {reason}" for name, reason in self.left_out.items())])
 
     def _sensitivity_table(self) -> str:
         """What was measured at each width; a star marks the chosen one."""

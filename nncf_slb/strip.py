@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, ClassVar
+from functools import cache
+from typing import TYPE_CHECKING, Any, Optional
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-from nncf_slb.activations import ActivationQuantizer, fake_quantize
+from nncf_slb.activations import ActivationQuantizer
 from nncf_slb.layers import SearchableWeight, shared_logits
 
 
@@ -40,7 +42,9 @@ class FixedActivation(_Exportable, nn.Module):
         RuntimeError: If the quantizer has seen no data, so that its step means nothing.
     """
 
-    step: Tensor
+    if TYPE_CHECKING:
+        step: Tensor | None
+        zero_point: Tensor | None
 
     def __init__(self, quantizer: ActivationQuantizer) -> None:
         super().__init__()
@@ -50,26 +54,34 @@ class FixedActivation(_Exportable, nn.Module):
                 f"a {self.bits}-bit quantizer of inputs has seen no data, so it has no step. Register a data loader "
                 "(nncf.torch.register_default_init_args) before create_compressed_model, or train, or load a checkpoint"
             )
-        if self.bits > 1:
-            self.lowest, self.highest = quantizer.levels
-            self.register_buffer("step", quantizer.step().detach().clone())
+        # A sign has none of these; a scripted module needs them all the same.
+        self.lowest, self.highest = quantizer.levels if self.bits > 1 else (0, 1)
+        step = quantizer.step().detach().clone() if self.bits > 1 else None
+        zero_point = None if step is None else torch.zeros((), dtype=torch.int32, device=step.device)
+        self.register_buffer("step", step)
+        self.register_buffer("zero_point", zero_point, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Quantized input, shape and dtype of `x`; while exporting, a sign is a quantization to 2 levels."""
-        if torch.onnx.is_in_onnx_export() and self.bits not in (1, 8):  # ONNX quantizes to 8 bits only
-            return torch.clamp(torch.round(x / self.step), self.lowest, self.highest) * self.step
-        if self.bits > 1 and self._exporting:
-            return torch.fake_quantize_per_tensor_affine(x, self._step_number, 0, self.lowest, self.highest)
-        if self.bits > 1:
-            return fake_quantize(x, self.step, self.lowest, self.highest)
-        if self._exporting:
-            return torch.fake_quantize_per_tensor_affine(x, 1.0, 0, 0, 1)
+        if not torch.jit.is_scripting():
+            if torch.onnx.is_in_onnx_export() and self.bits not in (1, 8):  # ONNX quantizes to 8 bits only
+                return torch.clamp(torch.round(x / self.step), self.lowest, self.highest) * self.step
+            if self._exporting:
+                return self._exportable(x)
+        if self.step is not None:
+            return torch.fake_quantize_per_tensor_affine(x, self.step, self.zero_point, self.lowest, self.highest)
         return torch.where(x > 0, 1.0, -1.0).to(x.dtype)
+
+    @torch.jit.unused
+    def _exportable(self, x: Tensor) -> Tensor:
+        if self.bits > 1:
+            return torch.fake_quantize_per_tensor_affine(x, self._step_number, 0, self.lowest, self.highest)
+        return torch.fake_quantize_per_tensor_affine(x, 1.0, 0, 0, 1)
 
     def start_exporting(self) -> None:
         """The step becomes a number here, before a converter traces."""
         super().start_exporting()
-        self._step_number = float(self.step) if self.bits > 1 else 1.0
+        self._step_number = 1.0 if self.step is None else float(self.step)
 
     def extra_repr(self) -> str:
         """Bits."""
@@ -83,15 +95,17 @@ class CodedWeight(_Exportable):
         bits: Bits that one code takes in a packed file, 1-4.
     """
 
-    codes: Tensor
-    values: Tensor
-    scale: Tensor
-    bits: int
+    if TYPE_CHECKING:  # at run time torch.jit.script would read these as texts
+        codes: Tensor
+        values: Tensor
+        scale: Tensor
+        bits: int
 
     def decode(self) -> Tensor:
         """Float weight ``codes.shape``; while exporting, the codes take the place of the values."""
-        if self._exporting:
-            return self.codes.to(self.scale.dtype) * self.scale
+        if not torch.jit.is_scripting():
+            if self._exporting:
+                return self.codes.to(self.scale.dtype) * self.scale
         return self.values[self.codes.long()].to(self.scale.dtype) * self.scale
 
     def hold(self, searchable: SearchableWeight) -> None:
@@ -107,51 +121,107 @@ class CodedWeight(_Exportable):
 class _LowBitLayer(CodedWeight):
     """A torch layer with a coded weight instead of a parameter, and perhaps a quantizer of its input."""
 
-    input_quantizer: FixedActivation | None
-    __jit_unused_properties__: ClassVar = ["weight"]
+    if TYPE_CHECKING:
+        input_quantizer: FixedActivation | None
 
     @property
     def weight(self) -> Tensor:
         """Decoded weight."""
         return self.decode()
 
-    def forward(self, x: Tensor, *others: Any) -> Tensor:
-        """The torch layer's own computation on the quantized input."""
+    def quantized(self, x: Tensor) -> Tensor:
+        """The input as the layer computes with it."""
         if self.input_quantizer is not None:
             x = self.input_quantizer(x)
-        return super().forward(x, *others)  # type: ignore[misc,no-any-return]
+        return x
+
+    @classmethod
+    def _own_class(cls) -> type[nn.Module]:
+        return next(base for base in cls.__mro__ if issubclass(base, nn.Module) and not issubclass(base, _LowBitLayer))
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return _new_low_bit, (self._own_class(), self.input_quantizer is not None), self.__dict__
 
     def extra_repr(self) -> str:
         """What torch shows of the layer, and the bits."""
         return f"{super().extra_repr()}, bits={self.bits}"  # type: ignore[misc]
 
 
-class LowBitConv1d(_LowBitLayer, nn.Conv1d):  # type: ignore[override]
+# The forward methods are torch's own on a quantized input, written out since TorchScript knows no super();
+# it reads comments on types as well, so pyproject.toml tells mypy what these methods take from torch's classes.
+
+
+class _LowBitConvolution(_LowBitLayer):
+    def forward(self, input: Tensor) -> Tensor:
+        """The convolution of the quantized input."""
+        return self._conv_forward(self.quantized(input), self.weight, self.bias)
+
+
+class LowBitConv1d(_LowBitConvolution, nn.Conv1d):
     """`torch.nn.Conv1d` with a coded weight."""
 
 
-class LowBitConv2d(_LowBitLayer, nn.Conv2d):  # type: ignore[override]
+class LowBitConv2d(_LowBitConvolution, nn.Conv2d):
     """`torch.nn.Conv2d` with a coded weight."""
 
 
-class LowBitConv3d(_LowBitLayer, nn.Conv3d):  # type: ignore[override]
+class LowBitConv3d(_LowBitConvolution, nn.Conv3d):
     """`torch.nn.Conv3d` with a coded weight."""
 
 
-class LowBitConvTranspose1d(_LowBitLayer, nn.ConvTranspose1d):  # type: ignore[override]
+class LowBitConvTranspose1d(_LowBitLayer, nn.ConvTranspose1d):
     """`torch.nn.ConvTranspose1d` with a coded weight."""
 
+    def forward(self, input: Tensor, output_size: Optional[list[int]] = None) -> Tensor:  # noqa: UP045 (TorchScript)
+        """The transposed convolution of the quantized input."""
+        padding = self._output_padding(
+            input, output_size, self.stride, self.padding, self.kernel_size, 1, self.dilation
+        )  # fmt: skip
+        return functional.conv_transpose1d(
+            self.quantized(input), self.weight, self.bias, self.stride, self.padding, padding, self.groups, self.dilation
+        )  # fmt: skip
 
-class LowBitConvTranspose2d(_LowBitLayer, nn.ConvTranspose2d):  # type: ignore[override]
+
+class LowBitConvTranspose2d(_LowBitLayer, nn.ConvTranspose2d):
     """`torch.nn.ConvTranspose2d` with a coded weight."""
 
+    def forward(self, input: Tensor, output_size: Optional[list[int]] = None) -> Tensor:  # noqa: UP045 (TorchScript)
+        """The transposed convolution of the quantized input."""
+        padding = self._output_padding(
+            input, output_size, self.stride, self.padding, self.kernel_size, 2, self.dilation
+        )  # fmt: skip
+        return functional.conv_transpose2d(
+            self.quantized(input), self.weight, self.bias, self.stride, self.padding, padding, self.groups, self.dilation
+        )  # fmt: skip
 
-class LowBitConvTranspose3d(_LowBitLayer, nn.ConvTranspose3d):  # type: ignore[override]
+
+class LowBitConvTranspose3d(_LowBitLayer, nn.ConvTranspose3d):
     """`torch.nn.ConvTranspose3d` with a coded weight."""
 
+    def forward(self, input: Tensor, output_size: Optional[list[int]] = None) -> Tensor:  # noqa: UP045 (TorchScript)
+        """The transposed convolution of the quantized input."""
+        padding = self._output_padding(
+            input, output_size, self.stride, self.padding, self.kernel_size, 3, self.dilation
+        )  # fmt: skip
+        return functional.conv_transpose3d(
+            self.quantized(input), self.weight, self.bias, self.stride, self.padding, padding, self.groups, self.dilation
+        )  # fmt: skip
 
-class LowBitLinear(_LowBitLayer, nn.Linear):  # type: ignore[override]
+
+class LowBitLinear(_LowBitLayer, nn.Linear):
     """`torch.nn.Linear` with a coded weight."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """The product with the quantized input."""
+        return functional.linear(self.quantized(input), self.weight, self.bias)
+
+
+class _LowBitSubclass(_LowBitLayer):
+    """For layers with a forward of their own."""
+
+    def forward(self, x: Tensor, *others: Any, **named: Any) -> Tensor:
+        """The layer's own computation on the quantized input."""
+        return super().forward(self.quantized(x), *others, **named)  # type: ignore[misc,no-any-return]
 
 
 _LOW_BIT_CLASSES: dict[type[nn.Module], type[nn.Module]] = {
@@ -177,17 +247,37 @@ class FixedWeight(CodedWeight, nn.Module):
         return self.decode()
 
 
+@cache
+def _low_bit_class(own: type[nn.Module], quantizes: bool) -> type[nn.Module] | None:
+    """Low-bit class of a torch layer's class, or of one that derives from it; None if there is none."""
+    if own in _LOW_BIT_CLASSES:
+        return _LOW_BIT_CLASSES[own]
+    if not issubclass(own, tuple(_LOW_BIT_CLASSES)):
+        return None
+    base = _LowBitSubclass if quantizes else _LowBitLayer
+    return type(f"LowBit{own.__name__}", (base, own), {"__doc__": own.__doc__})
+
+
+def _new_low_bit(own: type[nn.Module], quantizes: bool) -> nn.Module:
+    """An empty layer, for unpickling and copying; its class may be made on the spot."""
+    kind = _low_bit_class(own, quantizes)
+    assert kind is not None
+    return kind.__new__(kind)
+
+
 def make_low_bit_(layer: nn.Module, searchable: SearchableWeight, activation: FixedActivation | None) -> None:
-    """Turn a plain torch layer into its low-bit class in place; `activation` quantizes its input.
+    """Turn a plain layer into its low-bit class in place; `activation` quantizes its input.
 
     Raises:
-        TypeError: If the layer's class is not exactly one of torch's convolution or Linear classes.
+        TypeError: If the layer is none of torch's convolutions or Linear, and derives from none.
     """
-    if type(layer) not in _LOW_BIT_CLASSES:
-        raise TypeError(f"{type(layer).__name__} has no low-bit form; it must be one of torch.nn's own layers")
+    low_bit_class = _low_bit_class(type(layer), activation is not None)
+    if low_bit_class is None:
+        raise TypeError(f"{type(layer).__name__} has no low-bit form; it must be one of torch.nn's own layers or derive "
+                        "from one")  # fmt: skip
     del layer._parameters["weight"]
     low_bit: Any = layer
-    low_bit.__class__ = _LOW_BIT_CLASSES[type(layer)]
+    low_bit.__class__ = low_bit_class
     low_bit.hold(searchable)
     low_bit.input_quantizer = activation
 

@@ -20,6 +20,7 @@ from nncf_slb.openvino.graph import constant_names, following_chain, is_quantize
 _NOTHING = -1e-30
 _CONVOLUTIONS = {"Convolution", "GroupConvolution", "ConvolutionBackpropData", "GroupConvolutionBackpropData"}
 _REDUCTIONS = {"ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceL1", "ReduceL2", "ReduceProd"}
+_NORMS = {"MVN", "NormalizeL2"}
 _ELEMENTWISE = {"Add", "Multiply", "Subtract", "Divide", "Maximum", "Minimum", "Relu", "Clamp", "Elu", "Gelu", "Sigmoid",
                 "Swish", "HSwish", "Tanh", "Exp", "FakeQuantize", "Abs", "Negative", "Sqrt", "Convert", "Power"}  # fmt: skip
 
@@ -29,6 +30,7 @@ def take_detours(model: ov.Model) -> None:
     decompose_group_norms(model)
     keep_axes_of_reductions(model)
     give_convolutions_a_bias(model)
+    keep_norms_in_float(model)
     keep_products_apart(model)
     model.validate_nodes_and_infer_types()
 
@@ -67,6 +69,20 @@ def keep_axes_of_reductions(model: ov.Model) -> None:
         squeezed = ops.squeeze(node, axes)
         squeezed.set_friendly_name(f"{node.get_friendly_name()}/dropped")
         replace_output(node.output(0), squeezed.output(0), but=squeezed)
+
+
+def keep_norms_in_float(model: ov.Model) -> None:
+    """Part normalizations from the quantization in front of them by an operation that changes nothing.
+
+    The plugin normalizes the integers instead of the numbers, which is the same but for the small number that is added
+    to the variance: where the variance is small, the result is something else.
+    """
+    if not any(node.get_type_name() == "FakeQuantize" for node in model.get_ops()):
+        return
+    for node in model.get_ordered_ops():
+        if node.get_type_name() in _NORMS:
+            lowest = ops.constant(np.array(np.finfo(np.float32).min, np.float32))
+            node.input(0).replace_source_output(ops.maximum(node.input_value(0), lowest).output(0))
 
 
 def decompose_group_norms(model: ov.Model) -> None:

@@ -237,7 +237,8 @@ def convert(
         # Unless told otherwise, the CPU plugin rounds inputs of what it runs as FullyConnected: packed Linear layers,
         # and 1x1 convolutions behind a pooling too.
         model.set_rt_info("0", ["runtime_options", "DYNAMIC_QUANTIZATION_GROUP_SIZE"])
-    write_metadata(model, settings, layers, form)
+    batch = next((int(each.shape[0]) for each in examples if each.dim()), 1)
+    write_metadata(model, settings, layers, form, batch)
     return model
 
 

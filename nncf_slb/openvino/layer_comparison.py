@@ -12,10 +12,15 @@ import openvino as ov
 import torch
 from torch import Tensor, nn
 
+from nncf_slb.openvino.call_form import CallForm, flat_outputs
 from nncf_slb.openvino.graph import constant_names, following_chain, module_of, weighted_nodes
-from nncf_slb.openvino.ir import compile_ir
+from nncf_slb.openvino.ir import IrError, compile_ir
+from nncf_slb.openvino.same_side import injected, quantizer_outputs
 from nncf_slb.openvino.sample_data import Array
 
+_OUTPUT_HOOK = "|OUTPUT/"  # in the name of a quantizer that NNCF puts behind an operation
+# Largest relative difference of networks that round nothing.
+EXACT = 1e-3
 FloatArray = npt.NDArray[np.float32]
 
 
@@ -51,16 +56,32 @@ class _Checkpoint:
     folded: bool
 
 
-def first_difference(
+@dataclass(frozen=True)
+class LayerComparison:
+    """What came of a comparison layer by layer.
+
+    Attributes:
+        first: First layer that differs; None if none does.
+        by_rounding: Whether everything agrees where PyTorch computes from the IR's own quantized inputs, each of which
+            is a rounding of PyTorch's; False where no activations are quantized.
+    """
+
+    first: LayerDifference | None
+    by_rounding: bool
+
+
+def compare_layers(
     stripped: nn.Module,
     ir: ov.Model,
     inputs: list[Array],
+    form: CallForm,
     tolerance: float,
     device: str,
     properties: dict[str, Any],
-) -> LayerDifference | None:
-    """First layer with weights whose output differs by more than `tolerance` times its largest value.
+) -> LayerComparison:
+    """Find the first layer with weights whose output differs by more than `tolerance` times its largest value.
 
+    Where activations are quantized, PyTorch's layers get the IR's quantized inputs (see `nncf_slb.openvino.same_side`).
     Layers are compared behind the batch norm that the converter folded into them. Where it folded a layer's scale into
     a FakeQuantize behind it, outputs are compared but for a factor and a shift per channel.
 
@@ -68,41 +89,70 @@ def first_difference(
         stripped: Stripped torch model in eval mode.
         ir: Its IR; gets more outputs.
         inputs: One batch that both take.
+        form: How the torch model takes them.
         tolerance: Relative difference allowed.
         device: OpenVINO device to run on.
         properties: Properties to compile with.
     """
+    count = len(ir.outputs)
     checkpoints = list(_checkpoints(ir, dict(stripped.named_modules())))
-    ir.add_outputs([checkpoint.output for checkpoint in checkpoints])  # none twice, so places have to be looked up
+    quantizers = quantizer_outputs(ir)
+    wanted = [checkpoint.output for checkpoint in checkpoints] + [quantizer.output for quantizer in quantizers]
+    ir.add_outputs(wanted)  # none twice, so places have to be looked up
     places = {_source(port): index for index, port in enumerate(ir.outputs)}
-    ir.reshape({port: list(array.shape) for port, array in zip(ir.inputs, inputs, strict=True)})
-    result = compile_ir(ir, device, properties)(inputs)
-    seen = _module_outputs(stripped, inputs, {checkpoint.module for checkpoint in checkpoints})
+    try:
+        result = compile_ir(ir, device, properties)(inputs)
+    except (IrError, RuntimeError):  # with so many outputs the plugin fuses otherwise, and may fail
+        return LayerComparison(None, False)
+    read = [result[index] for index in range(len(ir.outputs))]
+    tensors: dict[str, list[Array]] = {}
+    for quantizer in quantizers:
+        tensors.setdefault(quantizer.module, []).append(quantizer.values(read[places[_key(quantizer.output)]]))
+    with injected(stripped, tensors) as injection:
+        seen, outputs = _module_outputs(stripped, inputs, form, {checkpoint.module for checkpoint in checkpoints})
     for checkpoint in checkpoints:
         calls = seen[checkpoint.module]
-        if checkpoint.call >= len(calls):
-            continue
-        ours, reference = result[places[checkpoint.output.get_node().get_friendly_name()]], calls[checkpoint.call]
-        if ours.shape != reference.shape:
-            continue
-        apart, size = float(np.abs(ours - reference).max()), float(np.abs(reference).max())
-        if apart > tolerance * size and checkpoint.folded:
-            apart = float(np.abs(_fitted(ours, reference) - reference).max())
-        if not apart <= tolerance * size:
-            return LayerDifference(checkpoint.module, apart, size)
-    return None
+        if checkpoint.call < len(calls):
+            ours, reference = read[places[_key(checkpoint.output)]], calls[checkpoint.call]
+            difference = _layer_difference(checkpoint, ours, reference, tolerance)
+            if difference is not None:
+                return LayerComparison(difference, False)
+    same = all(
+        ours.shape == reference.shape and _apart(ours, reference) <= EXACT * max(float(np.abs(reference).max()), 1e-12)
+        for ours, reference in zip(read[:count], outputs, strict=True)
+    )
+    return LayerComparison(None, bool(injection.used) and same and not injection.wrong and not injection.missing)
+
+
+def _layer_difference(
+    checkpoint: _Checkpoint, ours: FloatArray, reference: FloatArray, tolerance: float
+) -> LayerDifference | None:
+    if ours.shape != reference.shape:
+        return None
+    apart, size = _apart(ours, reference), float(np.abs(reference).max())
+    if apart > tolerance * size and checkpoint.folded:
+        apart = _apart(_fitted(ours, reference), reference)
+    return None if apart <= tolerance * size else LayerDifference(checkpoint.module, apart, size)
+
+
+def _apart(ours: FloatArray, reference: FloatArray) -> float:
+    return float(np.abs(ours - reference).max())
 
 
 @torch.no_grad()
-def run_torch(model: nn.Module, inputs: Sequence[Array]) -> Any:
-    """Output of a torch model for arrays, on its device."""
+def run_torch(model: nn.Module, inputs: Sequence[Array], form: CallForm) -> list[Tensor]:
+    """Output tensors of a torch model for arrays, on its device, in the order of the IR's."""
     device = next((p.device for p in (*model.parameters(), *model.buffers())), torch.device("cpu"))
-    return model(*(torch.from_numpy(each).to(device) for each in inputs))
+    args, kwargs = form.arguments([torch.from_numpy(each).to(device) for each in inputs])
+    return list(flat_outputs(model(*args, **kwargs)).values())
 
 
 def _source(port: ov.Output) -> str:
-    name: str = port.get_node().input_value(0).get_node().get_friendly_name()
-    return name
+    return _key(port.get_node().input_value(0))
+
+
+def _key(output: ov.Output) -> str:
+    return f"{output.get_node().get_friendly_name()}:{output.get_index()}"
 
 
 def _checkpoints(ir: ov.Model, modules: dict[str, nn.Module]) -> Iterator[_Checkpoint]:
@@ -115,29 +165,32 @@ def _checkpoints(ir: ov.Model, modules: dict[str, nn.Module]) -> Iterator[_Check
             continue
         module = str(names[-1])
         targets = [target.get_node() for target in chain[-1].output(0).get_target_inputs()]
-        folded = any(target.get_type_name() == "FakeQuantize" for target in targets)
-        yield _Checkpoint(chain[-1].output(0), module, calls.get(module, 0), folded)
+        quantizers = [target.get_friendly_name() for target in targets if target.get_type_name() == "FakeQuantize"]
+        if not any(_OUTPUT_HOOK in name for name in quantizers):  # there PyTorch's module gives quantized outputs
+            yield _Checkpoint(chain[-1].output(0), module, calls.get(module, 0), bool(quantizers))
         calls[module] = calls.get(module, 0) + 1
 
 
-def _module_outputs(model: nn.Module, inputs: list[Array], names: set[str]) -> dict[str, list[FloatArray]]:
-    """Output of each call of the named modules."""
+def _module_outputs(
+    model: nn.Module, inputs: list[Array], form: CallForm, names: set[str]
+) -> tuple[dict[str, list[FloatArray]], list[FloatArray]]:
+    """Output of each call of the named modules, and outputs of the model."""
     seen: dict[str, list[FloatArray]] = {name: [] for name in names}
 
     def remember(name: str) -> Any:
         def hook(module: nn.Module, args: Any, output: Any) -> None:
-            if isinstance(output, Tensor):
-                seen[name].append(output.detach().cpu().numpy().copy())  # a later in-place operation may overwrite it
+            if isinstance(output, Tensor):  # a copy: a later in-place operation may overwrite it
+                seen[name].append(output.detach().cpu().numpy().copy())
 
         return hook
 
     handles = [model.get_submodule(name).register_forward_hook(remember(name)) for name in names]
     try:
-        run_torch(model, inputs)
+        outputs = [each.cpu().numpy() for each in run_torch(model, inputs, form)]
     finally:
         for handle in handles:
             handle.remove()
-    return seen
+    return seen, outputs
 
 
 def _fitted(ours: FloatArray, reference: FloatArray) -> FloatArray:

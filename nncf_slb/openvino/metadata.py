@@ -14,7 +14,7 @@ from nncf_slb.targets import LoweringSettings
 from nncf_slb.version import __version__
 
 _KEY = "nncf_slb"
-_FIELDS = ("version", "target_device", "layers", "call_form")
+_FIELDS = ("version", "target_device", "layers", "call_form", "batch")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,22 +26,25 @@ class ExportInfo:
         target_device: Device that the IR is for.
         layers: Searched layers, in the order in which the network was converted.
         call_form: How the torch network takes the tensors that are the inputs of the IR.
+        batch: Samples of the example that it was exported with.
     """
 
     version: str
     target_device: str
     layers: tuple[LoweredLayer, ...]
     call_form: CallForm
+    batch: int
 
 
 def write_metadata(
-    model: ov.Model, settings: LoweringSettings, layers: list[LoweredLayer], call_form: CallForm
+    model: ov.Model, settings: LoweringSettings, layers: list[LoweredLayer], call_form: CallForm, batch: int
 ) -> None:
-    """Put settings, layers and form of the call into a model."""
+    """Put settings, layers, form of the call and size of the example's batch into a model."""
     model.set_rt_info(__version__, [_KEY, "version"])
     model.set_rt_info(settings.target_device, [_KEY, "target_device"])
     model.set_rt_info(json.dumps([dataclasses.asdict(layer) for layer in layers]), [_KEY, "layers"])
     model.set_rt_info(json.dumps(call_form.to_json()), [_KEY, "call_form"])
+    model.set_rt_info(str(batch), [_KEY, "batch"])
 
 
 def read_metadata(model: ov.Model) -> ExportInfo | None:
@@ -51,7 +54,7 @@ def read_metadata(model: ov.Model) -> ExportInfo | None:
     values = {name: str(model.get_rt_info([_KEY, name]).value) for name in _FIELDS}
     layers = tuple(_layer(entry) for entry in json.loads(values["layers"]))
     form = CallForm.from_json(json.loads(values["call_form"]))
-    return ExportInfo(values["version"], values["target_device"], layers, form)
+    return ExportInfo(values["version"], values["target_device"], layers, form, int(values["batch"]))
 
 
 def _layer(entry: dict[str, Any]) -> LoweredLayer:

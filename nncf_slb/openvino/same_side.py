@@ -1,0 +1,171 @@
+"""PyTorch's network computed from the IR's own quantized inputs, so that rounding cannot pile up between the two.
+
+Kernels round in places of their own: a quantized input on the boundary of two levels can fall on either side, and
+everything behind it differs. Here each quantizer of the PyTorch network hands on what the IR's quantizer gave, after a
+check that this is a rounding of PyTorch's own number; what still differs then is no matter of rounding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import openvino as ov
+import torch
+from torch import Tensor, nn
+
+from nncf_slb.openvino.graph import MODULE_PREFIX
+from nncf_slb.openvino.sample_data import Array
+from nncf_slb.strip import FixedActivation
+
+_OPERATION = "/aten::fake_quantize"
+_STEP_SLACK, _RANGE_SLACK = 0.02, 1e-4
+_NOISE, _NOISE_RUNS = 1e-5, 3
+
+
+@dataclass(frozen=True)
+class QuantizerOutput:
+    """A quantizer of inputs in an IR.
+
+    Attributes:
+        module: Path of the quantizer in the torch model, of a path with slashes (NNCF's) the last part.
+        output: What to read in the IR: the quantized tensor, or the one before it where the quantized one is binary.
+        threshold: For those, the number above which the sign is 1, float32, broadcastable; else None.
+    """
+
+    module: str
+    output: ov.Output
+    threshold: Array | None
+
+    def values(self, read: Array) -> Array:
+        """Quantized tensor from what was read."""
+        if self.threshold is None:
+            return read
+        return np.where(read > self.threshold, np.float32(1), np.float32(-1))
+
+
+def quantizer_outputs(ir: ov.Model) -> list[QuantizerOutput]:
+    """Quantizers of inputs in an IR of this package, in an order in which they run."""
+    found: dict[str, QuantizerOutput] = {}
+    for node in ir.get_ordered_ops():
+        name = node.get_friendly_name()
+        path, operation, _ = name.partition(_OPERATION)
+        if not operation:
+            continue
+        module = _last_part(path.removeprefix(MODULE_PREFIX))
+        if name.endswith("/bits"):  # an output of a binary tensor crashes the plugin (OpenVINO 2026.4.1)
+            source = node.input_value(0)
+            threshold = node.input_value(1).get_node().data.astype(np.float32)
+            found.setdefault(name.removesuffix("/bits"), QuantizerOutput(module, source, threshold))
+        else:
+            # A transposition that the converter moved behind the quantizer has its name; and of a sign and the identity
+            # quantization to 256 levels behind it, the last one counts.
+            stem = name.removesuffix("/as_int8").removesuffix("/sign")
+            found[stem] = QuantizerOutput(module, node.output(0), None)
+    return list(found.values())
+
+
+def _last_part(path: str) -> str:
+    """What the converter keeps of a path with slashes."""
+    return path.rpartition("/")[2]
+
+
+@dataclass
+class Injection:
+    """What came of a pass with the IR's quantized inputs.
+
+    Attributes:
+        wrong: For each quantizer whose numbers in the IR are no roundings of PyTorch's: path, and how many.
+        used: Quantizers of the torch model that took the IR's numbers.
+        missing: Quantizers that found none in the IR.
+    """
+
+    wrong: dict[str, int] = field(default_factory=dict)
+    used: set[str] = field(default_factory=set)
+    missing: set[str] = field(default_factory=set)
+
+
+@contextmanager
+def injected(stripped: nn.Module, found: dict[str, list[Array]]) -> Iterator[Injection]:
+    """Within it, quantizers of the torch model give the IR's numbers.
+
+    Args:
+        stripped: Stripped model in eval mode.
+        found: Quantized tensors of the IR by the path of the quantizer, one for each of its calls.
+    """
+    result = Injection()
+    paths: dict[int, list[str]] = {}
+    quantizers: dict[int, nn.Module] = {}
+    for path, module in stripped.named_modules(remove_duplicate=False):
+        if is_quantizer(module):
+            paths.setdefault(id(module), []).append(path)
+            quantizers[id(module)] = module
+
+    def replace(module: nn.Module, args: tuple[Any, ...], own: Tensor) -> Tensor:
+        names = paths[id(module)]
+        candidates = [torch.from_numpy(each).to(own) for name in names for each in found.get(_last_part(name), [])]
+        candidates = [each for each in candidates if each.shape == own.shape]
+        if not candidates:
+            result.missing.add(names[0])
+            return own
+        nearest = min(candidates, key=lambda each: float((each - own).abs().mean()))
+        wrong = int(_no_rounding(module, args[0], own, nearest).sum())
+        if wrong:
+            result.wrong[names[0]] = result.wrong.get(names[0], 0) + wrong
+        result.used.add(names[0])
+        return nearest
+
+    handles = [module.register_forward_hook(replace) for module in quantizers.values()]
+    try:
+        yield result
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def is_quantizer(module: nn.Module) -> bool:
+    """Whether a module of a stripped network quantizes an activation: ours, or NNCF's, which strips to torch's."""
+    return isinstance(module, FixedActivation | torch.ao.quantization.FakeQuantize)
+
+
+def _no_rounding(module: Any, x: Tensor, own: Tensor, other: Tensor) -> Tensor:
+    """Where `other` can't have come out of `x`: off by more than a level, or by one with `x` not on the boundary."""
+    step = module.scale.max() if hasattr(module, "scale") else module.step
+    step = own.new_tensor(2.0) if step is None else step
+    differ = (other - own).abs() > _STEP_SLACK * step
+    boundary = 0.0 if module_is_sign(module) else (other + own) / 2
+    slack = _RANGE_SLACK * x.abs().max() + (0.0 if module_is_sign(module) else _STEP_SLACK * step)
+    return differ & (((other - own).abs() > (1 + _STEP_SLACK) * step) | ((x - boundary).abs() > slack))
+
+
+def module_is_sign(module: nn.Module) -> bool:
+    """Whether a quantizer takes the sign."""
+    return isinstance(module, FixedActivation) and module.bits == 1
+
+
+@contextmanager
+def noisy_quantizers(stripped: nn.Module, seed: int) -> Iterator[None]:
+    """Within it, what each quantizer of inputs gets is off by up to 1e-5 of its largest number: some fall on the other
+    side, as in kernels that sum up in another order."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def disturb(_: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        x = args[0]
+        noise = torch.rand(x.shape, generator=generator).to(x).mul_(2).sub_(1)
+        return (x + _NOISE * x.abs().max() * noise, *args[1:])
+
+    modules = {id(m): m for m in stripped.modules() if is_quantizer(m)}
+    handles = [module.register_forward_pre_hook(disturb) for module in modules.values()]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def noise_seeds() -> range:
+    """Seeds of the passes that show what rounding does to a network."""
+    return range(_NOISE_RUNS)
