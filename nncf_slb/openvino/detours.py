@@ -31,6 +31,8 @@ def take_detours(model: ov.Model) -> None:
     keep_axes_of_reductions(model)
     give_convolutions_a_bias(model)
     keep_norms_in_float(model)
+    keep_other_axes_unfused(model)
+    pad_before_striding(model)
     keep_products_apart(model)
     model.validate_nodes_and_infer_types()
 
@@ -81,8 +83,61 @@ def keep_norms_in_float(model: ov.Model) -> None:
         return
     for node in model.get_ordered_ops():
         if node.get_type_name() in _NORMS:
-            lowest = ops.constant(np.array(np.finfo(np.float32).min, np.float32))
-            node.input(0).replace_source_output(ops.maximum(node.input_value(0), lowest).output(0))
+            node.input(0).replace_source_output(_unchanged(node.input_value(0)))
+
+
+def _unchanged(data: ov.Output) -> ov.Output:
+    """The larger of each number and the least one there is: an operation that the plugin neither fuses nor quantizes."""
+    lowest = ops.constant(np.array(np.finfo(np.float32).min, np.float32))
+    return ops.maximum(data, lowest).output(0)
+
+
+def keep_other_axes_unfused(model: ov.Model) -> None:
+    """Part a matrix product from a quantization with ranges along another axis than its output's last.
+
+    NNCF makes such ones behind Linear layers of tokens. The plugin fuses them into the product along the last axis.
+    """
+    for node in model.get_ordered_ops():
+        if node.get_type_name() != "FakeQuantize":
+            continue
+        shapes = [list(node.input_value(port).get_shape()) for port in range(1, 5)]
+        if any(length != 1 for shape in shapes for length in shape[:-1]) and _behind_product(node):
+            node.input(0).replace_source_output(_unchanged(node.input_value(0)))
+
+
+def _behind_product(node: ov.Node) -> bool:
+    """Whether elementwise operations on one tensor alone part a node from a matrix product."""
+    while True:
+        node = node.input_value(0).get_node()
+        if node.get_type_name() == "MatMul":
+            return True
+        if node.get_type_name() not in _ELEMENTWISE:
+            return False
+
+
+def pad_before_striding(model: ov.Model) -> None:
+    """Pad and stride in front of 1x1 convolutions that do both.
+
+    The plugin moves their strides to the operations in front of them, as if there was no padding between.
+    """
+    for node in model.get_ordered_ops():
+        if node.get_type_name() not in ("Convolution", "GroupConvolution"):
+            continue
+        attributes = node.get_attributes()
+        strides, begins, ends = (list(attributes[name]) for name in ("strides", "pads_begin", "pads_end"))
+        kernel = list(node.input_value(1).get_partial_shape())[-len(strides) :]
+        if any(length != 1 for length in kernel) or not any(begins + ends) or all(stride == 1 for stride in strides):
+            continue
+        data = node.input_value(0)
+        zero = ops.convert_like(ops.constant(np.float32(0)), data)
+        padded = ops.pad(data, np.array([0, 0, *begins]), np.array([0, 0, *ends]), "constant", zero)
+        axes = np.arange(2, 2 + len(strides))
+        stop = np.full(len(strides), np.iinfo(np.int32).max)
+        strided = ops.slice(padded, np.zeros(len(strides), np.int64), stop, np.array(strides), axes)
+        node.input(0).replace_source_output(strided.output(0))
+        node.set_attribute("strides", [1] * len(strides))
+        node.set_attribute("pads_begin", [0] * len(strides))
+        node.set_attribute("pads_end", [0] * len(strides))
 
 
 def decompose_group_norms(model: ov.Model) -> None:

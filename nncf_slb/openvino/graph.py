@@ -19,6 +19,8 @@ WEIGHTED_OPS = {
 MODULE_PREFIX = "__module."
 ZERO_POINT_SUFFIX = "/with_zero_point"
 SCALE_SUFFIX = "/scaled"
+QUANTIZER_OPERATION = "/aten::fake_quantize"  # in the name that the converter gives a quantizer
+QUANTIZER_SUFFIX = f".input_quantizer{QUANTIZER_OPERATION}/transposed"
 _TYPES = {1: ov.Type.u1, 2: ov.Type.u2, 3: ov.Type.u3, 4: ov.Type.u4}
 # Ops that hand on the numbers of their first input, in another place or fewer of them.
 _KEEP_NUMBERS = {
@@ -158,15 +160,23 @@ def _through(at: CodedUse, node: ov.Node) -> tuple[Bytes, Floats | None] | None:
     return None
 
 
-def make_transposition_explicit(matmul: ov.Node) -> None:
+def make_transposition_explicit(use: CodedUse) -> None:
     """Give a MatMul whose first input is read transposed, as the converter folds a Transpose into it, that input
     transposed: the forms of a Linear layer want its channels along the last axis."""
-    if matmul.get_type_name() != "MatMul" or not matmul.get_attributes()["transpose_a"]:
+    matmul = use.operation
+    if (
+        matmul.get_type_name() != "MatMul"
+        or use.consumer.get_index() != 1
+        or not matmul.get_attributes()["transpose_a"]
+    ):
         return
     data = matmul.input_value(0)
     order = list(range(data.get_partial_shape().rank.get_length()))
     order[-2:] = reversed(order[-2:])
-    matmul.input(0).replace_source_output(ops.transpose(data, ops.constant(np.array(order))).output(0))
+    transposed = ops.transpose(data, ops.constant(np.array(order)))
+    if is_quantized(data):  # as if the converter had not moved the quantizer to the other side
+        transposed.set_friendly_name(f"{MODULE_PREFIX}{use.layer}{QUANTIZER_SUFFIX}")
+    matmul.input(0).replace_source_output(transposed.output(0))
     matmul.set_attribute("transpose_a", False)
 
 

@@ -110,29 +110,35 @@ def compare_layers(
         tensors.setdefault(quantizer.module, []).append(quantizer.values(read[places[_key(quantizer.output)]]))
     with injected(stripped, tensors) as injection:
         seen, outputs = _module_outputs(stripped, inputs, form, {checkpoint.module for checkpoint in checkpoints})
-    for checkpoint in checkpoints:
-        calls = seen[checkpoint.module]
-        if checkpoint.call < len(calls):
-            ours, reference = read[places[_key(checkpoint.output)]], calls[checkpoint.call]
-            difference = _layer_difference(checkpoint, ours, reference, tolerance)
-            if difference is not None:
-                return LayerComparison(difference, False)
+    pairs = [
+        (checkpoint, read[places[_key(checkpoint.output)]], seen[checkpoint.module][checkpoint.call])
+        for checkpoint in checkpoints
+        if checkpoint.call < len(seen[checkpoint.module])
+    ]
     same = all(
         ours.shape == reference.shape and _apart(ours, reference) <= EXACT * max(float(np.abs(reference).max()), 1e-12)
         for ours, reference in zip(read[:count], outputs, strict=True)
     )
-    return LayerComparison(None, bool(injection.used) and same and not injection.wrong and not injection.missing)
+    if same and injection.used and not injection.wrong and not injection.missing:
+        return LayerComparison(None, True)
+    # A factor behind a layer may have become part of it, so what differs in more than that is named first.
+    for fitted in (True, False):
+        for checkpoint, ours, reference in pairs:
+            difference = _layer_difference(checkpoint.module, ours, reference, tolerance, fitted or checkpoint.folded)
+            if difference is not None:
+                return LayerComparison(difference, False)
+    return LayerComparison(None, False)
 
 
 def _layer_difference(
-    checkpoint: _Checkpoint, ours: FloatArray, reference: FloatArray, tolerance: float
+    module: str, ours: FloatArray, reference: FloatArray, tolerance: float, fitted: bool
 ) -> LayerDifference | None:
     if ours.shape != reference.shape:
         return None
     apart, size = _apart(ours, reference), float(np.abs(reference).max())
-    if apart > tolerance * size and checkpoint.folded:
+    if apart > tolerance * size and fitted:
         apart = _apart(_fitted(ours, reference), reference)
-    return None if apart <= tolerance * size else LayerDifference(checkpoint.module, apart, size)
+    return None if apart <= tolerance * size else LayerDifference(module, apart, size)
 
 
 def _apart(ours: FloatArray, reference: FloatArray) -> float:

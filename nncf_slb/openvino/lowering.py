@@ -70,7 +70,7 @@ def lower(
     uses, computed = find_uses(model, coded)
     for use in uses:
         _name(use.operation, use.layer, taken)
-        make_transposition_explicit(use.operation)
+        make_transposition_explicit(use)
         form, stored = _lower_use(use, target_device, signs if binary else None)
         layers.append(LoweredLayer(use.layer, use.constant.bits, use.codes.shape, stored, form))
     for name, conversions in computed.items():

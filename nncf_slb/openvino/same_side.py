@@ -17,13 +17,12 @@ import openvino as ov
 import torch
 from torch import Tensor, nn
 
-from nncf_slb.openvino.graph import MODULE_PREFIX
+from nncf_slb.openvino.graph import MODULE_PREFIX, QUANTIZER_OPERATION
 from nncf_slb.openvino.sample_data import Array
 from nncf_slb.strip import FixedActivation
 
-_OPERATION = "/aten::fake_quantize"
 _STEP_SLACK, _RANGE_SLACK = 0.02, 1e-4
-_NOISE, _NOISE_RUNS = 1e-5, 3
+_NOISE = 1e-5
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,7 @@ def quantizer_outputs(ir: ov.Model) -> list[QuantizerOutput]:
     found: dict[str, QuantizerOutput] = {}
     for node in ir.get_ordered_ops():
         name = node.get_friendly_name()
-        path, operation, _ = name.partition(_OPERATION)
+        path, operation, _ = name.partition(QUANTIZER_OPERATION)
         if not operation:
             continue
         module = _last_part(path.removeprefix(MODULE_PREFIX))
@@ -147,14 +146,20 @@ def module_is_sign(module: nn.Module) -> bool:
 
 
 @contextmanager
-def noisy_quantizers(stripped: nn.Module, seed: int) -> Iterator[None]:
-    """Within it, what each quantizer of inputs gets is off by up to 1e-5 of its largest number: some fall on the other
-    side, as in kernels that sum up in another order."""
-    generator = torch.Generator().manual_seed(seed)
+def noisy_quantizers(stripped: nn.Module, lowest: float, highest: float) -> Iterator[None]:
+    """Within it, what each quantizer of inputs gets is off by the last digits: some numbers fall on the other side, as
+    in kernels that sum up in another order.
+
+    Args:
+        stripped: Stripped model.
+        lowest: Least error, in units of 1e-5 of the largest number of a tensor.
+        highest: Largest one.
+    """
+    generator = torch.Generator().manual_seed(0)
 
     def disturb(_: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
         x = args[0]
-        noise = torch.rand(x.shape, generator=generator).to(x).mul_(2).sub_(1)
+        noise = torch.rand(x.shape, generator=generator).to(x).mul_(highest - lowest).add_(lowest)
         return (x + _NOISE * x.abs().max() * noise, *args[1:])
 
     modules = {id(m): m for m in stripped.modules() if is_quantizer(m)}
@@ -166,6 +171,6 @@ def noisy_quantizers(stripped: nn.Module, seed: int) -> Iterator[None]:
             handle.remove()
 
 
-def noise_seeds() -> range:
-    """Seeds of the passes that show what rounding does to a network."""
-    return range(_NOISE_RUNS)
+# Passes that show what rounding does to a network. In integers, sums that are zero are exactly so, and all of them fall
+# on one side: hence the passes in which all errors have one sign.
+NOISES = ((-1.0, 1.0), (-1.0, 0.0), (0.0, 1.0))

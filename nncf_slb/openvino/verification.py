@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from nncf_slb.openvino.ir import IrError, compile_ir, device_name, read_own_ir, with_batch
 from nncf_slb.openvino.layer_comparison import EXACT, LayerComparison, LayerDifference, compare_layers, run_torch
 from nncf_slb.openvino.metadata import ExportInfo
-from nncf_slb.openvino.same_side import noise_seeds, noisy_quantizers
+from nncf_slb.openvino.same_side import NOISES, noisy_quantizers
 from nncf_slb.openvino.sample_data import Array, input_arrays
 from nncf_slb.strip import stripped_copy
 
@@ -267,10 +267,10 @@ class _Run:
     def rounding_explains(self, way: _Way, inputs: list[Array], ours: list[Array], reference: list[Array]) -> bool:
         """Whether PyTorch's outputs move about as far where the inputs of its quantizers are off by the last digits."""
         moved = [0.0] * len(reference)
-        for seed in noise_seeds():
+        for lowest, highest in NOISES:
             outputs: list[list[Array]] = []
             for chunk, count in _chunks([each[: way.samples] for each in inputs], way.batch):
-                with noisy_quantizers(self.stripped, seed):
+                with noisy_quantizers(self.stripped, lowest, highest):
                     run = run_torch(self.stripped, chunk, self.info.call_form)
                 outputs.append([each.cpu().numpy()[:count] for each in run])
             for index, output in enumerate(_joined(outputs)):
