@@ -87,6 +87,19 @@ def nearest_codes(weight: Tensor, values: Tensor) -> Tensor:
     return torch.bucketize(weight.contiguous(), midpoints)
 
 
+def nearest_values(weight: Tensor, values: Tensor) -> Tensor:
+    """The value nearest to each element (``weight.shape``); `values` ascending ``[len(values)]``.
+
+    Evenly spaced values are computed, which takes a fifth of the time of looking them up.
+    """
+    steps = values.diff()
+    first, step = values[0], steps.mean()
+    if not torch.allclose(steps, step, rtol=1e-5, atol=0.0):
+        return values[nearest_codes(weight, values)]
+    codes = weight.sub(first).div_(step).sub_(0.5).ceil_().clamp_(0, len(values) - 1)  # halves go down, as in a search
+    return codes.mul_(step).add_(first)
+
+
 def fit_scale(rows: Tensor, values: Tensor, candidates: int = 48, refinements: int = 5) -> Tensor:
     """Scale of each channel that minimises the squared error of its discrete weights.
 
@@ -104,27 +117,30 @@ def fit_scale(rows: Tensor, values: Tensor, candidates: int = 48, refinements: i
     """
     tiny = 1e-8
     largest = (rows.abs().amax(dim=1) / values.abs().max()).clamp_min(tiny)
+    sample = rows[:, :: max(1, rows.shape[1] // 512)].contiguous()  # enough to find the basin
     best_scale, best_error = largest, torch.full_like(largest, torch.inf)
-
-    def keep_better(scale: Tensor) -> Tensor:
-        nonlocal best_scale, best_error
-        picked = values[nearest_codes(rows / scale[:, None], values)]
-        error = (picked * scale[:, None] - rows).square().sum(dim=1)
+    for fraction in torch.linspace(1.2 / candidates, 1.2, candidates).tolist():
+        scale = largest * fraction
+        error, _ = _error_and_next_scale(sample, values, scale)
         better = error < best_error
         best_scale, best_error = torch.where(better, scale, best_scale), torch.where(better, error, best_error)
-        return picked
-
-    everything = rows
-    rows = rows[:, :: max(1, rows.shape[1] // 512)]  # a sample is enough to find the basin
-    for fraction in torch.linspace(1.2 / candidates, 1.2, candidates).tolist():
-        keep_better(largest * fraction)
-    rows, best_error = everything, torch.full_like(largest, torch.inf)
+    best_error, next_scale = _error_and_next_scale(rows, values, best_scale)
     for _ in range(refinements):
-        picked = keep_better(best_scale)
-        power = picked.square().sum(dim=1)
-        fitted = (picked * rows).sum(dim=1) / power.clamp_min(tiny)
-        keep_better(torch.where(fitted > tiny, fitted, best_scale))
+        scale = torch.where(next_scale > tiny, next_scale, best_scale)
+        error, next_scale = _error_and_next_scale(rows, values, scale)
+        better = error < best_error
+        if not bool(better.any()):
+            break
+        best_scale, best_error = torch.where(better, scale, best_scale), torch.where(better, error, best_error)
     return best_scale.clamp_min(tiny)
+
+
+def _error_and_next_scale(rows: Tensor, values: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+    """Squared error ``[channels]`` of rows with the codes that are nearest at a scale, and the best scale for these."""
+    picked = nearest_values(rows / scale[:, None], values)
+    fitted = torch.linalg.vecdot(picked, rows) / torch.linalg.vecdot(picked, picked).clamp_min(1e-8)
+    rest = picked.mul_(scale[:, None]).sub_(rows)
+    return torch.linalg.vecdot(rest, rest), fitted
 
 
 def logits_from_weight(weight: Tensor, values: Tensor, sharpness: float) -> Tensor:

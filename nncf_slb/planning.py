@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from nncf.common.scopes import matches_any
 from nncf.torch.module_operations import UpdateWeight
 from nncf.torch.nncf_network import NNCFNetwork
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
 from nncf_slb.config import ConfigError, SLBConfig
@@ -83,10 +83,10 @@ def plan_search(model: NNCFNetwork, scopes: Scopes, weight_settings: Callable[[s
     """
     plan, problems = SearchPlan(), []
     handled: set[int] = set()
-    left: dict[str, list[nn.Parameter]] = {}
+    left: dict[str, list[Tensor]] = {}
     uses = uses_of_parameters(model, lambda: run_as_traced(model))
 
-    def leave(name: str, reason: str, parameters: Iterable[nn.Parameter], scope: str | None = None) -> None:
+    def leave(name: str, reason: str, parameters: Iterable[Tensor], scope: str | None = None) -> None:
         if scopes.name(name):
             problems.append(_Problem(name, reason, scope or name))
         else:
@@ -102,12 +102,12 @@ def plan_search(model: NNCFNetwork, scopes: Scopes, weight_settings: Callable[[s
         if not scopes.include(node.node_name):
             plan.full_precision.append(node.node_name)
         elif isinstance(layer, _TABLES):
-            reason = f"{type(layer).__name__.removeprefix('NNCF')} looks rows up and multiplies no matrix"
-            leave(node.node_name, reason, [layer.weight])
-        elif reason := _reason_against(layer):
-            problems.append(_Problem(node.node_name, reason, node.node_name))
-        elif reason := _used_elsewhere(model, layer, uses):
-            leave(node.node_name, reason, [layer.weight])
+            kind = type(layer).__name__.removeprefix("NNCF")
+            leave(node.node_name, f"{kind} looks rows up and multiplies no matrix", [layer.weight])
+        elif impossible := _reason_against(layer):
+            problems.append(_Problem(node.node_name, impossible, node.node_name))
+        elif elsewhere := _used_elsewhere(model, layer, uses):
+            leave(node.node_name, elsewhere, layer.parameters(recurse=False))
         else:
             plan.layers[node.node_name] = layer
     for scope, module, own in _outside_layers(model, handled):
@@ -136,7 +136,7 @@ def _nothing_left_message(plan: SearchPlan) -> str:
     )
 
 
-def _share(model: nn.Module, parameters: Iterable[nn.Parameter]) -> float:
+def _share(model: nn.Module, parameters: Iterable[Tensor]) -> float:
     counts = {id(p): p.numel() for p in model.parameters() if p.dim() >= _MATRIX}
     chosen = {id(p) for p in parameters}
     return sum(count for key, count in counts.items() if key in chosen) / max(1, sum(counts.values()))

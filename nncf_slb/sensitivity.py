@@ -23,6 +23,7 @@ from torch.utils._pytree import tree_leaves
 from nncf_slb import functional
 from nncf_slb.batchnorm import batch_statistics, preserved_modes
 from nncf_slb.layers import channel_broadcast, channel_rows, transposed_groups
+from nncf_slb.replay import Replay
 from nncf_slb.values import ValueSet
 
 Sensitivities = dict[str, dict[int, float]]
@@ -48,7 +49,7 @@ class _Rounding:
         weight: Any = self.layer.weight
         kept = weight.data
         factor = channel_broadcast(self.scale, kept.shape, transposed_groups(self.layer))
-        weight.data = self.numbers[functional.nearest_codes(kept / factor, self.numbers)] * factor
+        weight.data = functional.nearest_values(kept / factor, self.numbers).mul_(factor)
         try:
             yield
         finally:
@@ -70,7 +71,7 @@ def measure(
     run_batch: Callable[[Any], Any],
     batches: Iterable[Any],
 ) -> Sensitivities:
-    """Measure layers one at a time; costs a forward pass for each layer, width and batch.
+    """Measure layers one at a time; costs, for each layer, width and batch, a pass through what comes behind the layer.
 
     Args:
         model: Float network in any mode; left as it was.
@@ -91,11 +92,13 @@ def measure(
     with preserved_modes(model):
         model.eval()
         with batch_statistics(model):
+            replay = Replay(model)
             for batch in batches:
-                reference = _floating(run_batch(batch))
+                with replay.recording():
+                    reference = _floating(run_batch(batch))
                 moved = []
                 for rounding in roundings:
-                    with rounding.in_use():
+                    with rounding.in_use(), replay.until(rounding.layer):
                         moved.append(_moved(reference, _floating(run_batch(batch)), rounding))
                 table = torch.stack(moved) if moved else torch.zeros(0, len(reference), 2)
                 total = table if total is None else total + table

@@ -64,7 +64,7 @@ class FixedActivation(_Exportable, nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Quantized input, shape and dtype of `x`; while exporting, a sign is a quantization to 2 levels."""
         if not torch.jit.is_scripting():
-            if torch.onnx.is_in_onnx_export() and self.bits not in (1, 8):  # ONNX quantizes to 8 bits only
+            if torch.onnx.is_in_onnx_export() and self.step is not None and self.bits != 8:  # all that ONNX quantizes to
                 return torch.clamp(torch.round(x / self.step), self.lowest, self.highest) * self.step
             if self._exporting:
                 return self._exportable(x)
@@ -113,9 +113,9 @@ class CodedWeight(_Exportable):
         table = searchable.value_table
         self.bits = searchable.values.bits
         register = nn.Module.register_buffer
-        register(self, "codes", searchable.codes())  # type: ignore[arg-type]
-        register(self, "values", table.to(torch.int8) if searchable.values.is_integer else table.clone())  # type: ignore[arg-type]
-        register(self, "scale", searchable.multiplier().detach().clone())  # type: ignore[arg-type]
+        register(self, "codes", searchable.codes())
+        register(self, "values", table.to(torch.int8) if searchable.values.is_integer else table.clone())
+        register(self, "scale", searchable.multiplier().detach().clone())
 
 
 class _LowBitLayer(CodedWeight):
@@ -221,7 +221,7 @@ class _LowBitSubclass(_LowBitLayer):
 
     def forward(self, x: Tensor, *others: Any, **named: Any) -> Tensor:
         """The layer's own computation on the quantized input."""
-        return super().forward(self.quantized(x), *others, **named)  # type: ignore[misc,no-any-return]
+        return super().forward(self.quantized(x), *others, **named)  # type: ignore[misc]
 
 
 _LOW_BIT_CLASSES: dict[type[nn.Module], type[nn.Module]] = {

@@ -72,8 +72,9 @@ MIXED_ENDS = ["Mixed/NNCFConv2d[stem]/conv2d_0", "Mixed/NNCFLinear[head]/linear_
 
 
 def make_config(size, slb=None, others=(), **top):
-    """NNCF config with an slb section (updated by `slb`) and further algorithms."""
-    sections = [{"algorithm": "slb", **(slb or {})}, *others]
+    """NNCF config with an slb section (updated by `slb`) and further algorithms; without a dry export, unless asked."""
+    slb = {**(slb or {}), "openvino": {"dry_export": False, **(slb or {}).get("openvino", {})}}
+    sections = [{"algorithm": "slb", **slb}, *others]
     return NNCFConfig.from_dict(
         {"input_info": {"sample_size": list(size)}, "compression": sections if others else sections[0], **top}
     )

@@ -228,8 +228,8 @@ def convert(
     with exportable_form(stripped), flat_call(stripped, form):
         try:
             model = convert_torch(stripped, examples, shapes, coded)
-        except RuntimeError as error:
-            raise ExportError(f"OpenVINO cannot convert the network: {last_line(error)}") from error
+        except Exception as error:  # those of the converter share no class of their own
+            raise ExportError(f"OpenVINO cannot convert the network: {_converters_reason(error)}") from error
         _warn_of_unused(stripped, examples, model, coded)
     layers = lower(model, coded, settings.target_device, binary)
     _set_names(model, input_names or ([] if form.is_plain else list(form.names)), output_names)
@@ -240,6 +240,11 @@ def convert(
     batch = next((int(each.shape[0]) for each in examples if each.dim()), 1)
     write_metadata(model, settings, layers, form, batch)
     return model
+
+
+def _converters_reason(error: Exception) -> str:
+    lines = [line.strip(" -") for line in str(error).splitlines()]
+    return next((line for line in lines if line.startswith("No conversion rule")), last_line(error))
 
 
 @torch.no_grad()

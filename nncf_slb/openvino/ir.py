@@ -137,7 +137,7 @@ def _bytes_needed(xml: Path) -> int:
     return max((end for end in ends), default=0)
 
 
-def last_line(error: RuntimeError) -> str:
+def last_line(error: Exception) -> str:
     """The reason in OpenVINO's message, whose other lines are places in its own source."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1] if lines else "no reason given"

@@ -68,11 +68,13 @@ def test_whole_numbers_stay_whole_numbers(tmp_path):
     np.testing.assert_allclose(infer(path, words)[0], model.eval()(words).detach().numpy(), atol=1e-5)
 
 
-def test_inputs_by_keyword_are_refused_unless_example_inputs_are_given(tmp_path):
-    ctrl, _ = searched_words(keyword="words")
-    with pytest.raises(ExportError, match="received words by keyword; allowed .* pass such tensors as example_input"):
-        nncf_slb.export_openvino(ctrl, tmp_path / "m.xml")
-    assert nncf_slb.export_openvino(ctrl, tmp_path / "m.xml", example_input=torch.zeros(2, 4).long()).is_file()
+def test_inputs_by_keyword_keep_their_names(tmp_path):
+    ctrl, model = searched_words(keyword="words")
+    path = nncf_slb.export_openvino(ctrl, tmp_path / "m.xml")
+    assert ov.Core().read_model(path).inputs[0].get_names() == {"words"}
+    words = torch.arange(12).view(3, 4) % 11
+    assert nncf_slb.verify_openvino(ctrl, path, words).passed
+    np.testing.assert_allclose(infer(path, words)[0], model.eval()(words=words).detach().numpy(), atol=1e-5)
 
 
 def test_without_input_info_the_registered_loader_gives_the_shapes(tmp_path):
