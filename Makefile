@@ -1,4 +1,4 @@
-# make quickstart | test | fashion-mnist | super-resolution | super-resolution-study | benchmark-openvino | accuracy | docs | clean
+# make quickstart | test | fashion-mnist | super-resolution | super-resolution-study | benchmark-openvino | accuracy | zoo | docs | clean
 # (PYTHON=python3.x, MODEL=resnet20, BITS=w1a8, TABLES="rows rivals report", ARGS="--network resnet20 --dataset cifar10 --data DIR")
 PYTHON ?= python3
 MODEL ?= small_resnet
@@ -13,7 +13,7 @@ EXTENSION := $(VENV)/.extension
 export TORCH_EXTENSIONS_DIR := $(CURDIR)/$(VENV)/torch_extensions
 PIP_QUIET := -q --disable-pip-version-check
 
-.PHONY: quickstart test fashion-mnist super-resolution super-resolution-study benchmark-openvino accuracy docs clean check-python check-compiler
+.PHONY: quickstart test fashion-mnist super-resolution super-resolution-study benchmark-openvino accuracy zoo docs clean check-python check-compiler
 
 quickstart: $(INSTALLED)
 	$(RUN) -m samples.classification.quickstart --log-dir runs/quickstart
@@ -57,6 +57,19 @@ accuracy: $(EXTENSION) .venv-rivals/.installed
 	  -r benchmarks/accuracy/requirements-rivals.txt
 	@touch $@
 
+# docs/zoo.md: real architectures with random weights, in runs that go on where they were interrupted.
+zoo: $(EXTENSION) .venv-zoo/.installed
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" .venv-zoo/bin/python -m benchmarks.zoo --work runs/zoo --report docs/zoo.md $(ARGS)
+
+# torchvision wants a torch of its own, so the zoos have an environment of their own, and none of their dependencies but
+# those that are listed.
+.venv-zoo/.installed: setup.cfg constraints.txt benchmarks/zoo/requirements.txt | check-python
+	$(PYTHON) -m venv .venv-zoo
+	.venv-zoo/bin/python -m pip install $(PIP_QUIET) $$(grep '^torch==' constraints.txt)
+	.venv-zoo/bin/python -m pip install $(PIP_QUIET) -c constraints.txt -e .
+	.venv-zoo/bin/python -m pip install $(PIP_QUIET) --no-deps -r benchmarks/zoo/requirements.txt
+	@touch $@
+
 docs: $(INSTALLED)
 	$(RUN) -m nncf_slb.config_reference docs/config.md
 
@@ -86,4 +99,4 @@ check-compiler:
 	  echo "A C++ compiler is needed: NNCF compiles its quantization extension. On Debian: sudo apt-get install g++"; exit 1; }
 
 clean:
-	rm -rf $(VENV) .venv-rivals runs build *.egg-info
+	rm -rf $(VENV) .venv-rivals .venv-zoo runs build *.egg-info

@@ -24,8 +24,12 @@ if find_spec("nncf") is not None:
     )
     from nncf_slb.config import ConfigError, SLBConfig, json_schema
     from nncf_slb.images import ImageError
+    from nncf_slb.finite import NotFiniteError
+    from nncf_slb.model_checks import ModelError
     from nncf_slb.openvino.benchmark import Comparison, benchmark_openvino
+    from nncf_slb.openvino.call_form import flat_outputs
     from nncf_slb.openvino.export import ExportError, export_openvino
+    from nncf_slb.openvino.graph import LoweringError
     from nncf_slb.openvino.inspection import Inspection, inspect_openvino
     from nncf_slb.openvino.ir import IrError
     from nncf_slb.openvino.upscaling import Upscaling, upscale_image
@@ -43,6 +47,9 @@ if find_spec("nncf") is not None:
         "Inspection",
         "IrError",
         "LayerStatistics",
+        "LoweringError",
+        "ModelError",
+        "NotFiniteError",
         "SLBConfig",
         "SLBStatistics",
         "SensitivityError",
@@ -52,6 +59,7 @@ if find_spec("nncf") is not None:
         "__version__",
         "benchmark_openvino",
         "export_openvino",
+        "flat_outputs",
         "inspect_openvino",
         "json_schema",
         "logits_parameters",

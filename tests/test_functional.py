@@ -54,6 +54,7 @@ def test_gradient_equals_autograd_of_the_plain_formula():
 
 
 def test_a_falling_temperature_brings_the_expected_value_to_the_chosen_one():
+    torch.manual_seed(0)  # drawn anew, one tie in some hundreds of runs would be closer than the bound
     values = numbers_of("uniform", 2)
     logits = torch.randn(4, 50, dtype=torch.float64)
     chosen = values[F.chosen_codes(logits).long()]

@@ -27,6 +27,8 @@ LAYERS = [
         "ycbcr",
         "tiling",
         "processes",
+        "finite",
+        "nncf_tracing",
     },
     {"config_errors", "phases", "images"},
     {"config_fields"},
@@ -34,8 +36,10 @@ LAYERS = [
     {"config_weights", "config_training", "config_activations"},
     {"config", "layers", "activations"},
     {"config_reference", "scheduler", "batchnorm", "loss", "statistics", "strip"},
-    {"discrete", "initialization", "sensitivity", "nncf_network", "openvino.packing"},
+    {"discrete", "initialization", "replay", "weight_uses", "nncf_modules", "openvino.packing", "openvino.call_form"},
+    {"sensitivity", "nncf_network"},
     {"planning", "openvino.graph", "openvino.machine"},
+    {"model_checks", "openvino.conversion", "openvino.detours"},
     {"nncf_insertion"},
     {"openvino.inputs", "openvino.weights"},
     {"openvino.binary"},
@@ -43,8 +47,10 @@ LAYERS = [
     {"openvino.metadata"},
     {"openvino.ir"},
     {"openvino.sample_data"},
+    {"openvino.same_side"},
     {"openvino.layer_comparison"},
     {"openvino.export", "openvino.inspection", "openvino.verification", "openvino.benchmark", "openvino.upscaling"},
+    {"dry_export"},
     {"size_prediction"},
     {"mixed_precision"},
     {"controller"},
@@ -57,7 +63,7 @@ LAYERS = [
 CORE = {
     "values", "functional", "temperature", "phases", "layers", "activations", "batchnorm", "discrete", "initialization",
     "strip", "targets", "allocation", "sensitivity", "files", "ycbcr", "tiling", "images", "processes",
-    "config", "config_fields", "config_budget", "config_weights", "config_training", "config_activations",
+    "replay", "finite", "weight_uses", "config", "config_fields", "config_budget", "config_weights", "config_training", "config_activations",
 }  # fmt: skip
 
 
