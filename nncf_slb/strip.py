@@ -1,8 +1,10 @@
 """Search network -> plain torch modules that hold integer codes, scales and quantizers of inputs.
 
-A stripped layer is the torch layer that it was, with `weight` computed from three buffers: ``codes`` (uint8,
-``weight.shape``), ``values`` (int8 ``[len(values)]``, float32 for values without a common step) and ``scale`` (float32,
-broadcastable to the weight). Where its inputs are quantized it holds a `FixedActivation`. Nothing here needs NNCF.
+A stripped layer is the torch layer that it was, with `weight` computed from the buffers ``codes`` (uint8,
+``weight.shape``) and ``values`` (int8 ``[len(values)]``, float32 for values without a common step) and the parameter
+``scale`` (float32, broadcastable to the weight, not trained). A layer of a class that derives from torch's holds them
+in a module ``coded_weight``, apart from what the class has of its own. Where its inputs are quantized it holds a
+`FixedActivation`. Nothing here needs NNCF.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import TYPE_CHECKING, Any, Optional
+from typing import TYPE_CHECKING, Any, Optional, cast
 
 import torch
 from torch import Tensor, nn
@@ -98,7 +100,7 @@ class CodedWeight(_Exportable):
     if TYPE_CHECKING:  # at run time torch.jit.script would read these as texts
         codes: Tensor
         values: Tensor
-        scale: Tensor
+        scale: nn.Parameter
         bits: int
 
     def decode(self) -> Tensor:
@@ -115,19 +117,16 @@ class CodedWeight(_Exportable):
         register = nn.Module.register_buffer
         register(self, "codes", searchable.codes())
         register(self, "values", table.to(torch.int8) if searchable.values.is_integer else table.clone())
-        register(self, "scale", searchable.multiplier().detach().clone())
+        # A parameter, though nothing trains it: networks ask their first parameter for their device.
+        scale = nn.Parameter(searchable.multiplier().detach().clone(), requires_grad=False)
+        nn.Module.register_parameter(self, "scale", scale)
 
 
-class _LowBitLayer(CodedWeight):
-    """A torch layer with a coded weight instead of a parameter, and perhaps a quantizer of its input."""
+class _Stripped:
+    """Mixin of layers whose weight is decoded, and whose inputs may be quantized."""
 
     if TYPE_CHECKING:
         input_quantizer: FixedActivation | None
-
-    @property
-    def weight(self) -> Tensor:
-        """Decoded weight."""
-        return self.decode()
 
     def quantized(self, x: Tensor) -> Tensor:
         """The input as the layer computes with it."""
@@ -135,12 +134,14 @@ class _LowBitLayer(CodedWeight):
             x = self.input_quantizer(x)
         return x
 
-    @classmethod
-    def _own_class(cls) -> type[nn.Module]:
-        return next(base for base in cls.__mro__ if issubclass(base, nn.Module) and not issubclass(base, _LowBitLayer))
 
-    def __reduce_ex__(self, protocol: Any) -> Any:
-        return _new_low_bit, (self._own_class(), self.input_quantizer is not None), self.__dict__
+class _LowBitLayer(_Stripped, CodedWeight):
+    """A torch layer with a coded weight instead of a parameter, and perhaps a quantizer of its input."""
+
+    @property
+    def weight(self) -> Tensor:
+        """Decoded weight."""
+        return self.decode()
 
     def extra_repr(self) -> str:
         """What torch shows of the layer, and the bits."""
@@ -216,8 +217,24 @@ class LowBitLinear(_LowBitLayer, nn.Linear):
         return functional.linear(self.quantized(input), self.weight, self.bias)
 
 
-class _LowBitSubclass(_LowBitLayer):
-    """For layers with a forward of their own."""
+class _LowBitSubclass(_Stripped):
+    """A layer of a class that derives from one of torch's; its coded weight is a module inside it."""
+
+    if TYPE_CHECKING:
+        coded_weight: FixedWeight
+
+    @property
+    def weight(self) -> Tensor:
+        """Decoded weight."""
+        return self.coded_weight.decode()
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        own = next(base for base in type(self).__mro__ if not issubclass(base, _Stripped))
+        return _new_subclass, (own, self.input_quantizer is not None), self.__dict__
+
+
+class _QuantizingSubclass(_LowBitSubclass):
+    """The same with quantized inputs."""
 
     def forward(self, x: Tensor, *others: Any, **named: Any) -> Tensor:
         """The layer's own computation on the quantized input."""
@@ -248,20 +265,15 @@ class FixedWeight(CodedWeight, nn.Module):
 
 
 @cache
-def _low_bit_class(own: type[nn.Module], quantizes: bool) -> type[nn.Module] | None:
-    """Low-bit class of a torch layer's class, or of one that derives from it; None if there is none."""
-    if own in _LOW_BIT_CLASSES:
-        return _LOW_BIT_CLASSES[own]
-    if not issubclass(own, tuple(_LOW_BIT_CLASSES)):
-        return None
-    base = _LowBitSubclass if quantizes else _LowBitLayer
+def _subclass(own: type[nn.Module], quantizes: bool) -> type[nn.Module]:
+    """Low-bit class of a class that derives from one of torch's layers."""
+    base = _QuantizingSubclass if quantizes else _LowBitSubclass
     return type(f"LowBit{own.__name__}", (base, own), {"__doc__": own.__doc__})
 
 
-def _new_low_bit(own: type[nn.Module], quantizes: bool) -> nn.Module:
-    """An empty layer, for unpickling and copying; its class may be made on the spot."""
-    kind = _low_bit_class(own, quantizes)
-    assert kind is not None
+def _new_subclass(own: type[nn.Module], quantizes: bool) -> nn.Module:
+    """An empty layer, for unpickling and copying: its class is made on the spot."""
+    kind = _subclass(own, quantizes)
     return kind.__new__(kind)
 
 
@@ -271,14 +283,16 @@ def make_low_bit_(layer: nn.Module, searchable: SearchableWeight, activation: Fi
     Raises:
         TypeError: If the layer is none of torch's convolutions or Linear, and derives from none.
     """
-    low_bit_class = _low_bit_class(type(layer), activation is not None)
-    if low_bit_class is None:
-        raise TypeError(f"{type(layer).__name__} has no low-bit form; it must be one of torch.nn's own layers or derive "
-                        "from one")  # fmt: skip
+    own, low_bit = type(layer), cast(Any, layer)
+    if not issubclass(own, tuple(_LOW_BIT_CLASSES)):
+        raise TypeError(f"{own.__name__} has no low-bit form; it must be one of torch.nn's own layers or derive from one")
     del layer._parameters["weight"]
-    low_bit: Any = layer
-    low_bit.__class__ = low_bit_class
-    low_bit.hold(searchable)
+    if own in _LOW_BIT_CLASSES:
+        low_bit.__class__ = _LOW_BIT_CLASSES[own]
+        low_bit.hold(searchable)
+    else:
+        low_bit.__class__ = _subclass(own, activation is not None)
+        low_bit.coded_weight = FixedWeight(searchable)
     low_bit.input_quantizer = activation
 
 
@@ -299,18 +313,22 @@ def float_state_dict(stripped: nn.Module) -> dict[str, Tensor]:
         if isinstance(module, CodedWeight):
             for part in ("codes", "values", "scale"):
                 del state[f"{name}.{part}"]
-            state[f"{name}.weight"] = module.decode().detach()
+            state[f"{layer_path(name)}.weight"] = module.decode().detach()
         elif isinstance(module, FixedActivation):
             state = {key: value for key, value in state.items() if not key.startswith(f"{name}.")}
     return state
 
 
+def layer_path(name: str) -> str:
+    """Path of a layer from that of the module with its codes: the layer, a module inside it or in a host's hook."""
+    return name.partition(".pre_ops.")[0].removesuffix(".coded_weight")
+
+
 def layer_of_coded_weight(model: nn.Module, name: str) -> tuple[nn.Module, FixedActivation | None]:
     """The layer whose weight is coded by the module of that path, and the quantizer of its input."""
-    module = model.get_submodule(name)
-    if isinstance(module, _LowBitLayer):
-        return module, module.input_quantizer
-    layer = model.get_submodule(name.rpartition(".pre_ops.")[0])  # a hook's module, of a host such as NNCF
+    layer = model.get_submodule(layer_path(name))
+    if isinstance(layer, _Stripped):
+        return cast(nn.Module, layer), layer.input_quantizer
     return layer, next((m for m in layer.modules() if isinstance(m, FixedActivation)), None)
 
 

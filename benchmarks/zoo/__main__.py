@@ -108,8 +108,8 @@ def _arguments(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--work", type=Path, default=Path("runs/zoo"), help="folder of results, files and logs")
     parser.add_argument("--only", nargs="+", choices=NETWORKS, metavar="NAME", help="networks; by default all")
-    parser.add_argument("--bits", nargs="+", type=int, choices=(1, 2, 3, 4), metavar="BITS",
-                        help="bits of the weights, with activations in float and 8 bits; by default as in the report")  # fmt: skip
+    bits = "bits of the weights, with float and 8-bit activations; by default as in the report"
+    parser.add_argument("--bits", nargs="+", type=int, choices=(1, 2, 3, 4), metavar="BITS", help=bits)
     parser.add_argument("--limit", type=float, default=_LIMIT, help="seconds that one process may take")
     parser.add_argument("--report", type=Path, help="page to write")
     parser.add_argument("--fresh", action="store_true", help="run again what has a result")

@@ -6,7 +6,7 @@ Nothing is imported before a network is built, so that the table can be read wit
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib import import_module
 from typing import Any
@@ -69,6 +69,7 @@ class Network:
         source: Package that it comes from.
         build: Makes it, with random weights.
         inputs: Its arguments, in order, those by keyword last.
+        ignored_scopes: What is left out of the search, where the config without it is refused and says so.
     """
 
     name: str
@@ -76,6 +77,7 @@ class Network:
     source: str
     build: Callable[[], nn.Module]
     inputs: tuple[Input, ...]
+    ignored_scopes: tuple[str, ...] = ()
 
 
 def declare_torchvision_operators() -> None:
@@ -208,8 +210,9 @@ _ALL = [
                 weights_backbone=None, num_classes=5), _image(64),
     ),
     _pytorchcv(DENSE, "lffd20x5s320v2_widerface", 128, in_size=(128, 128)),
-    _transformers(DENSE, "segformer", "SegformerForSemanticSegmentation", (_LARGER_PIXELS,), hidden_sizes=[16, 16, 24, 32],
-                  depths=[1, 1, 1, 1], num_attention_heads=[1, 1, 2, 2], decoder_hidden_size=32, num_labels=5),
+    _transformers(DENSE, "segformer", "SegformerForSemanticSegmentation", (_LARGER_PIXELS,),
+                  hidden_sizes=[16, 16, 24, 32], depths=[1, 1, 1, 1], num_attention_heads=[1, 1, 2, 2],
+                  decoder_hidden_size=32, num_labels=5),
     _transformers(DENSE, "yolos", "YolosForObjectDetection", (_LARGER_PIXELS,), hidden_size=32, num_hidden_layers=2,
                   num_attention_heads=2, intermediate_size=64, image_size=[64, 64], patch_size=8,
                   num_detection_tokens=8, num_labels=5),
@@ -234,13 +237,13 @@ _ALL = [
           num_heads=(1, 2, 2, 3), num_classes=10),
     _timm(VISION, "xcit", 32, "create_model", model_name="xcit_nano_12_p8_224", img_size=32, depth=2, num_classes=10),
     _timm(VISION, "edgenext", 64, "create_model", model_name="edgenext_xx_small", num_classes=10),
-    _transformers(VISION, "hf_vit", "ViTForImageClassification", (_PIXELS,), image_size=32, patch_size=8, hidden_size=48,
-                  num_hidden_layers=2, num_attention_heads=2, intermediate_size=96),
+    _transformers(VISION, "hf_vit", "ViTForImageClassification", (_PIXELS,), image_size=32, patch_size=8,
+                  hidden_size=48, num_hidden_layers=2, num_attention_heads=2, intermediate_size=96),
     _transformers(VISION, "dinov2", "Dinov2Model", (_PIXELS,), image_size=32, patch_size=8, hidden_size=48,
                   num_hidden_layers=2, num_attention_heads=2),
     _transformers(LANGUAGE, "bert", "BertModel", (_IDS, _MASK), **_BERT),
-    _transformers(LANGUAGE, "distilbert", "DistilBertForSequenceClassification", (_IDS, _MASK), vocab_size=_WORDS, dim=32,
-                  n_layers=2, n_heads=2, hidden_dim=64, max_position_embeddings=64),
+    _transformers(LANGUAGE, "distilbert", "DistilBertForSequenceClassification", (_IDS, _MASK), vocab_size=_WORDS,
+                  dim=32, n_layers=2, n_heads=2, hidden_dim=64, max_position_embeddings=64),
     _transformers(LANGUAGE, "roberta", "RobertaForSequenceClassification", (_IDS, _MASK), **_BERT),
     _transformers(LANGUAGE, "albert", "AlbertModel", (_IDS, _MASK), **_BERT, embedding_size=24),
     _transformers(LANGUAGE, "electra", "ElectraForSequenceClassification", (_IDS, _MASK), **_BERT, embedding_size=24),
@@ -249,17 +252,23 @@ _ALL = [
     _transformers(LANGUAGE, "gpt2", "GPT2LMHeadModel", (_IDS,), vocab_size=_WORDS, n_embd=32, n_layer=2, n_head=2,
                   n_positions=64, use_cache=False, bos_token_id=0, eos_token_id=0),
     _transformers(LANGUAGE, "llama", "LlamaForCausalLM", (_IDS,), **_LLAMA),
+    _transformers(LANGUAGE, "llama_with_mask", "LlamaForCausalLM", (_IDS, _MASK), **_LLAMA),
     _transformers(LANGUAGE, "qwen2", "Qwen2ForCausalLM", (_IDS, _MASK), **_LLAMA),
-    _transformers(LANGUAGE, "t5", "T5ForConditionalGeneration", (_IDS, Input((_LENGTH,), "tokens", "decoder_input_ids")),
+    _transformers(LANGUAGE, "t5", "T5ForConditionalGeneration",
+                  (_IDS, Input((_LENGTH,), "tokens", "decoder_input_ids")),
                   vocab_size=_WORDS, d_model=32, d_kv=16, d_ff=64, num_layers=1, num_decoder_layers=1, num_heads=2,
                   use_cache=False),
-    _transformers(LANGUAGE, "mamba", "MambaForCausalLM", (_IDS,), vocab_size=_WORDS, hidden_size=32, num_hidden_layers=2,
-                  state_size=8, use_cache=False, pad_token_id=0),
+    _transformers(LANGUAGE, "mamba", "MambaForCausalLM", (_IDS,), vocab_size=_WORDS, hidden_size=32,
+                  num_hidden_layers=2, state_size=8, use_cache=False, pad_token_id=0),
     _transformers(LANGUAGE, "clip", "CLIPModel", (_IDS, _PIXELS),
                   text_config={**_BERT, "projection_dim": 24}, projection_dim=24,
                   vision_config={"image_size": 32, "patch_size": 8, "hidden_size": 48, "num_hidden_layers": 2,
                                  "num_attention_heads": 2, "intermediate_size": 96}),
     _transformers(AUDIO, "wav2vec2", "Wav2Vec2ForCTC", (_SOUND,), **_SPEECH),
+    replace(
+        _transformers(AUDIO, "wav2vec2_as_advised", "Wav2Vec2ForCTC", (_SOUND,), **_SPEECH),
+        ignored_scopes=("{re}.*pos_conv_embed.*",),
+    ),
     _transformers(AUDIO, "hubert", "HubertModel", (_SOUND,), **_SPEECH),
     _transformers(AUDIO, "audio_spectrogram_transformer", "ASTForAudioClassification",
                   (Input((64, 32), keyword="input_values"),), hidden_size=32, num_hidden_layers=2,

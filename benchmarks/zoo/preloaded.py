@@ -1,4 +1,4 @@
-"""What every process of the zoo imports, once: Python's fork server imports this module, and each process is its copy."""
+"""What every process of the zoo imports, once: Python's fork server imports it, and each process is a copy of that."""
 
 from contextlib import suppress
 from importlib import import_module

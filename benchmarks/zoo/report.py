@@ -8,25 +8,28 @@ from datetime import date
 from pathlib import Path
 
 from benchmarks.zoo.networks import NETWORKS
-from benchmarks.zoo.worker import EXPORTED, FAILED, FLOAT, REFUSED, WRONG, Row
+from benchmarks.zoo.worker import EXPORTED, FAILED, REFUSED, WRONG, Row
 from nncf_slb.files import new_file
 from nncf_slb.openvino.ir import device_name
 
 _INTRODUCTION = """# Real architectures
 
-Networks of `pytorchcv`, `timm`, `transformers` and `torchvision`, in small sizes with random weights: each is searched with the plain config (bits and
-nothing else), trained for two steps, exported, and its file loaded in several ways and compared with PyTorch. The question is whether a network that this
-package has not been made for is searched, exported and computed rightly, or is refused before training with what to do about it; how accurate networks
-become is in [results](results.md)."""
+Networks of `pytorchcv`, `timm`, `transformers` and `torchvision`, in small sizes with random weights: each is searched
+with the plain config (bits and nothing else), trained for two steps, exported, and its file loaded in several ways and
+compared with PyTorch. The question is whether a network that this package was not made for is searched, exported and
+computed rightly, or is refused before training with what to do about it; how accurate networks become is in
+[results](results.md)."""
 _COLUMNS = (
     "architecture", "pair", "weights searched", "largest relative difference", "same class", ".bin, bytes", "s",
     "why not",
 )  # fmt: skip
-_EXPLANATION = """*Weights searched*: number, and share of all numbers in parameters of two dimensions or more; embeddings, positions and what only functions use stay as
-they are. *Largest relative difference*: of the file as exported, in units of PyTorch's largest value; 0.001 is allowed with float activations and 0.05
-with 8 bits. *By rounding*: beyond that, but given the file's own quantized inputs every layer agrees, and PyTorch's outputs move as far when its
-inputs are off by the last digits. *Same class*: the output in which the fewest agree. *Untrained*: without the two steps, since PyTorch 2.13 itself
-crashes in the backward pass of this network on this CPU."""
+_EXPLANATION = """*Pair*: every network runs with 2-bit weights, and each of the other pairs is run by a quarter of the
+networks in turns. *Weights searched*: number, and share of all numbers in parameters of two dimensions or more;
+embeddings, positions and what only functions use stay as they are. *Largest relative difference*: of the file as
+exported, in units of PyTorch's largest value; 0.001 is allowed with float activations and 0.05 with 8 bits. *By
+rounding*: beyond that, but given the file's own quantized inputs every layer agrees, and PyTorch's outputs move as far
+when its inputs are off by the last digits. *Same class*: of the output in which the fewest agree. *Untrained*: without
+the two steps, since PyTorch 2.13 itself crashes in the backward pass of this network on this CPU."""
 _MEANING = {
     EXPORTED: "exported, and computed as PyTorch does",
     REFUSED: "refused before training, with a remedy",

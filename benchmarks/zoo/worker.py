@@ -133,7 +133,8 @@ def _run(network: Network, row: Row, folder: Path) -> None:
     row.share = _numbers_in_weights(model)
     row.stage = "create"
     all_weights = row.share
-    ctrl, model = create_compressed_model(model, NNCFConfig.from_dict(config(network.inputs, row)))
+    nncf_config = NNCFConfig.from_dict(config(network, row))
+    ctrl, model = create_compressed_model(model, nncf_config, dump_graphs=False)
     row.searched = sum(layer.weights for layer in ctrl.statistics().slb.layers)
     row.share = row.searched / max(1, all_weights)
     row.stage = "train"
@@ -159,12 +160,14 @@ def _run(network: Network, row: Row, folder: Path) -> None:
         row.reason = f"what strip() gives differs from the searched network by {row.stripped:.1e}"
 
 
-def config(inputs: tuple[Input, ...], row: Row) -> dict[str, Any]:
+def config(network: Network, row: Row) -> dict[str, Any]:
     """Config of a search."""
     section: dict[str, Any] = {"algorithm": "slb", "weights": {"bits": row.bits}}
     if row.activations != FLOAT:
         section["activations"] = {"bits": row.activations}
-    return {"input_info": [each.info() for each in inputs], "compression": section}
+    if network.ignored_scopes:
+        section["ignored_scopes"] = list(network.ignored_scopes)
+    return {"input_info": [each.info() for each in network.inputs], "compression": section}
 
 
 def _numbers_in_weights(model: nn.Module) -> int:
@@ -196,9 +199,9 @@ def _train(model: nn.Module, inputs: tuple[Input, ...], numbers: torch.Generator
 
 
 def _short(text: str) -> str:
-    """Lines of an error as one, cut where it says enough."""
-    whole = " ".join(" ".join(text.split()).split())
-    return whole if len(whole) <= _LONGEST_REASON else f"{whole[: _LONGEST_REASON - 3]}..."
+    """Lines of an error as one; of a long one its beginning and its end, where the remedy stands."""
+    whole, half = " ".join(text.split()), _LONGEST_REASON // 2
+    return whole if len(whole) <= _LONGEST_REASON else f"{whole[:half]} ... {whole[-half:]}"
 
 
 def work(row: Row, folder: Path, trained: bool, log: Path) -> None:

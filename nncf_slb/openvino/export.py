@@ -22,7 +22,7 @@ from nncf_slb.openvino.ir import last_line
 from nncf_slb.openvino.lowering import lower
 from nncf_slb.openvino.machine import binary_is_faster
 from nncf_slb.openvino.metadata import write_metadata
-from nncf_slb.strip import CodedWeight, coded_weights, exportable_form, layer_of_coded_weight, stripped_copy
+from nncf_slb.strip import CodedWeight, coded_weights, exportable_form, layer_of_coded_weight, layer_path, stripped_copy
 from nncf_slb.targets import LoweringSettings, find_target_device, why_not_binary
 
 logger = logging.getLogger("nncf_slb")
@@ -243,7 +243,11 @@ def convert(
 
 
 def _converters_reason(error: Exception) -> str:
+    """The line of the converter's many that says what is wrong."""
     lines = [line.strip(" -") for line in str(error).splitlines()]
+    if "Exception:" in lines[:-1]:  # the network itself failed while it was traced
+        traced = lines[lines.index("Exception:") + 1]
+        return traced or f"{type(error.__cause__ or error).__name__} while the network was traced"
     return next((line for line in lines if line.startswith("No conversion rule")), last_line(error))
 
 
@@ -338,7 +342,7 @@ def _refuse_other_than_binary(stripped: nn.Module, settings: LoweringSettings) -
     for name, module in coded_weights(stripped).items():
         reason = _why_not_binary(stripped, name) if module.bits == 1 else None
         if reason not in (None, _INPUTS_NOT_BINARY):
-            problems.append(f"{name.partition('.pre_ops.')[0]}: {reason}")
+            problems.append(f"{layer_path(name)}: {reason}")
     if problems:
         raise ExportError(
             'binary_convolution: received "always", which these cannot follow; use "auto" or "never":\n  '

@@ -11,6 +11,7 @@ import openvino as ov
 from openvino import opset13 as ops
 
 from nncf_slb.openvino.packing import Bytes, pack
+from nncf_slb.strip import layer_path
 
 Floats = npt.NDArray[np.float32]
 WEIGHTED_OPS = {
@@ -87,8 +88,8 @@ class CodedUse:
 
 
 def layer_name(name: str) -> str:
-    """Path of the layer in the torch model, from that of its codes: without the hook of a host such as NNCF."""
-    return name.removeprefix("self.").removesuffix(".codes").partition(".pre_ops.")[0]
+    """Path of the layer in the torch model, from the name of its codes in the converted one."""
+    return layer_path(name.removeprefix("self.").removesuffix(".codes"))
 
 
 def find_uses(model: ov.Model, coded: dict[str, CodedConstant]) -> tuple[list[CodedUse], dict[str, list[ov.Node]]]:

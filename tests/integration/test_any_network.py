@@ -53,10 +53,26 @@ class Standardized(nn.Conv2d):
 
 
 class Scaled(nn.Linear):
-    """Takes a second argument, by keyword."""
+    """Has a name that the search uses too, and takes a second argument, by keyword."""
+
+    def __init__(self, *sizes):
+        super().__init__(*sizes)
+        self.scale, self.values = 0.5, [1, 2]
 
     def forward(self, x, factor=1.0):
-        return super().forward(x) * factor
+        return F.linear(x, self.weight * self.scale, self.bias) * factor
+
+
+class AsksParameters(nn.Module):
+    """Asks its first parameter for device and type, as many networks do."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3, bias=False)
+
+    def forward(self, x):
+        first = next(self.parameters())
+        return self.conv(x.to(first.device, first.dtype))
 
 
 Pair = namedtuple("Pair", ["logits", "features"])
@@ -144,6 +160,7 @@ NETWORKS = {
     "subclasses": lambda: (
         Lambda(lambda m, x: m["fc"](m["conv"](x).mean((2, 3)), factor=2.0), conv=SameConv(3, 8, 2, 2), fc=Scaled(8, 4)),
         IMAGE),
+    "parameters asked for their device": lambda: (AsksParameters(), IMAGE),
     "weights standardized": lambda: (plain(Standardized(3, 8, 3), nn.ReLU(), Standardized(8, 8, 3)), IMAGE),
     "layers called by keyword": lambda: (
         Lambda(lambda m, x: m["b"](input=m["a"](input=x).relu()), a=conv(3, 8), b=conv(8, 8)), IMAGE),
@@ -212,10 +229,9 @@ def arguments_of(layer):
     return layer.in_channels, layer.out_channels, layer.kernel_size, layer.stride, layer.padding
 
 
-@pytest.mark.parametrize("blocks", [200])
-@pytest.mark.parametrize("activations", [32, 1])
+@pytest.mark.parametrize(("activations", "blocks"), [(32, 200), (1, 60)])
 def test_long_chains_of_residual_sums_end(blocks, activations, tmp_path):
-    """Today's walks through the graph are linear; each sum doubled the time of walks that forgot where they had been."""
+    """A walk through the graph that forgets where it has been doubles its time with each sum: this would never end."""
 
     class Residual(nn.Module):
         def __init__(self):
