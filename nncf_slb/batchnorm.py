@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from nncf_slb.finite import NotFiniteError
 from nncf_slb.processes import average_, ranks_with
 
 STATISTICS = ("running_mean", "running_var")
@@ -66,6 +67,9 @@ def calibrate(model: nn.Module, run_batch: Callable[[object], object], batches: 
     Returns:
         Number of batches used by this process: 0 for a model without batch norm. With 0 everywhere, and after an
         exception, the statistics stay as they were.
+
+    Raises:
+        nncf_slb.finite.NotFiniteError: If the batches give statistics that are not finite, naming the layers.
     """
     layers = batch_norms(model)
     if not layers:
@@ -96,7 +100,27 @@ def calibrate(model: nn.Module, run_batch: Callable[[object], object], batches: 
         for layer in layers:
             for name in STATISTICS:
                 average_(getattr(layer, name), ranks)
+    _refuse_not_finite(model, before)
     return used
+
+
+def _refuse_not_finite(model: nn.Module, before: dict[_BatchNorm, list[Tensor]]) -> None:
+    """Give all layers their former statistics, and say which, where calibration gave some a NaN or an infinity."""
+    wrong = [
+        path
+        for path, layer in model.named_modules()
+        if layer in before and not all(bool(getattr(layer, name).isfinite().all()) for name in STATISTICS)
+    ]
+    if not wrong:
+        return
+    for layer, former in before.items():
+        for name, old in zip(STATISTICS, former, strict=True):
+            getattr(layer, name).copy_(old)
+    raise NotFiniteError(
+        f"calibration of batch norm gave numbers that are not finite (NaN or infinity) in {', '.join(wrong)}, so the "
+        "statistics stay as they were. Look for such numbers in the batches of the registered data loader, and in the "
+        "weights"
+    )
 
 
 class TwoStates:

@@ -46,12 +46,14 @@ class _Switch:
         return self._open > 0
 
     def wrap(self) -> None:
-        for namespace, name, _, wrapper in self.entries:
-            setattr(namespace, name, wrapper)
+        for namespace, name, own, wrapper in self.entries:
+            if namespace.__dict__.get(name) is own:  # somebody else's function stays
+                setattr(namespace, name, wrapper)
 
     def unwrap(self) -> None:
-        for namespace, name, own, _ in self.entries:
-            setattr(namespace, name, own)
+        for namespace, name, own, wrapper in self.entries:
+            if namespace.__dict__.get(name) is wrapper:
+                setattr(namespace, name, own)
 
 
 def confine_tracing() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -14,7 +14,7 @@ from nncf.torch.nncf_network import NNCFNetwork
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
-from nncf_slb.config import ConfigError, SLBConfig
+from nncf_slb.config import ConfigError, SLBConfig, scope_list
 from nncf_slb.layers import SEARCHABLE_LAYERS
 from nncf_slb.nncf_modules import plain_class
 from nncf_slb.nncf_network import modules_by_scope, own_nodes, run_as_traced, searchable_of, weighted_nodes
@@ -300,3 +300,31 @@ def refuse_foreign_operations(model: NNCFNetwork, names: Iterable[str]) -> None:
             f'that algorithm "weights": {{"ignored_scopes": [{scopes}]}} (quantization), or "ignored_scopes" with '
             "the same names"
         )
+
+
+def refuse_ignored_embeddings(model: NNCFNetwork, nncf_config: Mapping[str, Any]) -> None:
+    """Check that NNCF's `quantization` is not told to leave the weights of an embedding alone, but to quantize its
+    output: it fails then, with an error that says neither.
+
+    Raises:
+        ConfigError: With the embeddings and scopes that work on every network.
+    """
+    embeddings = [
+        node.node_name
+        for node in weighted_nodes(model)
+        if isinstance(model.nncf.get_containing_module(node.node_name), _TABLES)
+    ]
+    sections = nncf_config.get("compression")
+    for index, section in enumerate(sections if isinstance(sections, list) else []):
+        if section.get("algorithm") != "quantization":
+            continue
+        scopes = scope_list(section.get("weights", {}).get("ignored_scopes"))
+        others = [*scope_list(section.get("ignored_scopes")), *scope_list(nncf_config.get("ignored_scopes"))]
+        found = [name for name in embeddings if matches_any(name, scopes) and not matches_any(name, others)]
+        if found:
+            raise ConfigError([
+                f"compression[{index}].weights.ignored_scopes: received {json.dumps(scopes)}, which includes "
+                f"{', '.join(found)}; allowed: scopes without it, since NNCF quantizes the output of an embedding by its "
+                'weights. Write "{re}^(?!.*NNCFEmbedding).*$", which leaves all other weights alone, or add the embedding to the '
+                "ignored_scopes of the section itself"
+            ])  # fmt: skip

@@ -112,13 +112,17 @@ def _register_model_check() -> None:
 
     from nncf_slb.config import find_slb_sections
     from nncf_slb.model_checks import prepare_model
+    from nncf_slb.planning import refuse_ignored_embeddings
 
     create: Callable[..., Any] = model_creation.create_nncf_network
 
     def create_nncf_network(model: Any, config: Any, *args: Any, **kwargs: Any) -> Any:
-        if find_slb_sections(config):
-            prepare_model(model, config)
-        return create(model, config, *args, **kwargs)
+        if not find_slb_sections(config):
+            return create(model, config, *args, **kwargs)
+        prepare_model(model, config)
+        network = create(model, config, *args, **kwargs)
+        refuse_ignored_embeddings(network, config)
+        return network
 
     model_creation.create_nncf_network = create_nncf_network
 

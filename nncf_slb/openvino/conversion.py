@@ -16,6 +16,7 @@ import torch
 from openvino import opset13 as ops
 from openvino._offline_transformations import apply_moc_transformations, compress_quantize_weights_transformation
 from openvino.frontend import FrontEndManager
+from openvino.frontend.pytorch import ConversionExtension
 from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 from torch import nn
 
@@ -38,6 +39,7 @@ def convert_torch(
     """
     example = examples if len(examples) > 1 else examples[0]
     frontend = FrontEndManager().load_by_framework("pytorch")
+    frontend.add_extension(ConversionExtension("aten::diff", _difference))
     with torch.no_grad():
         # Tracing checks itself by two more passes and comparisons of them: more than half of an export's time.
         decoder = TorchScriptPythonDecoder(module, example_input=example, trace_kwargs={"check_trace": False})
@@ -56,6 +58,17 @@ def convert_torch(
         model.remove_parameter(parameter)
     model.validate_nodes_and_infer_types()
     return model
+
+
+def _difference(node: Any) -> Any:
+    """`torch.diff` of the first order, for which OpenVINO's converter has no rule; transformers' masks use it."""
+    data, order, axis = (node.get_input(index) for index in range(3))
+    if int(order.get_node().data.item()) != 1:
+        raise RuntimeError("torch.diff: orders other than 1 cannot be converted")
+    axis = ops.convert(ops.reshape(axis, ops.constant(np.array([1])), False), "i64")
+    zero, one, last, stop = (ops.constant(np.array([each], np.int64)) for each in (0, 1, -1, np.iinfo(np.int64).max))
+    later, earlier = ops.slice(data, one, stop, one, axis), ops.slice(data, zero, last, one, axis)
+    return ops.subtract(later, earlier).outputs()
 
 
 def _element_type(tensor: torch.Tensor) -> ov.Type:

@@ -198,12 +198,18 @@ def module_of(name: str) -> str | None:
     return name.removeprefix(MODULE_PREFIX).partition("/")[0] if name.startswith(MODULE_PREFIX) else None
 
 
-def constant_names(model: ov.Model) -> frozenset[str]:
-    """Names (`get_name`) of all nodes that are computed from constants only; one pass over the graph."""
+def constant_names(model: ov.Model, shapes: bool = False) -> frozenset[str]:
+    """Names (`get_name`) of all nodes that are computed from constants only; one pass over the graph.
+
+    Args:
+        model: Any model.
+        shapes: Whether shapes count as constants too, as they are once all sizes are fixed.
+    """
     constant: set[str] = set()
     for node in model.get_ordered_ops():
         sources = [node.input_value(index).get_node().get_name() for index in range(node.get_input_size())]
-        if node.get_type_name() == "Constant" or (sources and all(source in constant for source in sources)):
+        known = node.get_type_name() == "Constant" or (shapes and node.get_type_name() == "ShapeOf")
+        if known or (sources and all(source in constant for source in sources)):
             constant.add(node.get_name())
     return frozenset(constant)
 

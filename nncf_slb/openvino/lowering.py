@@ -21,6 +21,7 @@ from nncf_slb.openvino.graph import (
 )
 from nncf_slb.openvino.inputs import lower_inputs
 from nncf_slb.openvino.weights import (
+    is_1x1_convolution,
     decode_in_place,
     use_compressed_form,
     use_integer_form,
@@ -68,10 +69,14 @@ def lower(
     taken: set[str] = set()
     signs: dict[str, ov.Node] = {}
     uses, computed = find_uses(model, coded)
+    fixed = constant_names(model, shapes=True)
     for use in uses:
         _name(use.operation, use.layer, taken)
         make_transposition_explicit(use)
-        form, stored = _lower_use(use, target_device, signs if binary else None)
+        if _data_of(use).get_name() in fixed:
+            form, stored = "table", use_table_form(use, target_device != "CPU")
+        else:
+            form, stored = _lower_use(use, target_device, signs if binary else None)
         layers.append(LoweredLayer(use.layer, use.constant.bits, use.codes.shape, stored, form))
     for name, conversions in computed.items():
         constant, layer = coded[name], layer_name(name)
@@ -96,6 +101,11 @@ def _name(operation: ov.Node, layer: str, taken: set[str]) -> None:
     taken.add(name)
 
 
+def _data_of(use: CodedUse) -> ov.Node:
+    """What the operation computes with besides the weight."""
+    return use.operation.input_value(1 - use.consumer.get_index()).get_node()
+
+
 def _lower_use(use: CodedUse, target_device: TargetDevice, signs: dict[str, ov.Node] | None) -> tuple[str, str]:
     if target_device == "NPU":
         return "plain", use_plain_form(use)
@@ -103,6 +113,8 @@ def _lower_use(use: CodedUse, target_device: TargetDevice, signs: dict[str, ov.N
     if signs is not None and (stored := use_binary_form(use, signs)):
         return "binary", stored
     quantized = use.consumer.get_index() == 1 and is_quantized(use.operation.input_value(0))
-    if not quantized and (stored := use_compressed_form(use, portable) or use_table_form(use, portable)):
-        return ("compressed" if use.operation.get_type_name() == "MatMul" else "table"), stored
+    if not quantized and (packed := use_compressed_form(use, portable)):
+        return "compressed", packed
+    if not quantized and is_1x1_convolution(use):
+        return "table", use_table_form(use, portable)
     return "integer", use_integer_form(use, portable)

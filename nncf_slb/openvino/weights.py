@@ -44,18 +44,21 @@ def use_integer_form(use: CodedUse, portable: bool) -> str:
     return stored
 
 
-def use_table_form(use: CodedUse, portable: bool) -> str | None:
-    """Look the values up in a float table, for 1x1 convolutions with unquantized inputs.
+def is_1x1_convolution(use: CodedUse) -> bool:
+    """Whether a weight is that of a convolution of single elements."""
+    return use.operation.get_type_name() == "Convolution" and all(length == 1 for length in use.codes.shape[2:])
 
-    The CPU plugin turns such a convolution, behind a transposition or a pooling, into a FullyConnected where its weight
-    looks like a decompression of integers, and then forgets its stride (measured with OpenVINO 2026.4.1). A table of
-    floats does not look like one.
+
+def use_table_form(use: CodedUse, portable: bool) -> str:
+    """Look the values up in a float table, which does not look like a decompression of integers.
+
+    The CPU plugin goes wrong with one in two places (measured with OpenVINO 2026.4.1): it turns a 1x1 convolution with
+    unquantized inputs, behind a transposition or a pooling, into a FullyConnected and forgets its stride; and it fails
+    to compile a layer whose input is a constant, or becomes one when sizes are fixed.
 
     Returns:
-        Stored element type; None if the operation is another one, and nothing is changed.
+        Stored element type.
     """
-    if use.operation.get_type_name() != "Convolution" or any(length != 1 for length in use.codes.shape[2:]):
-        return None
     decoded, stored = _from_table(use.codes, use.constant, portable)
     _use(use, decoded)
     return stored

@@ -17,7 +17,7 @@ from samples.training.checkpoint import CheckpointError
 from samples.training.data import DatasetError
 from samples.training.processes import Processes, join_from_environment
 from samples.training.settings import Settings, SettingsError, Task, check, read_config
-from samples.training.trainer import Trainer
+from samples.training.trainer import Trainer, TrainingError
 
 
 def make_parser(task: Task) -> argparse.ArgumentParser:
@@ -63,6 +63,12 @@ def make_settings(arguments: argparse.Namespace, task: Task) -> Settings:
     )  # fmt: skip
     check(settings, task)
     return settings
+
+
+USER_ERRORS = (
+    SettingsError, DatasetError, CheckpointError, TrainingError, nncf_slb.ExportError, nncf_slb.LoweringError,
+    nncf_slb.ModelError, nncf_slb.NotFiniteError, nncf_slb.UnsupportedLayersError,
+)  # fmt: skip
 
 
 def run(kind: type[Trainer], arguments: argparse.Namespace, processes: Processes) -> None:
@@ -116,7 +122,7 @@ def main(kind: type[Trainer], argv: list[str] | None = None) -> int:
             torch.multiprocessing.spawn(_spawned, (kind, arguments, world), world)
         else:
             run(kind, arguments, join_from_environment(arguments.device))
-    except (SettingsError, DatasetError, CheckpointError, nncf_slb.UnsupportedLayersError) as error:
+    except USER_ERRORS as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     finally:

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from samples.training.checkpoint import CheckpointError
-from samples.training.data import DatasetError
+from samples.training.command_line import USER_ERRORS
 from samples.training.progress import console
-from samples.training.settings import SettingsError
 
 
 def exit_status(run: Callable[[], object]) -> int:
     """Run; a problem of the user's is one message with exit status 2, Ctrl-C is 130."""
     try:
         run()
-    except (SettingsError, DatasetError, CheckpointError) as error:
+    except USER_ERRORS as error:
         console.print(f"error: {error}", highlight=False, markup=False, soft_wrap=True)
         return 2
     except KeyboardInterrupt:

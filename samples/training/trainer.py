@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,12 +16,19 @@ from nncf.torch import create_compressed_model, register_default_init_args
 from torch import Tensor, nn
 
 import nncf_slb
+from nncf_slb.finite import refuse_not_finite
 from samples.training import checkpoint
 from samples.training.optimizers import Optimizers
 from samples.training.processes import Processes
 from samples.training.progress import Log, track
 from samples.training.quiet import quieten
 from samples.training.settings import Settings, SettingsError, Task
+
+
+
+class TrainingError(RuntimeError):
+    """A training that cannot go on; the message says where it stopped and what to do."""
+
 
 _RUN_KEYS = ("model", "optimizers", "epoch", "best", "compression_state", "rng", "config")
 # Settings that a resumed run may change; all others decide what network it is and how it is trained.
@@ -122,6 +130,7 @@ class Trainer(ABC):
 
     def _restore(self, state: dict[str, Any]) -> None:
         self.model.load_state_dict(state["model"])
+        refuse_not_finite(self.model)
         self.optimizers.load_state_dict(state["optimizers"])
         self.epoch, self.best = state["epoch"], state["best"]
         torch.set_rng_state(state["rng"])
@@ -151,6 +160,7 @@ class Trainer(ABC):
         while self.epoch < epochs:
             rate = self.optimizers.set_epoch(self.epoch)
             loss = self._train_epoch(f"epoch {self.epoch + 1}/{epochs}")
+            refuse_not_finite(self.model)  # before it takes the place of the last good checkpoint
             score = self.evaluate(batches, "validation")
             worth = self.ctrl is None or self.ctrl.compression_stage() == CompressionStage.FULLY_COMPRESSED
             self.epoch += 1
@@ -186,14 +196,21 @@ class Trainer(ABC):
         if self.ctrl:
             self.ctrl.scheduler.epoch_step()
         total = 0.0
-        for inputs, targets in track(self.train_batches, len(self.train_batches), text, self.processes.first):
+        batches = track(self.train_batches, len(self.train_batches), text, self.processes.first)
+        for step, (inputs, targets) in enumerate(batches):
             if self.ctrl:
                 self.ctrl.scheduler.step()
             loss = self._loss(self.trained(inputs.to(self.device)), targets.to(self.device))
             if self.ctrl:
                 loss = loss + self.ctrl.loss()
+            number = float(loss.detach())
+            if not math.isfinite(number):
+                raise TrainingError(
+                    f"{text}, step {step + 1}: the loss is {number}, so training stopped. '{self.last}' holds the last "
+                    f"good epoch, {self.epoch}. Lower the learning rate, or look for such numbers in the data"
+                )
             self.optimizers.step(loss)
-            total += float(loss.detach())
+            total += number
         return total / len(self.train_batches)
 
     @torch.no_grad()
