@@ -23,8 +23,8 @@ if find_spec("nncf") is not None:
         searched_network,
     )
     from nncf_slb.config import ConfigError, SLBConfig, json_schema
-    from nncf_slb.images import ImageError
     from nncf_slb.finite import NotFiniteError
+    from nncf_slb.images import ImageError
     from nncf_slb.model_checks import ModelError
     from nncf_slb.openvino.benchmark import Comparison, benchmark_openvino
     from nncf_slb.openvino.call_form import flat_outputs

@@ -24,7 +24,10 @@ _NEVER_SEARCHED = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, n
 _TABLES = (nn.Embedding, nn.EmbeddingBag)
 _MATRIX = 2
 _SEARCHABLE_NAMES = ", ".join(layer.__name__ for layer in SEARCHABLE_LAYERS)
-COMPUTED = "its weight is computed from other parameters (weight norm, spectral norm or another parametrization); remove that first"
+COMPUTED = (
+    "its weight is computed from other parameters (weight norm, spectral norm or another parametrization); remove that "
+    "first"
+)
 
 
 class UnsupportedLayersError(ValueError):
@@ -160,7 +163,8 @@ def _used_elsewhere(model: NNCFNetwork, layer: nn.Module, uses: dict[int, list[U
     for use in uses.get(id(weight), []):
         owner = use.module
         if owner is None or weight is not owner._parameters.get("weight"):
-            return f"{names.get(id(owner), 'the network')} uses its weight too ({use.function}), where NNCF lets nothing in"
+            name = names.get(id(owner), "the network")
+            return f"{name} uses its weight too ({use.function}), where NNCF lets nothing in"
         if isinstance(owner, _TABLES):
             return f"it shares its weight with {names[id(owner)]}, which looks rows up"
     return None
@@ -324,7 +328,7 @@ def refuse_ignored_embeddings(model: NNCFNetwork, nncf_config: Mapping[str, Any]
         if found:
             raise ConfigError([
                 f"compression[{index}].weights.ignored_scopes: received {json.dumps(scopes)}, which includes "
-                f"{', '.join(found)}; allowed: scopes without it, since NNCF quantizes the output of an embedding by its "
-                'weights. Write "{re}^(?!.*NNCFEmbedding).*$", which leaves all other weights alone, or add the embedding to the '
-                "ignored_scopes of the section itself"
+                f"{', '.join(found)}; allowed: scopes without it, since NNCF quantizes the output of an embedding by "
+                'its weights. Write "{re}^(?!.*NNCFEmbedding).*$", which leaves all other weights alone, or add the '
+                "embedding to the ignored_scopes of the section itself"
             ])  # fmt: skip

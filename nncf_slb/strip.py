@@ -66,7 +66,9 @@ class FixedActivation(_Exportable, nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Quantized input, shape and dtype of `x`; while exporting, a sign is a quantization to 2 levels."""
         if not torch.jit.is_scripting():
-            if torch.onnx.is_in_onnx_export() and self.step is not None and self.bits != 8:  # all that ONNX quantizes to
+            if (
+                torch.onnx.is_in_onnx_export() and self.step is not None and self.bits != 8
+            ):  # all that ONNX quantizes to
                 return torch.clamp(torch.round(x / self.step), self.lowest, self.highest) * self.step
             if self._exporting:
                 return self._exportable(x)
@@ -105,7 +107,7 @@ class CodedWeight(_Exportable):
 
     def decode(self) -> Tensor:
         """Float weight ``codes.shape``; while exporting, the codes take the place of the values."""
-        if not torch.jit.is_scripting():
+        if not torch.jit.is_scripting():  # noqa: SIM102 (TorchScript leaves out the whole block, not half a condition)
             if self._exporting:
                 return self.codes.to(self.scale.dtype) * self.scale
         return self.values[self.codes.long()].to(self.scale.dtype) * self.scale
@@ -179,7 +181,8 @@ class LowBitConvTranspose1d(_LowBitLayer, nn.ConvTranspose1d):
             input, output_size, self.stride, self.padding, self.kernel_size, 1, self.dilation
         )  # fmt: skip
         return functional.conv_transpose1d(
-            self.quantized(input), self.weight, self.bias, self.stride, self.padding, padding, self.groups, self.dilation
+            self.quantized(input), self.weight, self.bias, self.stride, self.padding, padding, self.groups,
+            self.dilation,
         )  # fmt: skip
 
 
@@ -192,7 +195,8 @@ class LowBitConvTranspose2d(_LowBitLayer, nn.ConvTranspose2d):
             input, output_size, self.stride, self.padding, self.kernel_size, 2, self.dilation
         )  # fmt: skip
         return functional.conv_transpose2d(
-            self.quantized(input), self.weight, self.bias, self.stride, self.padding, padding, self.groups, self.dilation
+            self.quantized(input), self.weight, self.bias, self.stride, self.padding, padding, self.groups,
+            self.dilation,
         )  # fmt: skip
 
 
@@ -205,7 +209,8 @@ class LowBitConvTranspose3d(_LowBitLayer, nn.ConvTranspose3d):
             input, output_size, self.stride, self.padding, self.kernel_size, 3, self.dilation
         )  # fmt: skip
         return functional.conv_transpose3d(
-            self.quantized(input), self.weight, self.bias, self.stride, self.padding, padding, self.groups, self.dilation
+            self.quantized(input), self.weight, self.bias, self.stride, self.padding, padding, self.groups,
+            self.dilation,
         )  # fmt: skip
 
 
@@ -285,7 +290,9 @@ def make_low_bit_(layer: nn.Module, searchable: SearchableWeight, activation: Fi
     """
     own, low_bit = type(layer), cast(Any, layer)
     if not issubclass(own, tuple(_LOW_BIT_CLASSES)):
-        raise TypeError(f"{own.__name__} has no low-bit form; it must be one of torch.nn's own layers or derive from one")
+        raise TypeError(
+            f"{own.__name__} has no low-bit form; it must be one of torch.nn's own layers or derive from one"
+        )
     del layer._parameters["weight"]
     if own in _LOW_BIT_CLASSES:
         low_bit.__class__ = _LOW_BIT_CLASSES[own]

@@ -1,4 +1,4 @@
-"""What code that has nothing to do with NNCF does with PyTorch; prints one JSON object, name of the probe to its result.
+"""What code that has nothing to do with NNCF does with PyTorch; prints JSON, from a probe's name to its result.
 
 python -m tests.pytorch_probes              PyTorch alone
 python -m tests.pytorch_probes nncf_slb     with that package imported first
@@ -11,17 +11,17 @@ if __name__ == "__main__":
     for package in sys.argv[1:]:
         importlib.import_module(package)
 
-import copy  # noqa: E402
-import io  # noqa: E402
-import json  # noqa: E402
-import pickle  # noqa: E402
-import threading  # noqa: E402
-import warnings  # noqa: E402
-from multiprocessing import get_context  # noqa: E402
+import copy
+import io
+import json
+import pickle
+import threading
+import warnings
+from multiprocessing import get_context
 
-import torch  # noqa: E402
-import torch.nn.functional as F  # noqa: E402
-from torch import nn  # noqa: E402
+import torch
+import torch.nn.functional as F
+from torch import nn
 
 warnings.filterwarnings("ignore")
 PROBES = {}
@@ -181,7 +181,13 @@ def tables_of_overrides():
         def __torch_function__(cls, func, types, args=(), kwargs=None):
             return func in cls.functions
 
-    return [torch.add(Handled(), 1), F.gelu(Handled()), F.softmax(Handled(), 0), torch.stack(Handled()), F.relu(Handled())]
+    return [
+        torch.add(Handled(), 1),
+        F.gelu(Handled()),
+        F.softmax(Handled(), 0),
+        torch.stack(Handled()),
+        F.relu(Handled()),
+    ]
 
 
 @probe

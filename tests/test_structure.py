@@ -61,9 +61,10 @@ LAYERS = [
     {"cli"},
 ]
 CORE = {
-    "values", "functional", "temperature", "phases", "layers", "activations", "batchnorm", "discrete", "initialization",
-    "strip", "targets", "allocation", "sensitivity", "files", "ycbcr", "tiling", "images", "processes",
-    "replay", "finite", "weight_uses", "config", "config_fields", "config_budget", "config_weights", "config_training", "config_activations",
+    "values", "functional", "temperature", "phases", "layers", "activations", "batchnorm", "discrete",
+    "initialization", "strip", "targets", "allocation", "sensitivity", "files", "ycbcr", "tiling", "images",
+    "processes", "replay", "finite", "weight_uses", "config", "config_fields", "config_budget", "config_weights",
+    "config_training", "config_activations",
 }  # fmt: skip
 
 

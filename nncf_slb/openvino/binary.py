@@ -68,8 +68,8 @@ def keep_signs_unfused(signs: Iterable[ov.Node], constants: frozenset[str]) -> N
     """Put a pooling over single elements, which changes nothing, in front of signs that the plugin would fuse wrongly:
     it fuses nothing beyond a pooling.
 
-    Wrong are a sign that alone uses a sum of two tensors, and a sign behind a concatenation of 8-bit convolutions, where
-    the process dies (measured with OpenVINO 2026.4.1).
+    Wrong are a sign that alone uses a sum of two tensors, and a sign behind a concatenation of 8-bit convolutions,
+    where the process dies (measured with OpenVINO 2026.4.1).
 
     Args:
         signs: Signs as BinaryConvolution reads them.

@@ -76,7 +76,7 @@ def _element_type(tensor: torch.Tensor) -> ov.Type:
 
 
 def _fold_shapes_of_weights(model: ov.Model) -> None:
-    """Make constants of the shapes of what is computed from constants: a grouped convolution's weight is reshaped so."""
+    """Make constants of the shapes of what is computed from constants: grouped convolutions reshape their weight so."""
     constants = constant_names(model)
     for node in model.get_ops():
         if node.get_type_name() == "ShapeOf" and node.get_name() in constants:

@@ -15,14 +15,16 @@ from openvino import opset13 as ops
 
 from nncf_slb.openvino.graph import constant_names, following_chain, is_quantized, replace_output
 
-# Small enough to change no float32 output of a layer, yet no zero, which the plugin would drop. Negative: the sign of an
-# output of exactly zero stays -1.
+# Small enough to change no float32 output of a layer, yet no zero, which the plugin would drop. Negative: the sign of
+# an output of exactly zero stays -1.
 _NOTHING = -1e-30
 _CONVOLUTIONS = {"Convolution", "GroupConvolution", "ConvolutionBackpropData", "GroupConvolutionBackpropData"}
 _REDUCTIONS = {"ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceL1", "ReduceL2", "ReduceProd"}
 _NORMS = {"MVN", "NormalizeL2"}
-_ELEMENTWISE = {"Add", "Multiply", "Subtract", "Divide", "Maximum", "Minimum", "Relu", "Clamp", "Elu", "Gelu", "Sigmoid",
-                "Swish", "HSwish", "Tanh", "Exp", "FakeQuantize", "Abs", "Negative", "Sqrt", "Convert", "Power"}  # fmt: skip
+_ELEMENTWISE = {
+    "Add", "Multiply", "Subtract", "Divide", "Maximum", "Minimum", "Relu", "Clamp", "Elu", "Gelu", "Sigmoid", "Swish",
+    "HSwish", "Tanh", "Exp", "FakeQuantize", "Abs", "Negative", "Sqrt", "Convert", "Power",
+}  # fmt: skip
 
 
 def take_detours(model: ov.Model) -> None:
@@ -87,7 +89,7 @@ def keep_norms_in_float(model: ov.Model) -> None:
 
 
 def _unchanged(data: ov.Output) -> ov.Output:
-    """The larger of each number and the least one there is: an operation that the plugin neither fuses nor quantizes."""
+    """The larger of each number and the least there is: an operation that the plugin neither fuses nor quantizes."""
     lowest = ops.constant(np.array(np.finfo(np.float32).min, np.float32))
     return ops.maximum(data, lowest).output(0)
 

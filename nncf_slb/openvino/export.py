@@ -21,7 +21,7 @@ from nncf_slb.openvino.graph import CodedConstant, LoweringError, layer_name
 from nncf_slb.openvino.ir import last_line
 from nncf_slb.openvino.lowering import lower
 from nncf_slb.openvino.machine import binary_is_faster
-from nncf_slb.openvino.metadata import write_metadata
+from nncf_slb.openvino.metadata import DYNAMIC_QUANTIZATION_OFF, write_metadata
 from nncf_slb.strip import CodedWeight, coded_weights, exportable_form, layer_of_coded_weight, layer_path, stripped_copy
 from nncf_slb.targets import LoweringSettings, find_target_device, why_not_binary
 
@@ -236,7 +236,7 @@ def convert(
     if not settings.dynamic_quantization:
         # Unless told otherwise, the CPU plugin rounds inputs of what it runs as FullyConnected: packed Linear layers,
         # and 1x1 convolutions behind a pooling too.
-        model.set_rt_info("0", ["runtime_options", "DYNAMIC_QUANTIZATION_GROUP_SIZE"])
+        model.set_rt_info("0", DYNAMIC_QUANTIZATION_OFF)
     batch = next((int(each.shape[0]) for each in examples if each.dim()), 1)
     write_metadata(model, settings, layers, form, batch)
     return model
@@ -258,8 +258,10 @@ def _output_names(stripped: nn.Module, form: CallForm, examples: tuple[Tensor, .
     result = stripped(*args, **kwargs)
     names = list(flat_outputs(result))
     if not names:
-        raise ExportError(f"the network gives {type(result).__name__} without a tensor; allowed are tensors, in lists, tuples and "
-                          "dictionaries")  # fmt: skip
+        raise ExportError(
+            f"the network gives {type(result).__name__} without a tensor; allowed are tensors, in lists, tuples and "
+            "dictionaries"
+        )
     return names if any(not part.isdigit() for name in names for part in name.split(".") if part) else []
 
 

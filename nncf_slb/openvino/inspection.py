@@ -20,6 +20,7 @@ from nncf_slb.openvino.graph import (
     weighted_nodes,
 )
 from nncf_slb.openvino.ir import compile_ir, device_name, read_own_ir, with_batch
+from nncf_slb.openvino.metadata import DYNAMIC_QUANTIZATION_OFF
 
 _FLOAT_BYTES = 4
 # Layer types of the CPU plugin that compute with weights; a Subgraph does where the batch is tiny.
@@ -63,6 +64,7 @@ class Inspection:
         target_device: Device that it was exported for.
         bin_bytes: Size of the ``.bin`` file.
         float_bytes: Size that it would have with all weights in float32.
+        dynamic_quantization: Whether the file lets the CPU round 32-bit inputs to 8 bits as it runs.
         layers: Layers with weights, in the order in which they run.
     """
 
@@ -71,6 +73,7 @@ class Inspection:
     target_device: str
     bin_bytes: int
     float_bytes: int
+    dynamic_quantization: bool
     layers: tuple[LayerInspection, ...]
 
     def to_dict(self) -> dict[str, Any]:
@@ -94,6 +97,7 @@ class Inspection:
                 tabulate(rows, headers=header, disable_numparse=True, colalign=alignment),
                 f".bin {self.bin_bytes:,} bytes; with float32 weights {self.float_bytes:,}: "
                 f"{self.float_bytes / max(1, self.bin_bytes):.1f} times as many",
+                f"dynamic quantization of 32-bit inputs: {'on' if self.dynamic_quantization else 'off'}",
             ]
         )
 
@@ -125,7 +129,8 @@ def inspect_openvino(
     unique = {each.constant: (each.weights, each.bytes) for each in stored}
     size = Path(path).with_suffix(".bin").stat().st_size
     saved = sum(_FLOAT_BYTES * weights - used for weights, used in unique.values())
-    return Inspection(str(path), device_name(device), info.target_device, size, size + saved, layers)
+    dynamic = not model.has_rt_info(DYNAMIC_QUANTIZATION_OFF)
+    return Inspection(str(path), device_name(device), info.target_device, size, size + saved, dynamic, layers)
 
 
 @dataclass(frozen=True)

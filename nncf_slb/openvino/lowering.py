@@ -21,8 +21,8 @@ from nncf_slb.openvino.graph import (
 )
 from nncf_slb.openvino.inputs import lower_inputs
 from nncf_slb.openvino.weights import (
-    is_1x1_convolution,
     decode_in_place,
+    is_1x1_convolution,
     use_compressed_form,
     use_integer_form,
     use_plain_form,
@@ -40,8 +40,8 @@ class LoweredLayer:
         bits: Bits of one weight.
         shape: Shape of the weight as the operation reads it.
         stored: Element type of the codes in the file.
-        form: ``binary``, ``compressed`` (packed at run time), ``integer``, ``table``, ``plain``, or ``computed`` where the network
-            computes something else from the weight before it uses it.
+        form: ``binary``, ``compressed`` (packed at run time), ``integer``, ``table``, ``plain``, or ``computed`` where
+            the network computes something else from the weight before it uses it.
     """
 
     name: str

@@ -78,13 +78,12 @@ class Injection:
 
     Attributes:
         wrong: For each quantizer whose numbers in the IR are no roundings of PyTorch's: path, and how many.
-        used: Quantizers of the torch model that took the IR's numbers.
-        missing: Quantizers that found none in the IR.
+        used: Quantizers of the torch model that took the IR's numbers; others, on which no output depends, may find
+            none.
     """
 
     wrong: dict[str, int] = field(default_factory=dict)
     used: set[str] = field(default_factory=set)
-    missing: set[str] = field(default_factory=set)
 
 
 @contextmanager
@@ -108,7 +107,6 @@ def injected(stripped: nn.Module, found: dict[str, list[Array]]) -> Iterator[Inj
         candidates = [torch.from_numpy(each).to(own) for name in names for each in found.get(_last_part(name), [])]
         candidates = [each for each in candidates if each.shape == own.shape]
         if not candidates:
-            result.missing.add(names[0])
             return own
         nearest = min(candidates, key=lambda each: float((each - own).abs().mean()))
         wrong = int(_no_rounding(module, args[0], own, nearest).sum())

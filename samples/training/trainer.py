@@ -25,7 +25,6 @@ from samples.training.quiet import quieten
 from samples.training.settings import Settings, SettingsError, Task
 
 
-
 class TrainingError(RuntimeError):
     """A training that cannot go on; the message says where it stopped and what to do."""
 

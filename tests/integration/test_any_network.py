@@ -112,8 +112,8 @@ NETWORKS = {
         Lambda(lambda m, x: (y := m["a"](x)) + m["b"](m["norm"](y).relu()), a=conv(3, 8, bias=False),
                norm=nn.BatchNorm2d(8), b=conv(8, 8, bias=False)), IMAGE),
     "a dense block": lambda: (
-        Lambda(dense_block, stem=conv(3, 8, bias=False), a=conv(8, 4, bias=False), b=conv(12, 4), head=nn.Linear(16, 5)),
-        IMAGE),
+        Lambda(dense_block, stem=conv(3, 8, bias=False), a=conv(8, 4, bias=False), b=conv(12, 4),
+               head=nn.Linear(16, 5)), IMAGE),
     "channels shuffled": lambda: (
         Lambda(shuffled, stem=conv(3, 8, 1, bias=False), a=conv(4, 4, bias=False), b=conv(4, 4, groups=4), c=conv(4, 4),
                head=conv(8, 4, 1)), IMAGE),
@@ -222,7 +222,9 @@ def test_every_norm_beside_searched_layers_is_right(norm, order, tmp_path):
               "between": [conv(8, 8, bias=False), NORMS[norm](), conv(8, 8, 1)]}[order]  # fmt: skip
     for pair in ((2, 8), (1, 1)):
         check(*searched(plain(*layers), (3, 8, 12, 12), *pair), tmp_path)
-        layers = [type(layer)(*arguments_of(layer)) if isinstance(layer, nn.Conv2d) else NORMS[norm]() for layer in layers]
+        layers = [
+            type(layer)(*arguments_of(layer)) if isinstance(layer, nn.Conv2d) else NORMS[norm]() for layer in layers
+        ]
 
 
 def arguments_of(layer):
@@ -256,8 +258,8 @@ def test_outputs_keep_the_names_of_their_keys(tmp_path):
 
 
 def test_the_layer_named_is_the_one_that_differs_behind_operations_in_place(tmp_path):
-    network = plain(conv(3, 64), nn.BatchNorm2d(64), nn.ReLU(inplace=True), nn.AdaptiveAvgPool2d(1), nn.Conv2d(64, 40, 1),
-                    nn.Flatten())  # fmt: skip
+    pooled = (nn.AdaptiveAvgPool2d(1), nn.Conv2d(64, 40, 1), nn.Flatten())
+    network = plain(conv(3, 64), nn.BatchNorm2d(64), nn.ReLU(inplace=True), *pooled)
     ctrl, _, x = searched(network, IMAGE, 2, 32)
     path = nncf_slb.export_openvino(ctrl, tmp_path / "m.xml")
     stripped = ctrl.strip().eval()

@@ -22,7 +22,9 @@ def spoil(model, name, number=float("nan")):
 def test_strip_and_export_name_the_tensor(name, number, tmp_path):
     ctrl, model = compress(Small(), make_config(SIZE, {"activations": {"bits": 4}}), digits()[0])
     model.eval()
-    (full,) = [each for each in model.state_dict() if each.endswith(name) and "first" not in each and "head.pre" not in each]
+    (full,) = [
+        each for each in model.state_dict() if each.endswith(name) and "first" not in each and "head.pre" not in each
+    ]
     stripped = ctrl.strip()
     spoil(model, full, number)
     for attempt in (ctrl.strip, lambda: nncf_slb.export_openvino(ctrl, tmp_path / "m.xml")):
@@ -50,8 +52,8 @@ def test_a_mask_of_infinities_is_no_fault(tmp_path):
 
 
 def test_a_calibration_batch_that_is_not_finite_is_an_error_and_changes_nothing():
-    loader, x, y = digits()
-    ctrl, model = compress(Small(), make_config(SIZE), loader)
+    loader, x, _ = digits()
+    _, model = compress(Small(), make_config(SIZE), loader)
     model.train()(x)
     before = model.second_bn.running_var.clone()
     loader.dataset.tensors[0][70, 0, 3, 3] = float("nan")

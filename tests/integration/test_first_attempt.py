@@ -244,7 +244,7 @@ def test_arguments_of_a_dummy_forward_are_those_of_the_export(tmp_path):
         given = {"words": torch.arange(8).view(2, 4), "mask": torch.ones(2, 4)}
         return {**{k: nncf_model_input(v) for k, v in given.items()}, "options": {"factors": [torch.full((2, 1), 2.0)]}}
 
-    ctrl, model = create_compressed_model(
+    ctrl, _ = create_compressed_model(
         KeywordOnly(), make_config([1], TRIED), dump_graphs=False,
         dummy_forward_fn=lambda m: m(**arguments()), wrap_inputs_fn=lambda args, kwargs: (args, kwargs),
     )  # fmt: skip

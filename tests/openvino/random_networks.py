@@ -16,8 +16,8 @@ ACTIVATIONS = {
 }  # fmt: skip
 STEPS = [
     "conv", "conv", "conv", "conv", "pointwise", "depthwise", "grouped", "strided", "dilated", "up", "token", "gate",
-    "split", "norm", "norm", "act", "act", "add", "sub", "mul", "max", "cat", "chunk", "shuffle", "pool", "pad", "scale",
-    "mean",
+    "split", "norm", "norm", "act", "act", "add", "sub", "mul", "max", "cat", "chunk", "shuffle", "pool", "pad",
+    "scale", "mean",
 ]  # fmt: skip
 NORMS = {
     "batch": lambda c: nn.BatchNorm2d(c), "group": lambda c: nn.GroupNorm(1 if c % 2 else 2, c),
@@ -85,7 +85,7 @@ class Step:
             "pointwise": lambda: nn.Conv2d(c, outputs, 1, bias=bias),
             "depthwise": lambda: nn.Conv2d(c, c, 3, padding=1, groups=c, bias=bias),
             "grouped": lambda: nn.Conv2d(c, c, 3, padding=1, groups=1 if c % 2 else 2, bias=bias),
-            "strided": lambda: nn.Conv2d(c, outputs, 1 if self.choice & 8 else 3, 2, 0 if self.choice & 8 else 1, bias=bias),
+            "strided": lambda: nn.Conv2d(c, outputs, *((1, 2, 0) if self.choice & 8 else (3, 2, 1)), bias=bias),
             "dilated": lambda: nn.Conv2d(c, outputs, 3, padding=2, dilation=2, padding_mode="reflect", bias=bias),
             "up": lambda: nn.ConvTranspose2d(c, outputs, 2, 2, bias=bias),
             "token": lambda: (Tokens if bias else ChannelsLast)(nn.Linear(c, outputs)),
