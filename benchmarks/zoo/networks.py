@@ -252,7 +252,6 @@ _ALL = [
     _transformers(LANGUAGE, "gpt2", "GPT2LMHeadModel", (_IDS,), vocab_size=_WORDS, n_embd=32, n_layer=2, n_head=2,
                   n_positions=64, use_cache=False, bos_token_id=0, eos_token_id=0),
     _transformers(LANGUAGE, "llama", "LlamaForCausalLM", (_IDS,), **_LLAMA),
-    _transformers(LANGUAGE, "llama_with_mask", "LlamaForCausalLM", (_IDS, _MASK), **_LLAMA),
     _transformers(LANGUAGE, "qwen2", "Qwen2ForCausalLM", (_IDS, _MASK), **_LLAMA),
     _transformers(LANGUAGE, "t5", "T5ForConditionalGeneration",
                   (_IDS, Input((_LENGTH,), "tokens", "decoder_input_ids")),
@@ -265,10 +264,6 @@ _ALL = [
                   vision_config={"image_size": 32, "patch_size": 8, "hidden_size": 48, "num_hidden_layers": 2,
                                  "num_attention_heads": 2, "intermediate_size": 96}),
     _transformers(AUDIO, "wav2vec2", "Wav2Vec2ForCTC", (_SOUND,), **_SPEECH),
-    replace(
-        _transformers(AUDIO, "wav2vec2_as_advised", "Wav2Vec2ForCTC", (_SOUND,), **_SPEECH),
-        ignored_scopes=("{re}.*pos_conv_embed.*",),
-    ),
     _transformers(AUDIO, "hubert", "HubertModel", (_SOUND,), **_SPEECH),
     _transformers(AUDIO, "audio_spectrogram_transformer", "ASTForAudioClassification",
                   (Input((64, 32), keyword="input_values"),), hidden_size=32, num_hidden_layers=2,
@@ -280,5 +275,10 @@ _ALL = [
                   encoder_attention_heads=2, decoder_attention_heads=2, encoder_ffn_dim=64, decoder_ffn_dim=64,
                   max_source_positions=32, max_target_positions=16, use_cache=False, pad_token_id=0, bos_token_id=1,
                   eos_token_id=2, decoder_start_token_id=1, suppress_tokens=None, begin_suppress_tokens=None),
+    _transformers(LANGUAGE, "llama_with_mask", "LlamaForCausalLM", (_IDS, _MASK), **_LLAMA),
+    replace(
+        _transformers(AUDIO, "wav2vec2_as_advised", "Wav2Vec2ForCTC", (_SOUND,), **_SPEECH),
+        ignored_scopes=("{re}.*pos_conv_embed.*",),
+    ),
 ]  # fmt: skip
 NETWORKS = {network.name: network for network in _ALL}
