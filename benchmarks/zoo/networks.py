@@ -192,7 +192,7 @@ _ALL = [
     _timm(CNNS, "convnext", 32, "ConvNeXt", depths=(1, 1, 2, 1), dims=(16, 24, 32, 48), num_classes=10),
     _timm(CNNS, "inception_v3", 96, "create_model", model_name="inception_v3", num_classes=10),
     _timm(CNNS, "nf_regnet", 64, "create_model", model_name="nf_regnet_b0", num_classes=10),
-    _timm(CNNS, "bit_resnetv2", 64, "ResNetV2", layers=(1, 1, 1, 1), channels=(32, 64, 64, 128), stem_chs=32,
+    _timm(CNNS, "bit_resnetv2", 64, "ResNetV2", layers=(1, 1, 1, 1), channels=(128, 128, 128, 128), stem_chs=32,
           num_classes=10),
     _timm(CNNS, "hgnetv2", 64, "create_model", model_name="hgnetv2_b0", num_classes=10),
     _pytorchcv(DENSE, "enet_cityscapes", 64, in_size=(64, 64)),

@@ -83,3 +83,25 @@ def test_data_is_of_the_kind_that_an_input_takes():
     mask = networks.Input((16,), "mask").data(50, numbers)
     assert set(mask.unique().tolist()) == {0, 1}
     assert bool((mask[:, 1:] <= mask[:, :-1]).all())
+
+
+@pytest.mark.parametrize(
+    ("codes", "tried", "reasons"),
+    [
+        ([0], [True], []),
+        ([-11, 0], [True, False], []),
+        ([-11, -6], [True, False], ["crashed: SIGABRT"]),
+        ([None], [True], ["ended after 5 s"]),
+    ],
+)
+def test_a_crash_is_tried_again_without_training_and_then_a_row(codes, tried, reasons, row, tmp_path, monkeypatch):
+    trained, left = [], list(codes)
+
+    def process(_row, _folder, train, _limit):
+        trained.append(train)
+        return left.pop(0)
+
+    monkeypatch.setattr(zoo, "_process", process)
+    zoo.run(row, tmp_path, 5.0)
+    assert trained == tried
+    assert [(each.outcome, each.reason) for each in zoo.read_rows(tmp_path)] == [(worker.FAILED, r) for r in reasons]

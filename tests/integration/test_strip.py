@@ -10,6 +10,7 @@ import torch
 
 import nncf_slb
 from nncf_slb.layers import shared_logits
+from nncf_slb.strip import float_state_dict
 from tests.integration.exported import images, searched_mixed
 from tests.networks import Mixed, Small, compress, digits, make_config, train
 
@@ -79,3 +80,61 @@ def test_copies_share_logits_only_where_that_is_asked_for():
     assert not set(own) & {p.data_ptr() for p in nncf_slb.logits_parameters(other)}
     assert torch.equal(other(images()), model(images()))
     assert ctrl.strip().grouped.codes.data_ptr() not in own
+
+
+class EveryKind(torch.nn.Module):
+    """Each kind of layer that has a low-bit class."""
+
+    def __init__(self):
+        super().__init__()
+        nn = torch.nn
+        self.conv, self.norm = nn.Conv2d(3, 8, 3, padding=1, padding_mode="reflect"), nn.BatchNorm2d(8)
+        self.up, self.linear = nn.ConvTranspose2d(8, 8, 2, 2, groups=2), nn.Linear(8, 4)
+        self.conv1d, self.up1d = nn.Conv1d(4, 4, 1), nn.ConvTranspose1d(4, 4, 2, 2)
+        self.conv3d, self.up3d = nn.Conv3d(1, 2, 1), nn.ConvTranspose3d(2, 1, 1)
+
+    def forward(self, x):
+        y = self.up(self.norm(self.conv(x)).relu())
+        z = self.linear(y.mean((2, 3)))
+        return self.up1d(self.conv1d(z[:, :, None])), self.up3d(self.conv3d(y[:, :1, None]))
+
+
+@pytest.mark.parametrize("activations", [32, 8, 1])
+def test_torchscript_and_pickle_take_a_stripped_network(activations, tmp_path):
+    torch.manual_seed(0)
+    size = [2, 3, 8, 8]
+    ctrl, model = compress(EveryKind(), make_config(size, {"activations": {"bits": activations}}))
+    x = torch.randn(size)
+    model.train()(x)
+    expected = model.eval()(x)
+    stripped = ctrl.strip().eval()
+    torch.jit.save(torch.jit.script(stripped), str(tmp_path / "scripted.pt"))
+    torch.save(stripped, tmp_path / "pickled.pt")
+    for again in (torch.jit.load(tmp_path / "scripted.pt"), torch.load(tmp_path / "pickled.pt", weights_only=False)):
+        for ours, reference in zip(again(x), expected, strict=True):
+            assert torch.equal(ours, reference)
+    assert stripped.conv.codes.dtype == torch.uint8
+
+
+class Padded(torch.nn.Conv2d):
+    """A class of the user's own."""
+
+    def forward(self, x):
+        return super().forward(torch.nn.functional.pad(x, (0, 1, 0, 1)))
+
+
+@pytest.mark.parametrize("activations", [32, 8])
+def test_layers_of_the_users_classes_stay_what_they_are(activations, tmp_path):
+    torch.manual_seed(0)
+    size = [2, 3, 8, 8]
+    network = torch.nn.Sequential(Padded(3, 8, 2), torch.nn.ReLU(), Padded(8, 4, 2))
+    ctrl, model = compress(network, make_config(size, {"activations": {"bits": activations}}))
+    x = torch.randn(size)
+    model.train()(x)
+    expected = model.eval()(x)
+    stripped = ctrl.strip().eval()
+    torch.save(stripped, tmp_path / "pickled.pt")
+    for again in (stripped, copy.deepcopy(stripped), torch.load(tmp_path / "pickled.pt", weights_only=False)):
+        assert isinstance(again[0], Padded) and torch.equal(again(x), expected)
+    state = float_state_dict(stripped)
+    assert set(state) == {"0.weight", "0.bias", "2.weight", "2.bias"}
