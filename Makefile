@@ -60,6 +60,7 @@ accuracy: $(EXTENSION) .venv-rivals/.installed
 # docs/zoo.md: real architectures with random weights, in runs that go on where they were interrupted.
 zoo: $(EXTENSION) .venv-zoo/.installed
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" .venv-zoo/bin/python -m benchmarks.zoo --work runs/zoo --report docs/zoo.md $(ARGS)
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" RANDOM_NETWORKS=2000 $(RUN) -m pytest tests/openvino/test_random_networks.py
 
 # torchvision wants a torch of its own, so the zoos have an environment of their own, and none of their dependencies but
 # those that are listed.

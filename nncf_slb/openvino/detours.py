@@ -121,8 +121,8 @@ def stride_before_convolving(model: ov.Model) -> None:
     """Pad and stride in front of 1x1 convolutions with a stride, where they are padded or their inputs quantized.
 
     The plugin moves strides of 1x1 convolutions to the operations in front of them, as if there was no padding between;
-    and its int8 kernel for AVX2 gives other numbers in each call where the input channels are 8 more than a multiple of
-    16.
+    and its int8 kernel for AVX2 gives other numbers in some calls, where the input channels are 8 more than a multiple
+    of 16 (now and then only, so no test shows it).
     """
     for node in model.get_ordered_ops():
         if node.get_type_name() not in ("Convolution", "GroupConvolution"):

@@ -227,21 +227,3 @@ def test_a_chain_of_small_products_becomes_one_kernel_that_computes_something_el
         y = ops.relu(y) if index < 2 else y
     model, data = ov.Model([y], [x]), noise(4, 16)
     assert is_wrong(model, data, without_rewriting(model, data))
-
-
-@pytest.mark.skipif(
-    "avx512" in FLAGS or "avx2" not in FLAGS, reason="a kernel that the plugin takes on CPUs with AVX2 only"
-)
-def test_a_strided_int8_1x1_convolution_gives_other_numbers_in_each_call():
-    """`detours.stride_before_convolving`"""
-    varied = 0
-    for channels in (8, 24, 40, 72, 120):
-        x = ops.parameter([-1, 3, 16, 16], np.float32)
-        inner = quantized(ops.relu(convolution(quantized(x), weight(channels, 3, 3, 3)[0], pad=1)), low=0.0)
-        model = ov.Model([convolution(inner, weight(56, channels, 1, 1, seed=4)[0], stride=2)], [x])
-        compiled = ov.Core().compile_model(model, "CPU", FLOAT)
-        first = compiled([noise(16, 3, 16, 16)])[0].copy()
-        for seed in range(1, 20):
-            compiled([5 * noise(16, 3, 16, 16, seed=seed)])
-            varied += not np.array_equal(compiled([noise(16, 3, 16, 16)])[0], first)
-    assert varied
