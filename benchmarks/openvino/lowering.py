@@ -78,6 +78,7 @@ class Cell:
     kernel: str
     precision: str
     difference: float
+    mean: float
 
     def to_str(self) -> str:
         """Stored type, kernel, largest difference."""
@@ -130,7 +131,9 @@ def measure(weights: int, activations: int, folder: Path) -> list[Cell]:
     for (name, kind), output in zip(KINDS.items(), verified.outputs, strict=True):
         layer = layers[name]
         kernel = layer.kernel.rpartition(" ")[2]
-        cells.append(Cell(kind, weights, activations, layer.stored, kernel, layer.precision, output.largest))
+        cells.append(
+            Cell(kind, weights, activations, layer.stored, kernel, layer.precision, output.largest, output.mean)
+        )
     return cells
 
 
