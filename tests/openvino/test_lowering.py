@@ -9,7 +9,6 @@ from torch import nn
 import nncf_slb
 from benchmarks.documents import write_between_markers
 from benchmarks.openvino.lowering import ACTIVATIONS, WEIGHTS, measure
-from nncf_slb.openvino.graph import LoweringError
 from nncf_slb.openvino.machine import binary_is_faster
 from tests.networks import compress, make_config
 from tests.openvino.exported import searched_small
@@ -211,7 +210,8 @@ def test_the_machine_is_asked_for_its_own_8_bit_kernel(tmp_path):
     assert binary_is_faster() == (not any("amx" in kernel for kernel in kernels))
 
 
-def test_all_layers_whose_weights_change_on_their_way_are_named(tmp_path):
+@pytest.mark.parametrize("device", ["CPU", "NPU"])
+def test_weights_that_change_on_their_way_are_decoded_in_their_place(device, tmp_path):
     class Changed(nn.Module):
         def __init__(self, inner):
             super().__init__()
@@ -221,11 +221,11 @@ def test_all_layers_whose_weights_change_on_their_way_are_named(tmp_path):
             x = nn.functional.conv2d(x, self.inner.first.weight.abs(), padding=1).relu()
             return self.inner.head(nn.functional.conv2d(x, self.inner.second.weight.abs()).mean((2, 3)))
 
-    stripped = Changed(searched_small().strip())
-    with pytest.raises(LoweringError, match="put these layers into ignored_scopes") as caught:
-        nncf_slb.export_openvino(stripped, tmp_path / "m.xml", example_input=torch.zeros(2, 1, 8, 8))
-    assert str(caught.value).splitlines()[1:] == ["  inner.first: Abs", "  inner.second: Abs"]
-    assert not list(tmp_path.iterdir())
+    stripped, x = Changed(searched_small().strip()), torch.randn(4, 1, 8, 8)
+    path = nncf_slb.export_openvino(stripped, tmp_path / "m.xml", example_input=x, target_device=device)
+    assert nncf_slb.verify_openvino(stripped, path, x).passed
+    stored = {layer.name: layer.stored for layer in nncf_slb.inspect_openvino(path).layers}
+    assert set(stored.values()) <= {"u2", "i4"} and len(stored) == 3
 
 
 def test_layers_that_cannot_be_binary_are_named_when_nothing_else_will_do(tmp_path):
