@@ -16,7 +16,7 @@ from nncf_slb.nncf_insertion import Insertions
 from nncf_slb.nncf_network import to_plain_torch
 from nncf_slb.openvino.call_form import Arguments
 from nncf_slb.openvino.export import convert, form_of_call
-from nncf_slb.strip import FixedActivation, make_low_bit_
+from nncf_slb.strip import CodedWeight, FixedActivation, make_low_bit_
 from nncf_slb.targets import LoweringSettings
 
 
@@ -62,6 +62,8 @@ def _fixed(quantizer: ActivationQuantizer, numbers: torch.Generator) -> FixedAct
 def _make_numbers_differ(model: nn.Module, numbers: torch.Generator) -> None:
     """Numbers as different as after training: of equal constants, such as the zeros of new biases, a file holds one."""
     statistics = [getattr(layer, name) for layer in batch_norms(model) for name in STATISTICS]
+    # Scales are as different as they are fitted, but one of a group of a transposed convolution comes several times.
+    scales = {id(module.scale) for module in model.modules() if isinstance(module, CodedWeight)}
     for tensor in [*model.parameters(), *statistics]:
-        if tensor.is_floating_point():
+        if tensor.is_floating_point() and id(tensor) not in scales:
             tensor.copy_(torch.rand(tensor.shape, generator=numbers) + 0.5)

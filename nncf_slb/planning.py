@@ -23,6 +23,7 @@ from nncf_slb.weight_uses import Use, uses_of_parameters
 _NEVER_SEARCHED = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.PReLU, nn.RMSNorm)
 _TABLES = (nn.Embedding, nn.EmbeddingBag)
 _MATRIX = 2
+_DOES_NOT_RUN = "it does not run in evaluation mode"
 _SEARCHABLE_NAMES = ", ".join(layer.__name__ for layer in SEARCHABLE_LAYERS)
 COMPUTED = (
     "its weight is computed from other parameters (weight norm, spectral norm or another parametrization); remove that "
@@ -90,7 +91,7 @@ def plan_search(model: NNCFNetwork, scopes: Scopes, weight_settings: Callable[[s
     uses = uses_of_parameters(model, lambda: run_as_traced(model))
 
     def leave(name: str, reason: str, parameters: Iterable[Tensor], scope: str | None = None) -> None:
-        if scopes.name(name):
+        if scopes.name(name) and reason != _DOES_NOT_RUN:  # what does not run, NNCF knows by no scope
             problems.append(_Problem(name, reason, scope or name))
         else:
             plan.full_precision.append(name)
@@ -203,7 +204,7 @@ def _reason_outside(module: nn.Module, parameters: list[nn.Parameter], uses: dic
     found = [use for parameter in parameters for use in uses.get(id(parameter), [])]
     product = next((use for use in found if use.is_product), None)
     if not found:
-        return "it does not run in evaluation mode"
+        return _DOES_NOT_RUN
     if product is not None:
         return f"it computes with its weights by {product.function}, where NNCF 2.19 lets nothing in"
     if all(use.is_elementwise for use in found):

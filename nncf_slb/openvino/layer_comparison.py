@@ -13,12 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from nncf_slb.openvino.call_form import CallForm, flat_outputs
-from nncf_slb.openvino.graph import constant_names, following_chain, module_of, weighted_nodes
+from nncf_slb.openvino.graph import MODULE_PREFIX, constant_names, following_chain, module_of, weighted_nodes
 from nncf_slb.openvino.ir import IrError, compile_ir
 from nncf_slb.openvino.same_side import injected, quantizer_outputs
 from nncf_slb.openvino.sample_data import Array
 
-_OUTPUT_HOOK = "|OUTPUT/"  # in the name of a quantizer that NNCF puts behind an operation
+_LAYER_OPERATIONS = ("conv", "linear", "batch_norm")
 # Largest relative difference of networks that round nothing.
 EXACT = 1e-3
 FloatArray = npt.NDArray[np.float32]
@@ -172,9 +172,15 @@ def _checkpoints(ir: ov.Model, modules: dict[str, nn.Module]) -> Iterator[_Check
         module = str(names[-1])
         targets = [target.get_node() for target in chain[-1].output(0).get_target_inputs()]
         quantizers = [target.get_friendly_name() for target in targets if target.get_type_name() == "FakeQuantize"]
-        if not any(_OUTPUT_HOOK in name for name in quantizers):  # there PyTorch's module gives quantized outputs
+        if not any(_is_output_hook(name) for name in quantizers):  # there PyTorch's module gives quantized outputs
             yield _Checkpoint(chain[-1].output(0), module, calls.get(module, 0), bool(quantizers))
         calls[module] = calls.get(module, 0) + 1
+
+
+def _is_output_hook(name: str) -> bool:
+    """Whether a quantizer is one that NNCF puts behind the operation of a layer, within its module."""
+    operation, hook, _ = name.removeprefix(MODULE_PREFIX).rpartition("/aten::")[0].rpartition("|OUTPUT")
+    return bool(hook) and operation.rpartition("/")[2].startswith(_LAYER_OPERATIONS)
 
 
 def _module_outputs(
