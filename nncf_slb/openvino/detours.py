@@ -33,6 +33,8 @@ def take_detours(model: ov.Model) -> None:
     keep_axes_of_reductions(model)
     give_convolutions_a_bias(model)
     keep_norms_in_float(model)
+    average_and_clamp_in_float(model)
+    spread_in_float(model)
     keep_other_axes_unfused(model)
     stride_before_convolving(model)
     keep_products_apart(model)
@@ -88,6 +90,39 @@ def keep_norms_in_float(model: ov.Model) -> None:
             node.input(0).replace_source_output(_unchanged(node.input_value(0)))
 
 
+def average_and_clamp_in_float(model: ov.Model) -> None:
+    """Part poolings that average and clamps from the quantization in front of them.
+
+    On integers the plugin rounds an average, and cuts off what a bound of a clamp has behind the point, before it
+    quantizes again: up to one level is lost.
+    """
+    for node in model.get_ordered_ops():
+        if node.get_type_name() in ("AvgPool", "Clamp") and is_quantized(node.input_value(0)):
+            node.input(0).replace_source_output(_unchanged(node.input_value(0)))
+
+
+def spread_in_float(model: ov.Model) -> None:
+    """Part a quantized tensor of one number a channel from the sum or product that spreads it over an image.
+
+    Where the other tensor has a scale for each channel, or comes from a Concat of several, the plugin loses the scales
+    if the batch is free and is 1 (on CPUs with AVX512): results are tens of thousands times too large.
+    """
+    for node in model.get_ordered_ops():
+        if node.get_type_name() not in ("Add", "Subtract", "Multiply"):
+            continue
+        if not all(is_quantized(node.input_value(index)) for index in range(2)):
+            continue
+        for index in range(2):
+            if _is_spread(node.input_value(index), node.output(0)):
+                node.input(index).replace_source_output(_unchanged(node.input_value(index)))
+
+
+def _is_spread(data: ov.Output, result: ov.Output) -> bool:
+    """Whether an axis behind the second has one number in a tensor and may have more in the result."""
+    own, all_of_them = (list(port.get_partial_shape())[2:] for port in (data, result))
+    return any(length == 1 and together != 1 for length, together in zip(own, all_of_them, strict=False))
+
+
 def _unchanged(data: ov.Output) -> ov.Output:
     """The larger of each number and the least there is: an operation that the plugin neither fuses nor quantizes."""
     lowest = ops.constant(np.array(np.finfo(np.float32).min, np.float32))
@@ -118,11 +153,12 @@ def _behind_product(node: ov.Node) -> bool:
 
 
 def stride_before_convolving(model: ov.Model) -> None:
-    """Pad and stride in front of 1x1 convolutions with a stride, where they are padded or their inputs quantized.
+    """Pad and stride in front of 1x1 convolutions with a stride, where they are padded, their inputs quantized, or only
+    elementwise operations part them from a split.
 
     The plugin moves strides of 1x1 convolutions to the operations in front of them, as if there was no padding between;
     and its int8 kernel for AVX2 gives other numbers in some calls, where the input channels are 8 more than a multiple
-    of 16 (now and then only, so no test shows it).
+    of 16 (now and then only, so no test shows it). Where the strides would move behind a split, it fails to compile.
     """
     for node in model.get_ordered_ops():
         if node.get_type_name() not in ("Convolution", "GroupConvolution"):
@@ -133,7 +169,7 @@ def stride_before_convolving(model: ov.Model) -> None:
         if any(length != 1 for length in kernel) or all(stride == 1 for stride in strides):
             continue
         padded = any(begins + ends)
-        if not padded and not is_quantized(node.input_value(0)):
+        if not padded and not is_quantized(node.input_value(0)) and not _behind_split(node):
             continue
         data = node.input_value(0)
         if padded:
@@ -146,6 +182,19 @@ def stride_before_convolving(model: ov.Model) -> None:
         node.set_attribute("strides", [1] * len(strides))
         node.set_attribute("pads_begin", [0] * len(strides))
         node.set_attribute("pads_end", [0] * len(strides))
+
+
+def _behind_split(node: ov.Node) -> bool:
+    """Whether elementwise operations alone part a node's data from an operation of several outputs."""
+    waiting, seen = [node.input_value(0).get_node()], set()
+    while waiting:
+        source = waiting.pop()
+        if source.get_output_size() > 1:
+            return True
+        if source.get_type_name() in _ELEMENTWISE and source.get_name() not in seen:
+            seen.add(source.get_name())
+            waiting += [value.get_node() for value in source.input_values()]
+    return False
 
 
 def decompose_group_norms(model: ov.Model) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -64,10 +64,13 @@ class LayerComparison:
         first: First layer that differs; None if none does.
         by_rounding: Whether everything agrees where PyTorch computes from the IR's own quantized inputs, each of which
             is a rounding of PyTorch's; False where no activations are quantized.
+        joint_steps: Quantizers that the plugin rounds to the step of a range that they have in common with others in
+            front of a Concat, and that step.
     """
 
     first: LayerDifference | None
     by_rounding: bool
+    joint_steps: dict[str, float] = field(default_factory=dict)
 
 
 def compare_layers(
@@ -108,7 +111,8 @@ def compare_layers(
     tensors: dict[str, list[Array]] = {}
     for quantizer in quantizers:
         tensors.setdefault(quantizer.module, []).append(quantizer.values(read[places[_key(quantizer.output)]]))
-    with injected(stripped, tensors) as injection:
+    joint_steps = {quantizer.module: quantizer.joint_step for quantizer in quantizers if quantizer.joint_step}
+    with injected(stripped, tensors, joint_steps) as injection:
         seen, outputs = _module_outputs(stripped, inputs, form, {checkpoint.module for checkpoint in checkpoints})
     pairs = [
         (checkpoint, read[places[_key(checkpoint.output)]], seen[checkpoint.module][checkpoint.call])
@@ -120,7 +124,7 @@ def compare_layers(
         for ours, reference in zip(read[:count], outputs, strict=True)
     )
     if same and injection.used and not injection.wrong:
-        return LayerComparison(None, True)
+        return LayerComparison(None, True, joint_steps)
     # A factor behind a layer may have become part of it, so what differs in more than that is named first.
     for fitted in (True, False):
         for checkpoint, ours, reference in pairs:

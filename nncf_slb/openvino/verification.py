@@ -87,6 +87,8 @@ class Verification:
         by_rounding: Whether outputs beyond the tolerance are a matter of rounding: every layer agrees where PyTorch
             computes from the IR's own quantized inputs, and the outputs differ no more than PyTorch's do when the
             inputs of its quantizers are off by the last digits.
+        joint_ranges: Where that is so, quantizers of NNCF's that meet others of another range in a Concat. OpenVINO
+            rounds all of them to the step of their joint range.
     """
 
     path: str
@@ -97,6 +99,7 @@ class Verification:
     loadings: tuple[Loading, ...]
     first_layer: LayerDifference | None
     by_rounding: bool
+    joint_ranges: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -132,6 +135,11 @@ class Verification:
             lines.append(
                 "by rounding alone: given the IR's own quantized inputs, every layer of PyTorch's agrees with it"
             )
+            if self.joint_ranges:
+                lines.append(
+                    f"{len(self.joint_ranges)} quantizers of NNCF's meet others of another range in a Concat; OpenVINO "
+                    f"rounds them to the step of their joint range: {', '.join(self.joint_ranges)}"
+                )
         elif self.first_layer is not None:
             lines.append(self.first_layer.to_str())
         elif not self.passed:
@@ -193,15 +201,17 @@ def verify_openvino(
     ]
     outputs = tuple(_of_note(each, tolerance) for each in zip(*(found for _, found in compared), strict=True))
     loadings = tuple(Loading(way.batch, way.fixed, max(d.relative for d in found)) for way, found in compared)
+    joint: tuple[str, ...] = ()
     first_layer, by_rounding = None, False
     if not all(output.relative <= tolerance for output in outputs):
         worst = max(range(len(loadings)), key=lambda index: loadings[index].relative)
         way, ours, reference = results[worst]
         layers = run.compare_layers(way, inputs, tolerance)
         first_layer = layers.first
-        by_rounding = layers.by_rounding and run.rounding_explains(way, inputs, ours, reference)
+        joint = tuple(sorted(layers.joint_steps))
+        by_rounding = layers.by_rounding and run.rounding_explains(way, inputs, ours, reference, layers.joint_steps)
     return Verification(
-        str(path), device_name(device), len(inputs[0]), tolerance, outputs, loadings, first_layer, by_rounding
+        str(path), device_name(device), len(inputs[0]), tolerance, outputs, loadings, first_layer, by_rounding, joint
     )
 
 
@@ -271,13 +281,20 @@ class _Run:
         form = self.info.call_form
         return compare_layers(self.stripped, self.load(way), chunk, form, tolerance, self.device, self.settings)
 
-    def rounding_explains(self, way: _Way, inputs: list[Array], ours: list[Array], reference: list[Array]) -> bool:
+    def rounding_explains(
+        self,
+        way: _Way,
+        inputs: list[Array],
+        ours: list[Array],
+        reference: list[Array],
+        joint_steps: dict[str, float],
+    ) -> bool:
         """Whether PyTorch's outputs move about as far where the inputs of its quantizers are off by the last digits."""
         moved = [0.0] * len(reference)
         for lowest, highest in NOISES:
             outputs: list[list[Array]] = []
             for chunk, count in _chunks([each[: way.samples] for each in inputs], way.batch):
-                with noisy_quantizers(self.stripped, lowest, highest):
+                with noisy_quantizers(self.stripped, lowest, highest, joint_steps):
                     run = run_torch(self.stripped, chunk, self.info.call_form)
                 outputs.append([each.cpu().numpy()[:count] for each in run])
             for index, output in enumerate(_joined(outputs)):

@@ -48,6 +48,11 @@ def quantized(x, low=-4.0, levels=256):
     return ops.fake_quantize(x, *ends, *ends, levels)
 
 
+def unsigned(x, high):
+    ends = [ops.constant(np.float32(end)) for end in (0.0, high)]
+    return ops.fake_quantize(x, *ends, *ends, 256)
+
+
 def noise(*shape, seed=0):
     return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
@@ -57,6 +62,22 @@ def weight(*shape, seed=1):
     numbers = np.random.default_rng(seed).integers(-3, 4, shape).astype(np.int8)
     scale = np.random.default_rng(seed + 1).random((shape[0], *[1] * (len(shape) - 1))).astype(np.float32)
     return ops.multiply(ops.convert(ops.constant(numbers), "f32"), ops.constant(scale)), numbers * scale
+
+
+def packed_weight(*shape, seed=1):
+    """2-bit numbers around a zero point, times a scale per output channel, as the plugin keeps them packed."""
+    codes = np.random.default_rng(seed).integers(0, 4, shape).astype(np.uint8)
+    scale = np.random.default_rng(seed + 1).random((shape[0], *[1] * (len(shape) - 1))).astype(np.float32)
+    number, zero_point = (ops.convert(two_bits(each), "f32") for each in (codes, np.ones([1] * len(shape), np.uint8)))
+    return ops.multiply(ops.subtract(number, zero_point), ops.constant(scale)), (codes.astype(np.float32) - 1) * scale
+
+
+def two_bits(codes):
+    tensor = ov.Tensor(ov.Type.u2, ov.Shape(list(codes.shape)))
+    four = np.pad(codes.ravel(), (0, -codes.size % 4)).reshape(-1, 4)
+    packed = np.bitwise_or.reduce(four << np.arange(0, 8, 2, dtype=np.uint8), axis=1).astype(np.uint8)
+    tensor.data.reshape(-1)[: packed.size] = packed.view(tensor.data.dtype)
+    return ov.op.Constant(tensor, shared_memory=False)
 
 
 def convolution(x, w, stride=1, pad=0):
@@ -147,14 +168,13 @@ def test_a_decompressed_1x1_convolution_behind_a_transposition_forgets_its_strid
 
 
 @pytest.mark.skipif("vnni" not in FLAGS and "amx" not in FLAGS, reason="the plugin does so where it has VNNI or AMX")
-def test_a_1x1_convolution_behind_a_pooling_gets_its_inputs_rounded_unasked():
+def test_a_1x1_convolution_of_packed_weights_gets_its_inputs_rounded_unasked():
     """The runtime option that every export writes (`export.convert`)."""
-    x = ops.parameter([-1, 64, 8, 8], np.float32)
-    w, numbers = weight(40, 64, 1, 1)
-    model = ov.Model([convolution(ops.reduce_mean(x, ops.constant([2, 3]), keep_dims=True), w)], [x])
-    data = noise(2, 64, 8, 8)
-    pooled = torch.from_numpy(data).mean((2, 3), keepdim=True)
-    expected = nn.functional.conv2d(pooled, torch.from_numpy(numbers)).numpy()
+    x = ops.parameter([-1, 8, 8, 64], np.float32)
+    w, numbers = packed_weight(40, 64, 1, 1)
+    model = ov.Model([convolution(ops.transpose(x, ops.constant([0, 3, 1, 2])), w)], [x])
+    data = noise(2, 8, 8, 64)
+    expected = nn.functional.conv2d(torch.from_numpy(data).permute(0, 3, 1, 2), torch.from_numpy(numbers)).numpy()
     assert is_wrong(model, data, expected)
     assert not is_wrong(model, data, expected, DYNAMIC_QUANTIZATION_GROUP_SIZE=0)
 
@@ -203,19 +223,9 @@ def test_a_sign_behind_a_sum_is_fused_into_the_binary_convolution_before_it():
 @pytest.mark.skipif("avx512f" not in FLAGS, reason="the plugin keeps packed weights at run time where it has AVX512")
 def test_packed_rows_that_end_within_a_byte_are_read_wrongly():
     """The condition on the row's length in `weights.use_compressed_form`."""
-    x = ops.parameter([-1, 22], np.float32)
-    codes = np.random.default_rng(0).integers(0, 4, (7, 22)).astype(np.uint8)
-    tensor = ov.Tensor(ov.Type.u2, ov.Shape([7, 22]))
-    flat = np.pad(codes.ravel(), (0, -codes.size % 4)).reshape(-1, 4)
-    packed = np.bitwise_or.reduce(flat << np.arange(0, 8, 2, dtype=np.uint8), axis=1).astype(np.uint8)
-    tensor.data.reshape(-1)[: packed.size] = packed.view(tensor.data.dtype)
-    one = ov.Tensor(ov.Type.u2, ov.Shape([1, 1]))
-    one.data.reshape(-1)[0] = 1
-    number, zero_point = (ops.convert(ov.op.Constant(each, shared_memory=False), "f32") for each in (tensor, one))
-    scale = noise(7, 1, seed=3)
-    decoded = ops.multiply(ops.subtract(number, zero_point), ops.constant(scale))
-    model, data = ov.Model([ops.matmul(x, decoded, False, True)], [x]), noise(4, 22)
-    assert is_wrong(model, data, data @ ((codes.astype(np.float32) - 1) * scale).T, DYNAMIC_QUANTIZATION_GROUP_SIZE=0)
+    x, (w, numbers) = ops.parameter([-1, 22], np.float32), packed_weight(7, 22)
+    model, data = ov.Model([ops.matmul(x, w, False, True)], [x]), noise(16, 22)
+    assert is_wrong(model, data, data @ numbers.T, DYNAMIC_QUANTIZATION_GROUP_SIZE=0)
 
 
 @pytest.mark.skipif(binary_is_faster(), reason="only where 8-bit kernels use AMX (measured on an Intel Xeon)")
@@ -224,8 +234,46 @@ def test_a_chain_of_small_products_becomes_one_kernel_that_computes_something_el
     x = ops.parameter([4, 16], np.float32)
     y = x
     for index, features in enumerate((16, 16, 10)):
-        y = ops.matmul(quantized(y), weight(features, 16, seed=index)[0], False, True)
+        y = ops.matmul(unsigned(y, 4.0) if index else quantized(y), weight(features, 16, seed=index)[0], False, True)
         y = ops.add(ops.multiply(y, ops.constant(noise(1, features, seed=index))), ops.constant(noise(1, features)))
         y = ops.relu(y) if index < 2 else y
     model, data = ov.Model([y], [x]), noise(4, 16)
     assert is_wrong(model, data, without_rewriting(model, data))
+
+
+def test_an_int8_average_is_rounded_before_it_is_quantized_again():
+    """`detours.average_and_clamp_in_float`"""
+    x = ops.parameter([2, 4, 8, 8], np.float32)
+    pooled = ops.avg_pool(unsigned(x, 1.0), [2, 2], [0, 0], [0, 0], [2, 2], True)
+    kept = ops.prelu(pooled, ops.constant(np.full(4, 0.25, np.float32)))
+    model, data = ov.Model([convolution(unsigned(kept, 1.0), weight(8, 4, 1, 1)[0])], [x]), np.abs(noise(2, 4, 8, 8))
+    assert is_wrong(model, data, without_rewriting(model, data))
+
+
+def test_an_int8_clamp_cuts_its_bound_off_behind_the_point():
+    """`detours.average_and_clamp_in_float`"""
+    x = ops.parameter([2, 4, 8, 8], np.float32)
+    clamped = ops.clamp(unsigned(x, 1.0), 0.0, 0.203)  # 51.8 of 255
+    model, data = ov.Model([convolution(unsigned(clamped, 1.3), weight(8, 4, 1, 1)[0])], [x]), np.abs(noise(2, 4, 8, 8))
+    assert is_wrong(model, data, without_rewriting(model, data))
+
+
+@pytest.mark.skipif("avx512" not in FLAGS, reason="the kernel is one for AVX512")
+def test_a_product_that_spreads_an_int8_tensor_over_an_image_loses_its_scales_at_a_free_batch_of_one():
+    """`detours.spread_in_float`"""
+    x = ops.parameter([-1, 4, 8, 8], np.float32)
+    joined = ops.concat([unsigned(x, 1.005), unsigned(ops.sigmoid(x), 0.994)], 1)
+    squeezed = ops.reduce_max(x, ops.constant([2, 3]), True)
+    gate = unsigned(ops.sigmoid(convolution(unsigned(squeezed, 1.0), weight(8, 4, 1, 1)[0])), 1.0)
+    model, data = ov.Model([ops.multiply(joined, gate)], [x]), noise(1, 4, 8, 8)
+    assert is_wrong(model, data, without_rewriting(model, data))
+
+
+def test_strides_that_would_move_behind_a_split_fail_to_compile():
+    """`detours.stride_before_convolving`"""
+    x = ops.parameter([1, 4, 8, 8], np.float32)
+    part = ops.relu(ops.variadic_split(x, 1, [2, 2]).output(1))
+    kernel = noise(3, 2, 1, 1, seed=3)
+    model, data = ov.Model([convolution(part, ops.constant(kernel), stride=2)], [x]), noise(1, 4, 8, 8)
+    expected = nn.functional.conv2d(torch.from_numpy(data[:, 2:]).relu(), torch.from_numpy(kernel), stride=2).numpy()
+    assert is_wrong(model, data, expected)
