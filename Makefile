@@ -72,7 +72,7 @@ zoo: $(EXTENSION) .venv-zoo/.installed
 	@touch $@
 
 docs: $(INSTALLED)
-	$(RUN) -m nncf_slb.config_reference docs/config.md
+	$(RUN) -m nncf_slb.config.reference docs/config.md
 
 # torch first and by its exact version, which has a CPU build; everything else from the tested set.
 $(INSTALLED): setup.cfg constraints.txt | check-python

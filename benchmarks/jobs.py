@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nncf_slb.config import find_slb_sections
+from nncf_slb.config.section import find_slb_sections
 from nncf_slb.files import new_file
 
 

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from nncf_slb.tiling import DEFAULT_OVERLAP
+from nncf_slb.photos.tiling import DEFAULT_OVERLAP
 
 _VERIFY_HELP = "run the stripped PyTorch model and an IR on the same data and compare"
 _MODEL_HELP = (
@@ -71,14 +71,14 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _print_schema(arguments: argparse.Namespace) -> int:
-    from nncf_slb.config import json_schema
+    from nncf_slb.config.section import json_schema
 
     print(json.dumps(json_schema(), indent=2))
     return 0
 
 
 def _check(path: Path) -> int:
-    from nncf_slb.config import ConfigError, validate_nncf_config
+    from nncf_slb.config.section import ConfigError, validate_nncf_config
 
     try:
         config = json.loads(path.read_text())
@@ -108,8 +108,8 @@ def _on_openvino(run: Any) -> Any:
     """A command that turns what is wrong with files and devices into one message and exit status 2."""
 
     def guarded(arguments: argparse.Namespace) -> int:
-        from nncf_slb.images import ImageError
         from nncf_slb.openvino.ir import IrError
+        from nncf_slb.photos.images import ImageError
 
         try:
             result, status = run(arguments)
@@ -148,7 +148,7 @@ def _benchmark(arguments: argparse.Namespace) -> tuple[Any, int]:
 
 
 def _upscale(arguments: argparse.Namespace) -> tuple[Any, int]:
-    from nncf_slb.openvino.upscaling import upscale_image
+    from nncf_slb.photos.upscaling import upscale_image
 
     result = upscale_image(
         arguments.photo, arguments.model, arguments.output, tile=arguments.tile, overlap=arguments.overlap,
@@ -181,7 +181,7 @@ def _load_model(text: str) -> Any:
     module, colon, function = text.partition(":")
     if not (module and colon and function):
         raise _UsageError(f"model: received {text}; write MODULE:FUNCTION, such as my_project.networks:load_searched")
-    from nncf_slb.strip import stripped_copy
+    from nncf_slb.search.strip import stripped_copy
 
     sys.path.insert(0, os.getcwd())
     try:

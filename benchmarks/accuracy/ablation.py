@@ -161,7 +161,7 @@ def progressive(protocol: Protocol, bits: int, seed: int) -> list[Job]:
 
 def effective(config: dict[str, Any]) -> Any:
     """A config with the defaults of its slb section filled in, for comparison."""
-    from nncf_slb.config import parse_slb_config
+    from nncf_slb.config.section import parse_slb_config
 
     parsed = parse_slb_config(slb_section(config))
     params = parsed.params

@@ -14,8 +14,8 @@ import nncf_slb  # before anything that imports nncf.torch
 from benchmarks.accuracy import rivals
 from benchmarks.jobs import Job, write_json
 from benchmarks.worker import HANDED_ON, job_settings, main
-from nncf_slb.batchnorm import calibrate
-from nncf_slb.strip import float_state_dict
+from nncf_slb.search.batchnorm import calibrate
+from nncf_slb.search.strip import float_state_dict
 from samples.classification.trainer import Classification, top1
 from samples.training import checkpoint
 from samples.training.settings import Settings

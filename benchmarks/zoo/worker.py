@@ -93,9 +93,9 @@ def append(row: Row, file: Path) -> None:
 
 def refusals() -> tuple[type[Exception], ...]:
     """Errors of this package that say what to do."""
-    from nncf_slb.finite import NotFiniteError
-    from nncf_slb.model_checks import ModelError
+    from nncf_slb.hosts.nncf2.model_checks import ModelError
     from nncf_slb.openvino.graph import LoweringError
+    from nncf_slb.search.finite import NotFiniteError
 
     return (
         nncf_slb.ConfigError, nncf_slb.UnsupportedLayersError, nncf_slb.ExportError, nncf_slb.IrError, NotFiniteError,

@@ -12,9 +12,7 @@ import openvino as ov
 import torch
 from torch import Tensor, nn
 
-from nncf_slb.batchnorm import preserved_modes
 from nncf_slb.files import new_file
-from nncf_slb.finite import refuse_not_finite
 from nncf_slb.openvino.call_form import Arguments, CallForm, call_form, captured_arguments, flat_call, flat_outputs
 from nncf_slb.openvino.conversion import convert_torch
 from nncf_slb.openvino.graph import CodedConstant, LoweringError, layer_name
@@ -22,8 +20,17 @@ from nncf_slb.openvino.ir import last_line
 from nncf_slb.openvino.lowering import lower
 from nncf_slb.openvino.machine import binary_is_faster
 from nncf_slb.openvino.metadata import DYNAMIC_QUANTIZATION_OFF, write_metadata
-from nncf_slb.strip import CodedWeight, coded_weights, exportable_form, layer_of_coded_weight, layer_path, stripped_copy
-from nncf_slb.targets import LoweringSettings, find_target_device, why_not_binary
+from nncf_slb.openvino.targets import LoweringSettings, find_target_device, why_not_binary
+from nncf_slb.search.batchnorm import preserved_modes
+from nncf_slb.search.finite import refuse_not_finite
+from nncf_slb.search.strip import (
+    CodedWeight,
+    coded_weights,
+    exportable_form,
+    layer_of_coded_weight,
+    layer_path,
+    stripped_copy,
+)
 
 logger = logging.getLogger("nncf_slb")
 

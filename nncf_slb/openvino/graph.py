@@ -11,7 +11,7 @@ import openvino as ov
 from openvino import opset13 as ops
 
 from nncf_slb.openvino.packing import Bytes, pack
-from nncf_slb.strip import layer_path
+from nncf_slb.search.strip import layer_path
 
 Floats = npt.NDArray[np.float32]
 WEIGHTED_OPS = {

@@ -2,7 +2,7 @@
 
 Measured (OpenVINO 2026.4.1): an 8-bit convolution behind a FakeQuantize of fewer than 16 levels runs in f32; a second,
 identity one of 256 levels brings it to int8. A sign is a FakeQuantize of 2 levels; while exporting, the stripped
-network's signs are converted to one with output 0 and 1 (see `nncf_slb.strip.FixedActivation`).
+network's signs are converted to one with output 0 and 1 (see `nncf_slb.search.strip.FixedActivation`).
 """
 
 from __future__ import annotations

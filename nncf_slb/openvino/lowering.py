@@ -20,6 +20,7 @@ from nncf_slb.openvino.graph import (
     module_of,
 )
 from nncf_slb.openvino.inputs import lower_inputs
+from nncf_slb.openvino.targets import TargetDevice
 from nncf_slb.openvino.weights import (
     decode_in_place,
     is_1x1_convolution,
@@ -28,7 +29,6 @@ from nncf_slb.openvino.weights import (
     use_plain_form,
     use_table_form,
 )
-from nncf_slb.targets import TargetDevice
 
 
 @dataclass(frozen=True)

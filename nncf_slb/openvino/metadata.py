@@ -10,7 +10,7 @@ import openvino as ov
 
 from nncf_slb.openvino.call_form import CallForm
 from nncf_slb.openvino.lowering import LoweredLayer
-from nncf_slb.targets import LoweringSettings
+from nncf_slb.openvino.targets import LoweringSettings
 from nncf_slb.version import __version__
 
 _KEY = "nncf_slb"

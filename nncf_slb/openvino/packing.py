@@ -20,7 +20,7 @@ def pack(codes: Bytes, bits: int) -> Bytes:
         bits: 1, 2, 3 or 4.
 
     Returns:
-        uint8 array ``[nncf_slb.values.packed_size(codes.size, bits)]``; unused bits are zero.
+        uint8 array ``[nncf_slb.search.values.packed_size(codes.size, bits)]``; unused bits are zero.
 
     Raises:
         ValueError: If `bits` is not 1-4 or a code does not fit.

@@ -18,7 +18,7 @@ from nncf_slb.openvino.layer_comparison import EXACT, LayerComparison, LayerDiff
 from nncf_slb.openvino.metadata import ExportInfo
 from nncf_slb.openvino.same_side import NOISES, noisy_quantizers
 from nncf_slb.openvino.sample_data import Array, input_arrays
-from nncf_slb.strip import stripped_copy
+from nncf_slb.search.strip import stripped_copy
 
 _BATCH, _OTHERS = 16, (5, 7)
 _FEW = 4

@@ -23,7 +23,7 @@ from nncf_slb.openvino.graph import (
     replace_output,
 )
 from nncf_slb.openvino.packing import Bytes, pack
-from nncf_slb.targets import TargetDevice
+from nncf_slb.openvino.targets import TargetDevice
 
 _PORTABLE_BITS = 4
 _I4_RANGE = (-8, 7)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from nncf_slb.images import ImageError, read_photo
+from nncf_slb.photos.images import ImageError, read_photo
 from samples.super_resolution.batches import ImageBatches, PatchBatches
 from samples.super_resolution.metrics import smallest_side
 from samples.super_resolution.pairs import Codes, Original, make_pair, to_codes

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from nncf_slb.ycbcr import rgb_to_ycbcr
+from nncf_slb.photos.ycbcr import rgb_to_ycbcr
 
 _WINDOW = 11  # pixels of SSIM's window
 _EQUAL = 100.0  # dB of equal images

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from nncf_slb.images import resize_bicubic
-from nncf_slb.ycbcr import rgb_to_ycbcr
+from nncf_slb.photos.images import resize_bicubic
+from nncf_slb.photos.ycbcr import rgb_to_ycbcr
 
 Codes = npt.NDArray[np.uint8]
 FloatArray = npt.NDArray[np.float32]

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 import nncf_slb
 from nncf_slb.files import new_file
-from nncf_slb.images import Photo, read_photo, write_photo
+from nncf_slb.photos.images import Photo, read_photo, write_photo
 from samples.super_resolution.metrics import quality
 from samples.super_resolution.pairs import Codes, Original, cropped, enlarged, reduced, to_codes, to_values
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from nncf_slb.config import ConfigError, validate_nncf_config
+from nncf_slb.config.section import ConfigError, validate_nncf_config
 
 OPTIMIZERS = {"SGD": torch.optim.SGD, "Adam": torch.optim.Adam, "AdamW": torch.optim.AdamW}
 SCHEDULES = ("constant", "cosine", "step", "multistep")

@@ -16,7 +16,7 @@ from nncf.torch import create_compressed_model, register_default_init_args
 from torch import Tensor, nn
 
 import nncf_slb
-from nncf_slb.finite import refuse_not_finite
+from nncf_slb.search.finite import refuse_not_finite
 from samples.training import checkpoint
 from samples.training.optimizers import Optimizers
 from samples.training.processes import Processes

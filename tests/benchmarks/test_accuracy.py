@@ -9,7 +9,7 @@ import pytest
 from benchmarks import jobs, pool
 from benchmarks.accuracy import ablation, protocol, results
 from benchmarks.accuracy.__main__ import TABLES, _complete_with_best
-from nncf_slb.config import validate_nncf_config
+from nncf_slb.config.section import validate_nncf_config
 from tests.benchmarks.digits_study import DIGITS
 
 

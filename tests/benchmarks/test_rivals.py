@@ -8,7 +8,7 @@ from torch import nn
 
 from benchmarks import pool
 from benchmarks.accuracy import rivals, worker
-from nncf_slb.batchnorm import calibrate
+from nncf_slb.search.batchnorm import calibrate
 from samples.classification.models import MODELS
 from tests.benchmarks.digits_study import DIGITS
 

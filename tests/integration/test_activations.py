@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import nncf_slb
-from nncf_slb.activations import ActivationQuantizer, fake_quantize, sign
+from nncf_slb.search.activations import ActivationQuantizer, fake_quantize, sign
 from tests.integration.test_search import accuracy, trained_float
 from tests.networks import MIXED_ENDS, Mixed, Small, compress, digits, make_config, train
 

@@ -9,7 +9,7 @@ import torch
 
 import nncf_slb
 from nncf_slb.openvino.export import ExportError
-from nncf_slb.values import packed_size
+from nncf_slb.search.values import packed_size
 from tests.integration.exported import images, infer, packed_types, searched_mixed
 from tests.networks import Mixed, Small, compress, digits, make_config, train
 

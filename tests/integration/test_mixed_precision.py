@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import nncf_slb
-from nncf_slb.values import packed_size
+from nncf_slb.search.values import packed_size
 from tests.networks import MIXED_ENDS, Mixed, Small, compress, digits, in_batches_of_any_size, make_config, train
 
 SIZE = [50, 1, 8, 8]

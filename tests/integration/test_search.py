@@ -8,7 +8,7 @@ from nncf.api.compression import CompressionStage
 from torch import nn
 
 import nncf_slb
-from nncf_slb.strip import float_state_dict
+from nncf_slb.search.strip import float_state_dict
 from tests.networks import MIXED_ENDS, Mixed, Small, compress, digits, make_config, train
 
 SIZE = [50, 1, 8, 8]

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 import nncf_slb
-from nncf_slb.layers import shared_logits
-from nncf_slb.strip import float_state_dict
+from nncf_slb.search.searchable import shared_logits
+from nncf_slb.search.strip import float_state_dict
 from tests.integration.exported import images, searched_mixed
 from tests.networks import Mixed, Small, compress, digits, make_config, train
 

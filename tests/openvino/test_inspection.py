@@ -9,7 +9,7 @@ import openvino as ov
 import pytest
 
 import nncf_slb
-from nncf_slb.values import packed_size
+from nncf_slb.search.values import packed_size
 from tests.openvino.exported import exported_small
 
 FLOAT = {"INFERENCE_PRECISION_HINT": "f32"}

@@ -9,7 +9,7 @@ from openvino import opset13 as ops
 
 from nncf_slb.openvino.graph import packed_constant
 from nncf_slb.openvino.packing import pack
-from nncf_slb.values import packed_size
+from nncf_slb.search.values import packed_size
 
 
 @pytest.mark.parametrize("bits", [1, 2, 3, 4])

@@ -16,8 +16,8 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader, TensorDataset
 
-from nncf_slb.activations import ActivationQuantizer
-from nncf_slb.layers import SearchableWeight
+from nncf_slb.search.activations import ActivationQuantizer
+from nncf_slb.search.searchable import SearchableWeight
 from samples.classification.models import MODELS
 from samples.classification.models.resnet import BasicBlock, BiRealBlock
 from samples.classification.trainer import TASK

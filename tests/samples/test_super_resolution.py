@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 import nncf_slb
-from nncf_slb.images import resize_bicubic
+from nncf_slb.photos.images import resize_bicubic
 from samples.super_resolution.batches import PatchBatches
 from samples.super_resolution.datasets import TEST, TRAINING, Sources, load_photographs, read_folder
 from samples.super_resolution.main import main

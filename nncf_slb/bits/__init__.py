@@ -1,0 +1,1 @@
+"""How many bits for which layer: sensitivity, and allocation within a budget."""

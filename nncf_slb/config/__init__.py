@@ -1,0 +1,1 @@
+"""Every setting once: types, validation, JSON schema, reference, errors."""

@@ -1,0 +1,125 @@
+"""One readable line for each problem of a section: field, what was received, what is allowed, what to do."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+from nncf_slb.config.schema import describe_allowed
+
+Schema = Mapping[str, Any]
+# Keys and list indices that lead to a field.
+Location = tuple[str | int, ...]
+# A contradiction between fields: location below the model that finds it, what is allowed, what to do.
+Contradiction = tuple[Location, str, str]
+
+
+class ConfigError(ValueError):
+    """Everything wrong with the ``"slb"`` sections of a config, one line per problem.
+
+    Attributes:
+        problems: The lines: full path of the field, what was received, what is allowed, what to do.
+    """
+
+    def __init__(self, problems: list[str]) -> None:
+        self.problems = tuple(problems)
+        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        super().__init__("\n- ".join([f'{count} in the "slb" section of the config:', *problems]))
+
+
+def refuse(found: list[Contradiction]) -> None:
+    """Raise contradictions from a model's validator, if there are any."""
+    if found:
+        raise PydanticCustomError("contradiction", "contradiction", {"found": found})
+
+
+def _node_at(schema: Schema, location: Location) -> Schema:
+    """The schema's node of a field, or of the section that holds an unknown key."""
+    node = schema
+    for part in location:
+        node = next((branch for branch in node.get("anyOf", []) if branch.get("type") == "object"), node)
+        node = node["items"] if isinstance(part, int) else node["properties"][part]
+    return node
+
+
+def _key_paths(node: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    for branch in [node, *node.get("anyOf", [])]:
+        for key, child in branch.get("properties", {}).items():
+            yield prefix + key
+            yield from _key_paths(child, f"{prefix}{key}.")
+            yield from _key_paths(child.get("items", {}), f"{prefix}{key}[].")
+
+
+def _nearest_key(schema: Schema, key: str, level: str) -> str | None:
+    """Path of the valid key most like `key`: the same name anywhere, then a like name in `level`, then anywhere."""
+    paths = sorted(_key_paths(schema), key=lambda path: (not path.startswith(level), path.count(".")))
+    names = [path.rpartition(".")[2] for path in paths]
+    if key in names:
+        return paths[names.index(key)]
+    here = [name for path, name in zip(paths, names, strict=True) if path == level + name]
+    for candidates, prefix in ((here, level), (names, None)):
+        for near in difflib.get_close_matches(key, candidates, 1):
+            return paths[names.index(near)] if prefix is None else prefix + near
+    return None
+
+
+def dotted(location: Location) -> str:
+    """Path as it stands behind a section's own: ``.weights.overrides[0]``."""
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value, default=repr)
+    return text if len(text) <= 100 else f"{text[:97]}..."
+
+
+def received(section: Any, location: Location) -> str:
+    """JSON text of what stands at a location, or ``nothing``."""
+    for part in location:
+        if isinstance(section, Mapping) and part not in section:
+            return "nothing"
+        section = section[part]
+    return _shown(section)
+
+
+def _unknown_key(schema: Schema, location: Location) -> tuple[str, str]:
+    node = _node_at(schema, location[:-1])
+    section = next(branch for branch in [node, *node.get("anyOf", [])] if "properties" in branch)
+    level = "".join("[]" if isinstance(part, int) else f".{part}" for part in location[:-1]).removeprefix(".")
+    nearest = _nearest_key(schema, str(location[-1]), f"{level}." if level else "")
+    advice = f"Unknown key: did you mean {nearest}?" if nearest else "Unknown key: remove it"
+    return f"the keys {', '.join(section['properties'])}", advice
+
+
+def _wrong_value(schema: Schema, location: Location, value: Any) -> tuple[str, str]:
+    node = _node_at(schema, location)
+    choices = [choice for branch in [node, *node.get("anyOf", [])] for choice in branch.get("enum", [])]
+    words = [choice for choice in choices if isinstance(choice, str)]
+    near = difflib.get_close_matches(value, words, 1) if isinstance(value, str) else []
+    advice = "Change it"
+    if near:
+        advice = f'Did you mean "{near[0]}"?'
+    elif node.get("default") is not None:
+        advice += f", or remove it for the default, {_shown(node['default'])}"
+    return describe_allowed(node), advice
+
+
+def explain(schema: Schema, error: ErrorDetails, section: Any, path: str) -> list[str]:
+    """Lines for one of pydantic\'s errors: full path, what was received, what is allowed, what to do."""
+    location: Location = error["loc"]
+    if error["type"] == "contradiction":
+        found = [((*location, *below), allowed, advice) for below, allowed, advice in error["ctx"]["found"]]
+    elif error["type"] == "extra_forbidden":
+        found = [(location, *_unknown_key(schema, location))]
+    elif error["type"] == "missing":
+        found = [(location, describe_allowed(_node_at(schema, location)), "Add it")]
+    else:
+        found = [(location, *_wrong_value(schema, location, error["input"]))]
+    return [
+        f"{path}{dotted(at)}: received {received(section, at)}; allowed: {allowed}. {advice}"
+        for at, allowed, advice in found
+    ]

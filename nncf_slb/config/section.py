@@ -1,0 +1,160 @@
+"""The ``"slb"`` section of an NNCF config: one pydantic model for its fields, defaults, checks, schema and reference.
+
+Imports neither torch nor NNCF.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError
+
+from nncf_slb.config.activations import FULL_PRECISION, ActivationsConfig, ResolvedActivations
+from nncf_slb.config.errors import ConfigError, Contradiction, dotted, explain, received
+from nncf_slb.config.fields import SCOPE_HELP, Scopes, Section
+from nncf_slb.config.schema import inlined_schema
+from nncf_slb.config.training import DEFAULT_EPOCHS, InitializerConfig, ParamsConfig
+from nncf_slb.config.weights import ResolvedWeights, WeightsConfig
+
+__all__ = [
+    "FULL_PRECISION",
+    "ConfigError",
+    "OpenVINOConfig",
+    "ResolvedActivations",
+    "ResolvedWeights",
+    "SLBConfig",
+    "find_slb_sections",
+    "json_schema",
+    "parse_slb_config",
+    "scope_list",
+    "total_epochs",
+    "validate_nncf_config",
+]
+
+
+class OpenVINOConfig(Section):
+    """How the network is lowered to OpenVINO; `target_device` at the config's top level says for which device."""
+
+    binary_convolution: Literal["auto", "always", "never"] = Field(
+        default="auto",
+        description="Whether convolutions with 1-bit weights and 1-bit inputs run as XNOR and popcount on the CPU. "
+        "`auto` asks the CPU that exports: binary, unless its 8-bit convolutions use AMX, which is faster. A network "
+        "with binary convolutions has a fixed batch size. `never` uses 8-bit convolutions.",
+    )
+    dynamic_quantization: bool = Field(
+        default=False,
+        description="Whether the CPU may round the 32-bit inputs of Linear layers to 8 bits as it runs: 2 to 4 times "
+        "as fast with large layers and batch 1, but no longer equal to PyTorch.",
+    )
+    dry_export: bool = Field(
+        default=True,
+        description="Whether the untrained network is exported once when the compressed model is created, in memory "
+        "only, so that what OpenVINO cannot take is an error before training. The log says how long it took.",
+    )
+
+
+class SLBConfig(Section):
+    """The ``"slb"`` section of an NNCF config."""
+
+    algorithm: Literal["slb"] = Field(description="Name of the algorithm.")
+    weights: WeightsConfig = Field(
+        default_factory=WeightsConfig, description="Which values the weights can take, for all layers or for some."
+    )
+    activations: ActivationsConfig = Field(
+        default_factory=ActivationsConfig, description="How the inputs of the searched layers are quantized."
+    )
+    initializer: InitializerConfig = Field(default_factory=InitializerConfig, description="Where the search begins.")
+    params: ParamsConfig = Field(default_factory=ParamsConfig, description="How the search runs during training.")
+    openvino: OpenVINOConfig = Field(
+        default_factory=OpenVINOConfig, description="How the network is lowered to OpenVINO."
+    )
+    ignored_scopes: Scopes | None = Field(default=None, description=f"Layers left out of the search, {SCOPE_HELP}")
+    target_scopes: Scopes | None = Field(
+        default=None, description=f"Layers to search, {SCOPE_HELP} If left out: all layers with weights."
+    )
+    validate_scopes: bool = Field(default=True, description="Whether scopes that match no layer are an error.")
+    compression_lr_multiplier: float | None = Field(
+        default=None, gt=0, description="Factor of the gradients of the searched weights' parameters. If left out: 1."
+    )
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON schema of the section, without ``$ref``, so that it can stand inside another schema."""
+    return inlined_schema(SLBConfig)
+
+
+def parse_slb_config(section: Mapping[str, Any], path: str = "compression") -> SLBConfig:
+    """Check a section and fill in its defaults.
+
+    Args:
+        section: The section as loaded from JSON.
+        path: Where the section stands in the config, for error messages.
+
+    Raises:
+        ConfigError: With every problem of the section.
+    """
+    try:
+        return SLBConfig.model_validate(dict(section) if isinstance(section, Mapping) else section)
+    except ValidationError as error:
+        problems = [line for each in error.errors() for line in explain(json_schema(), each, section, path)]
+    raise ConfigError(problems)
+
+
+def find_slb_sections(nncf_config: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    """Path and contents of every ``"slb"`` section of an NNCF config."""
+    compression = nncf_config.get("compression")
+    sections = [("compression", compression)]
+    if isinstance(compression, list | tuple):
+        sections = [(f"compression[{index}]", section) for index, section in enumerate(compression)]
+    return [
+        (at, section) for at, section in sections if isinstance(section, Mapping) and section.get("algorithm") == "slb"
+    ]
+
+
+def total_epochs(nncf_config: Mapping[str, Any]) -> int:
+    """Training epochs at the top level of an NNCF config, else the default."""
+    return int(nncf_config.get("epochs") or DEFAULT_EPOCHS)
+
+
+def scope_list(scopes: str | list[str] | None) -> list[str]:
+    """Scopes of an NNCF config, which may stand alone, in a list or not at all."""
+    return [scopes] if isinstance(scopes, str) else list(scopes or [])
+
+
+def validate_nncf_config(nncf_config: Mapping[str, Any]) -> None:
+    """Check every ``"slb"`` section of an NNCF config; other algorithms are left alone.
+
+    Raises:
+        ConfigError: With every problem of every section, or if there are two of them.
+    """
+    sections = find_slb_sections(nncf_config)
+    problems = [
+        f'{path}: received a second "slb" section; allowed: one. Use weights.overrides of {sections[0][0]} for layers '
+        "with other settings"
+        for path, _ in sections[1:]
+    ]
+    for path, section in sections:
+        try:
+            config = parse_slb_config(section, path)
+        except ConfigError as error:
+            problems += error.problems
+            continue
+        found = _contradictions_outside(config, nncf_config)
+        problems += [
+            f"{path}{dotted(at)}: received {received(section, at)}; allowed: {allowed}. {advice}"
+            for at, allowed, advice in found
+        ]
+    if problems:
+        raise ConfigError(problems)
+
+
+def _contradictions_outside(config: SLBConfig, nncf_config: Mapping[str, Any]) -> Iterator[Contradiction]:
+    """Contradictions between a section and what stands outside it."""
+    epochs = nncf_config.get("epochs")
+    for at, allowed, advice in config.params.range_contradiction(int(epochs) if epochs else None):
+        yield ("params", *at), allowed, advice
+    device, budget = nncf_config.get("target_device"), config.weights.budget
+    if budget is not None and budget.bytes is not None and device not in (None, "CPU", "CPU_SPR"):
+        allowed = f"mean_bits instead with target_device {device}, whose files hold every code in 4 bits"
+        yield ("weights", "budget", "bytes"), allowed, "Use mean_bits, or target_device CPU"

@@ -1,0 +1,1 @@
+"""How a search gets into a user's network."""

@@ -1,0 +1,184 @@
+"""`SLBBuilder`: puts the search into a network through NNCF's builder hooks."""
+
+from __future__ import annotations
+
+import logging
+import time
+from functools import partial
+from typing import Any
+
+from nncf import NNCFConfig
+from nncf.common.initialization.batchnorm_adaptation import BatchnormAdaptationAlgorithm
+from nncf.common.scopes import matches_any
+from nncf.torch.batchnorm_adaptation import PTBatchnormAdaptationAlgorithmImpl
+from nncf.torch.compression_method_api import PTCompressionAlgorithmBuilder
+from nncf.torch.graph.transformations.layout import PTTransformationLayout
+from nncf.torch.nncf_network import NNCFNetwork
+from nncf.torch.utils import get_model_device
+
+from nncf_slb.config.budget import AUTO
+from nncf_slb.config.section import (
+    ResolvedWeights,
+    SLBConfig,
+    find_slb_sections,
+    parse_slb_config,
+    scope_list,
+    total_epochs,
+    validate_nncf_config,
+)
+from nncf_slb.hosts.nncf2.controller import SLBController, lowering_settings, registered_loader
+from nncf_slb.hosts.nncf2.dry_export import dry_export
+from nncf_slb.hosts.nncf2.insertion import Insertions, make_insertions
+from nncf_slb.hosts.nncf2.mixed_precision import ChosenBits, choose_bits, refuse_missing_bits
+from nncf_slb.hosts.nncf2.planning import (
+    Scopes,
+    SearchPlan,
+    plan_search,
+    refuse_foreign_operations,
+    refuse_unmatched_overrides,
+)
+from nncf_slb.openvino.export import ExportError, example_arguments
+from nncf_slb.openvino.graph import LoweringError
+from nncf_slb.search.activation_ranges import initialize_activations
+from nncf_slb.search.batchnorm import batch_norms, calibrate
+from nncf_slb.search.discrete_batchnorm import batch_runner, batches_of, states_batch_size
+
+logger = logging.getLogger("nncf_slb")
+
+
+class SLBBuilder(PTCompressionAlgorithmBuilder):  # type: ignore[misc]
+    """Puts a `SearchableWeight`, and where asked for an `ActivationQuantizer`, in front of every layer in scope."""
+
+    def __init__(self, config: NNCFConfig, should_init: bool = True) -> None:
+        validate_nncf_config(config)
+        # The base class would extend the global ignored scopes in place, and the next algorithm would see ours.
+        everywhere = config.pop("ignored_scopes", None)
+        super().__init__(config, should_init)
+        if everywhere is not None:
+            config["ignored_scopes"] = everywhere
+        own: str | list[str] | None = self.ignored_scopes
+        self.ignored_scopes: list[str] | None = [*scope_list(everywhere), *scope_list(own)] or None
+        self.slb_config: SLBConfig = parse_slb_config(self._algo_config)
+        self._insertions = Insertions()
+        self._plan = SearchPlan()
+        self._chosen = ChosenBits()
+
+    def _get_transformation_layout(self, target_model: NNCFNetwork) -> PTTransformationLayout:
+        scopes = Scopes(self._should_consider_scope, self._is_target)
+        plan = plan_search(target_model, scopes, self._weight_settings)
+        if self.slb_config.validate_scopes:
+            refuse_unmatched_overrides(plan, self.slb_config, find_slb_sections(self.config)[0][0])
+        self._plan = plan
+        _say_what_is_left_out(plan)
+        multiplier = self.config.get_redefinable_global_param_value_for_algo("compression_lr_multiplier", self.name)
+        target_device = self.config.get("target_device")
+        self._measure_batch_norm(target_model)
+        if self.slb_config.weights.bits == AUTO:
+            self._choose_bits(target_model, plan)
+        bits = self._chosen.bits
+        self._insertions = make_insertions(target_model, plan, self.slb_config, target_device, multiplier, bits)
+        if self.should_init and self.slb_config.openvino.dry_export:
+            self._try_export(target_model)
+        return self._insertions.layout()
+
+    def _is_target(self, name: str) -> bool:
+        return bool(self.target_scopes) and bool(matches_any(name, self.target_scopes))
+
+    def _try_export(self, model: NNCFNetwork) -> None:
+        """Export once before training, so that what cannot be exported costs seconds and no training.
+
+        Raises:
+            ExportError: With what the export says, and how to do without one.
+        """
+        start = time.perf_counter()
+        try:
+            dry_export(
+                model, self._insertions, example_arguments(model), lowering_settings(self.config, self.slb_config)
+            )
+        except (ExportError, LoweringError) as error:
+            raise ExportError(
+                f"the network cannot be exported to OpenVINO, which was tried before training it:\n{error}\nLeave the "
+                "layers in question out with ignored_scopes, change the network, or, to train it all the same, set "
+                f'"openvino": {{"dry_export": false}} in the slb section'
+            ) from error
+        logger.info("slb: a dry export of the untrained network took %.1f s", time.perf_counter() - start)
+
+    def _weight_settings(self, name: str) -> ResolvedWeights:
+        return self.slb_config.weights.resolve(partial(matches_any, name))
+
+    def _measure_batch_norm(self, model: NNCFNetwork) -> None:
+        """With random logits, statistics of the float network, which may be untrained.
+
+        NNCF's ``quantization``, listed behind ``slb``, takes the ranges of activations from it; in a network whose
+        batch norm has seen no data they would be far too small.
+        """
+        loader, initializer = registered_loader(self.config), self.slb_config.initializer
+        settings = initializer.batchnorm_adaptation
+        if self.should_init and initializer.logits == "random" and loader is not None and settings is not None:
+            batches = batches_of(loader, settings.num_bn_adaptation_samples)
+            calibrate(model, batch_runner(model, loader, get_model_device(model)), batches)
+
+    def _choose_bits(self, model: NNCFNetwork, plan: SearchPlan) -> None:
+        """Measure, unless the bits come from a compression state."""
+        if self.should_init:
+            loader, lowering = registered_loader(self.config), lowering_settings(self.config, self.slb_config)
+            self._chosen = choose_bits(model, plan, self.slb_config, self.config, loader, lowering)
+        else:
+            refuse_missing_bits(self._chosen, plan, self.slb_config, self.config)
+
+    def _get_state_without_name(self) -> dict[str, Any]:
+        return self._chosen.to_state()
+
+    def _load_state_without_name(self, state_without_name: dict[str, Any]) -> None:
+        self._chosen = ChosenBits.from_state(state_without_name)
+
+    def _handle_frozen_layers(self, target_model: NNCFNetwork) -> None:
+        # Runs after the layout is made: from here on the float weights only remember where the search began.
+        super()._handle_frozen_layers(target_model)
+        for name in self._insertions.weights:
+            target_model.nncf.get_containing_module(name).weight.requires_grad_(False)
+
+    def _are_frozen_layers_allowed(self) -> tuple[bool, str]:
+        return True, "Frozen layers keep the discrete weights nearest to their trained ones"
+
+    def initialize(self, model: NNCFNetwork) -> None:
+        """First steps of quantized activations, then NNCF's batch norm adaptation, which sees the discrete weights."""
+        self._initialize_activations(model)
+        if self.slb_config.initializer.batchnorm_adaptation is None or not batch_norms(model):
+            return
+        parameters = self._parse_bn_adapt_params()
+        if parameters is None:
+            return
+        loader, samples, device = (parameters[key] for key in ("data_loader", "num_bn_adaptation_samples", "device"))
+        if states_batch_size(loader):
+            BatchnormAdaptationAlgorithm(loader, samples, device).run(model)
+        else:  # NNCF would divide by the batch size
+            steps = sum(1 for _ in batches_of(loader, samples))
+            PTBatchnormAdaptationAlgorithmImpl(loader, steps, device).run(model)
+
+    def _initialize_activations(self, model: NNCFNetwork) -> None:
+        loader = registered_loader(self.config)
+        quantizers = dict.fromkeys(self._insertions.quantizers.values())
+        if loader is None or not quantizers:
+            return
+        samples = self.slb_config.initializer.range.num_init_samples
+        batches = batches_of(loader, samples)
+        runner = batch_runner(model, loader, get_model_device(model))
+        weights = dict.fromkeys(self._insertions.weights.values())
+        initialize_activations(model, weights, quantizers, runner, batches)
+
+    def _build_controller(self, model: NNCFNetwork) -> SLBController:
+        refuse_foreign_operations(model, self._insertions.weights)
+        epochs, measured = total_epochs(self.config), self._chosen.sensitivities
+        return SLBController(model, self.config, self.slb_config, epochs, self._plan, measured)
+
+
+def _say_what_is_left_out(plan: SearchPlan) -> None:
+    """One line on weights in scope that stay in full precision."""
+    if plan.left_out:
+        listed = "; ".join(f"{name} ({reason})" for name, reason in plan.left_out.items())
+        logger.warning(
+            "slb: %.1f %% of all weights stay in full precision though no scope says so: %s",
+            100 * plan.left_out_share,
+            listed,
+        )

@@ -1,0 +1,253 @@
+"""`SLBController`: the handle that NNCF's training loops hold."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from nncf import NNCFConfig
+from nncf.api.compression import CompressionStage
+from nncf.common.statistics import NNCFStatistics
+from nncf.common.utils.backend import copy_model
+from nncf.config.structures import BNAdaptationInitArgs
+from nncf.parameters import StripFormat
+from nncf.torch.compression_method_api import PTCompressionAlgorithmController
+from nncf.torch.nncf_network import NNCFNetwork
+from torch import Tensor, nn
+
+from nncf_slb.bits.sensitivity import Sensitivities
+from nncf_slb.config.section import SLBConfig
+from nncf_slb.hosts.nncf2.loss import ConfidenceLoss
+from nncf_slb.hosts.nncf2.network import (
+    searchable_operands,
+    to_plain_torch,
+)
+from nncf_slb.hosts.nncf2.planning import SearchPlan
+from nncf_slb.hosts.nncf2.scheduler import SLBScheduler
+from nncf_slb.openvino.export import export_controller
+from nncf_slb.openvino.targets import LoweringSettings, find_target_device
+from nncf_slb.search import statistics
+from nncf_slb.search.activations import ActivationQuantizer
+from nncf_slb.search.discrete_batchnorm import DiscreteBatchNorm
+from nncf_slb.search.finite import refuse_not_finite
+from nncf_slb.search.phases import Phase, PhasePlan
+from nncf_slb.search.searchable import SearchableWeight, WeightKind, decide, kind_of_weights, shared_logits
+from nncf_slb.search.strip import FixedActivation, FixedWeight
+from nncf_slb.search.temperature import TemperatureCurve, end_value_from_factor
+
+
+def make_plan(config: SLBConfig, epochs: int) -> PhasePlan:
+    """Phases of a config; `epochs` is what its fractions refer to if it states no number itself."""
+    params = config.params
+    start, end = params.epoch_range(epochs)
+    first = params.inverse_temperature_start
+    if params.inverse_temperature_factor is not None:
+        last = end_value_from_factor(first, params.inverse_temperature_factor, end - start)
+    else:
+        last = params.effective_inverse_temperature_end or first
+    curve = TemperatureCurve(params.schedule, first, last, start, end)
+    return PhasePlan(
+        curve, params.after_end == "straight_through", params.gumbel_noise, params.hardening != "temperature"
+    )
+
+
+class SLBController(PTCompressionAlgorithmController):  # type: ignore[misc]
+    """Handle for training: scheduler, loss, statistics, stage, state, strip and export.
+
+    Args:
+        model: NNCF network with `SearchableWeight`s inserted.
+        nncf_config: Whole config, for the registered data loader.
+        slb_config: This algorithm's section.
+        epochs: Number of epochs that fractions of the schedule refer to if the section states none.
+        plan: What is searched and what is not.
+        sensitivities: What was measured where bits are ``auto``, by node name and bits.
+
+    Attributes:
+        searchable_weights: Searched weights by node name.
+        lowering: How the network is exported.
+    """
+
+    def __init__(
+        self,
+        model: NNCFNetwork,
+        nncf_config: NNCFConfig,
+        slb_config: SLBConfig,
+        epochs: int,
+        plan: SearchPlan,
+        sensitivities: Sensitivities,
+    ) -> None:
+        super().__init__(model)
+        self.searchable_weights = searchable_operands(model)
+        self._modules = list(dict.fromkeys(self.searchable_weights.values()))
+        self._plan = plan
+        self._sensitivities = sensitivities
+        self.lowering = lowering_settings(nncf_config, slb_config)
+        self._loss = ConfidenceLoss(self._modules, slb_config.params.confidence_loss_weight)
+        params = slb_config.params
+        self._codes_before: dict[SearchableWeight, Tensor] = {}
+        self._whole_layers = params.hardening == "layers_by_confidence"
+        if params.hardening != "temperature":
+            for searchable in self._modules:
+                searchable.decide_gradually()
+        self.batchnorm = DiscreteBatchNorm(
+            model,
+            self._modules,
+            two_states=params.batchnorm == "state",
+            batches=params.batchnorm_calibration_batches,
+            data_loader=registered_loader(nncf_config),
+            host_is_tracing=lambda: bool(model.nncf.get_tracing_context().trace_dynamic_graph),
+        )
+        self._scheduler = SLBScheduler(
+            make_plan(slb_config, epochs), self._set_phase, self._remember_codes,
+            params.update_per_optimizer_step, params.steps_per_epoch, _batches(registered_loader(nncf_config)),
+        )  # fmt: skip
+
+    def _remember_codes(self) -> None:
+        self._codes_before = {searchable: searchable.codes() for searchable in self._modules}
+
+    def _set_phase(self, phase: Phase) -> None:
+        for searchable in self._modules:
+            searchable.phase = phase
+        if phase.decided:
+            decide(self._modules, phase.decided, self._whole_layers)
+
+    @property
+    def loss(self) -> ConfidenceLoss:
+        """Confidence loss, zero by default."""
+        return self._loss
+
+    @property
+    def scheduler(self) -> SLBScheduler:
+        """Scheduler of the temperature."""
+        return self._scheduler
+
+    def compression_stage(self) -> CompressionStage:
+        """Uncompressed before the temperature falls, partially compressed while it does, then fully compressed."""
+        scheduler = self._scheduler
+        if scheduler.phase.discrete:
+            return CompressionStage.FULLY_COMPRESSED
+        if scheduler.current_epoch < 0 or not scheduler.plan.curve.has_started(scheduler.position):
+            return CompressionStage.UNCOMPRESSED
+        return CompressionStage.PARTIALLY_COMPRESSED
+
+    def statistics(self, quickly_collected_only: bool = False) -> NNCFStatistics:
+        """NNCF statistics with an ``slb`` entry of type `SLBStatistics`; empty if only quick ones are asked for."""
+        result = NNCFStatistics()
+        if not quickly_collected_only:
+            by_name = {names[0]: module for module, names in self._names_by_module().items()}
+            inverse_temperature = self._scheduler.inverse_temperature
+            collected = statistics.collect(
+                by_name, self._codes_before, inverse_temperature, self._plan.full_precision, self._sensitivities
+            )
+            left_out, share = self._plan.left_out, self._plan.left_out_share
+            collected = dataclasses.replace(collected, left_out=left_out, left_out_share=share)
+            result.register("slb", collected)
+        return result
+
+    def _names_by_module(self) -> dict[SearchableWeight, list[str]]:
+        names: dict[SearchableWeight, list[str]] = {}
+        for name, module in self.searchable_weights.items():
+            names.setdefault(module, []).append(name)
+        return names
+
+    @contextmanager
+    def searched_network(self) -> Iterator[NNCFNetwork]:
+        """Within it, eval mode runs the expected (continuous) weights with batch norm statistics of their own."""
+        with self.batchnorm.searched_statistics(), kind_of_weights(self._modules, WeightKind.EXPECTED):
+            self.batchnorm.calibrate_searched()
+            yield self.model
+
+    def strip_model(
+        self, model: NNCFNetwork, do_copy: bool = False, strip_format: StripFormat = StripFormat.NATIVE
+    ) -> NNCFNetwork:
+        """Replace the distributions of an NNCF network by codes and scales, leaving other algorithms' parts alone.
+
+        Raises:
+            nncf_slb.search.finite.NotFiniteError: If the network holds a NaN or an infinity.
+        """
+        refuse_not_finite(self.model)
+        with self.batchnorm.discrete_statistics():
+            if do_copy or model is self.model:
+                model = self._copy(model)
+            else:  # a composite's copy, made before the statistics were those of the discrete network
+                self.batchnorm.give_statistics(model)
+        DiscreteBatchNorm.detach(model)
+        fixed: dict[nn.Module, nn.Module] = {}
+        for operation in _own_operations(model):
+            kind = FixedWeight if isinstance(operation.op, SearchableWeight) else FixedActivation
+            if operation.op not in fixed:
+                fixed[operation.op] = kind(operation.op)
+            operation.op = fixed[operation.op]
+        return model
+
+    def _copy(self, model: NNCFNetwork) -> NNCFNetwork:
+        with shared_logits(model):
+            return copy_model(model)
+
+    def strip(self, do_copy: bool = True, strip_format: StripFormat = StripFormat.NATIVE) -> nn.Module:
+        """Plain torch model that holds integer codes and scales and needs no NNCF.
+
+        Args:
+            do_copy: Part of NNCF's interface; the controller's model always stays as it is.
+            strip_format: Only NNCF's native format is meant; the argument is part of NNCF's interface.
+
+        Raises:
+            nncf_slb.search.finite.NotFiniteError: If the network holds a NaN or an infinity.
+        """
+        refuse_not_finite(self.model)
+        with self.batchnorm.discrete_statistics():
+            model = self._copy(self.model)
+        DiscreteBatchNorm.detach(model)
+        return to_plain_torch(model)
+
+    def export_model(
+        self,
+        save_path: str,
+        save_format: str | None = None,
+        input_names: list[str] | None = None,
+        output_names: list[str] | None = None,
+        model_args: tuple[Any, ...] | None = None,
+    ) -> None:
+        """Write OpenVINO IR (``.xml``) or ONNX (``.onnx``); see `nncf_slb.export_openvino`."""
+        export_controller(self, save_path, save_format, input_names, output_names, model_args)
+
+
+def _own_operations(model: NNCFNetwork) -> list[Any]:
+    return [m for m in model.modules() if isinstance(getattr(m, "op", None), SearchableWeight | ActivationQuantizer)]
+
+
+def lowering_settings(nncf_config: NNCFConfig, slb_config: SLBConfig) -> LoweringSettings:
+    """How a config asks the network to be lowered."""
+    openvino = slb_config.openvino
+    device = find_target_device(nncf_config.get("target_device"))
+    return LoweringSettings(device, openvino.binary_convolution, openvino.dynamic_quantization)
+
+
+def registered_loader(config: NNCFConfig) -> Any | None:
+    """NNCF's initializing data loader that the user registered; None where there is none."""
+    if not config.has_extra_struct(BNAdaptationInitArgs):
+        return None
+    return config.get_extra_struct(BNAdaptationInitArgs).data_loader
+
+
+def _batches(loader: Any | None) -> int | None:
+    """Length of a data loader; None without one, or where it has no length."""
+    try:
+        return None if loader is None else len(loader)
+    except (TypeError, NotImplementedError):
+        return None
+
+
+def child_controller(ctrl: Any) -> SLBController:
+    """The `slb` controller itself, or the one inside a composite.
+
+    Raises:
+        TypeError: If there is none.
+    """
+    candidates = [ctrl, *getattr(ctrl, "child_ctrls", [])]
+    for candidate in candidates:
+        if isinstance(candidate, SLBController):
+            return candidate
+    raise TypeError(f"received {type(ctrl).__name__}; allowed is a controller of slb or a composite that holds one")

@@ -1,0 +1,190 @@
+"""Makes what the algorithm inserts: a `SearchableWeight` per weight, an `ActivationQuantizer` per quantized input."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from nncf.common.graph.transformations.commands import TargetType
+from nncf.common.scopes import matches_any
+from nncf.torch.graph.transformations.commands import PTInsertionCommand, PTTargetPoint, TransformationPriority
+from nncf.torch.graph.transformations.layout import PTTransformationLayout
+from nncf.torch.module_operations import BaseOp
+from nncf.torch.nncf_network import NNCFNetwork
+from nncf.torch.utils import get_model_device
+from torch import nn
+
+from nncf_slb.config.section import FULL_PRECISION, ResolvedActivations, SLBConfig
+from nncf_slb.hosts.nncf2.planning import SearchPlan, UnsupportedLayersError
+from nncf_slb.openvino.targets import find_target_device, why_not_binary
+from nncf_slb.search.activations import ActivationQuantizer
+from nncf_slb.search.searchable import SearchableWeight, transposed_groups
+from nncf_slb.search.values import ValueSet, make_values
+
+
+class QuantizeInput(BaseOp):  # type: ignore[misc]
+    """Pre-operation of a layer that quantizes the first of its inputs."""
+
+    def __call__(self, _: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+        """NNCF's call: (layer, inputs) -> inputs."""
+        return (self.op(inputs[0]), *inputs[1:])
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    """What the config says of one layer."""
+
+    values: ValueSet
+    scale: str
+    activations: ResolvedActivations
+
+    @property
+    def pair(self) -> str:
+        return f"W{self.values.bits}A{self.activations.bits}"
+
+
+@dataclass
+class Insertions:
+    """Modules by NNCF node name; layers that share a parameter or an input share the module."""
+
+    weights: dict[str, SearchableWeight] = field(default_factory=dict)
+    quantizers: dict[str, ActivationQuantizer] = field(default_factory=dict)
+
+    def layout(self) -> PTTransformationLayout:
+        """Commands that put the modules in front of their layers."""
+        layout = PTTransformationLayout()
+        for name, searchable in self.weights.items():
+            point = PTTargetPoint(TargetType.OPERATION_WITH_WEIGHTS, target_node_name=name)
+            layout.register(PTInsertionCommand(point, searchable, TransformationPriority.SPARSIFICATION_PRIORITY))
+        for name, quantizer in self.quantizers.items():
+            point = PTTargetPoint(TargetType.PRE_LAYER_OPERATION, target_node_name=name)
+            operation = QuantizeInput(quantizer)
+            layout.register(PTInsertionCommand(point, operation, TransformationPriority.QUANTIZATION_PRIORITY))
+        return layout
+
+
+def make_insertions(
+    model: NNCFNetwork,
+    plan: SearchPlan,
+    config: SLBConfig,
+    target_device: str | None,
+    lr_multiplier: float | None,
+    bits: Mapping[str, int],
+) -> Insertions:
+    """Make the modules of a plan, on the model's device.
+
+    Args:
+        model: NNCF network.
+        plan: Layers to search.
+        config: Settings.
+        target_device: NNCF's top-level setting of that name.
+        lr_multiplier: Factor of the gradients of the modules' parameters; None for 1.
+        bits: Bits of the layers whose settings say ``auto``, by node name.
+
+    Raises:
+        UnsupportedLayersError: Naming every layer whose pair of weights and inputs can't run as asked.
+    """
+    chosen = {name: _choose(name, config, bits) for name in plan.layers}
+    _refuse_impossible_pairs(plan, chosen, config, find_target_device(target_device))
+    device = get_model_device(model)
+    made, weights, quantizers = Insertions(), dict[int, SearchableWeight](), dict[Any, ActivationQuantizer]()
+    for name, layer in plan.layers.items():
+        weight: Any = layer.weight
+        if id(weight) not in weights:
+            weights[id(weight)] = _make_weight(layer, chosen[name], config).to(device)
+        made.weights[name] = weights[id(weight)]
+        settings = chosen[name].activations
+        if settings.bits != FULL_PRECISION:
+            key = (_producer(model, name), settings)
+            if key not in quantizers:
+                quantizers[key] = ActivationQuantizer(settings.bits, settings.mode or "", settings.signed).to(device)
+            made.quantizers[name] = quantizers[key]
+    _set_gradients(made, plan, lr_multiplier)
+    return made
+
+
+def _choose(name: str, config: SLBConfig, bits: Mapping[str, int]) -> _Chosen:
+    def match(scopes: list[str]) -> bool:
+        return bool(matches_any(name, scopes))
+
+    weights = config.weights.resolve(match)
+    values = make_values(weights.values, bits[name] if weights.bits == "auto" else weights.bits)
+    return _Chosen(values, weights.scale, config.activations.resolve(match))
+
+
+def _producer(model: NNCFNetwork, name: str) -> tuple[Any, ...]:
+    """Where a layer's input comes from: the same for all consumers of one tensor."""
+    graph = model.nncf.get_original_graph()
+    edges = graph.get_input_edges(graph.get_node_by_name(name))
+    first = min(edges, key=lambda edge: edge.input_port_id, default=None)
+    return (name,) if first is None else (first.from_node.node_name, first.output_port_id)
+
+
+def _make_weight(layer: nn.Module, chosen: _Chosen, config: SLBConfig) -> SearchableWeight:
+    initializer = config.initializer
+    weight: Any = layer.weight
+    return SearchableWeight(
+        weight.detach(),
+        chosen.values,
+        transposed_groups(layer),
+        scale=chosen.scale,
+        sharpness=initializer.sharpness,
+        # Nothing trains a frozen weight, so random logits would stay its weights.
+        random=initializer.logits == "random" and weight.requires_grad,
+        descent=config.params.descent,
+    )
+
+
+def _set_gradients(made: Insertions, plan: SearchPlan, lr_multiplier: float | None) -> None:
+    """Frozen layers stay frozen; a module that a trained layer uses as well is trained."""
+    trained: set[nn.Module] = set()
+    modules: dict[nn.Module, None] = {}
+    for name, layer in plan.layers.items():
+        own = [module for module in (made.weights[name], made.quantizers.get(name)) if module is not None]
+        modules.update(dict.fromkeys(own))
+        weight: Any = layer.weight
+        if weight.requires_grad:
+            trained.update(own)
+    for module in modules:
+        for parameter in module.parameters():
+            if module not in trained:
+                parameter.requires_grad_(False)
+            elif lr_multiplier is not None:
+                parameter.register_hook(lambda grad: lr_multiplier * grad)  # type: ignore[no-untyped-call]
+
+
+def _refuse_impossible_pairs(
+    plan: SearchPlan, chosen: dict[str, _Chosen], config: SLBConfig, target_device: str
+) -> None:
+    problems = list(_impossible_pairs(plan, chosen, config, target_device))
+    if problems:
+        raise UnsupportedLayersError("slb cannot run these layers as the config asks:\n" + "\n".join(problems))
+
+
+def _impossible_pairs(
+    plan: SearchPlan, chosen: dict[str, _Chosen], config: SLBConfig, target_device: str
+) -> Iterator[str]:
+    always = config.openvino.binary_convolution == "always"
+    for name, layer in plan.layers.items():
+        settings = chosen[name]
+        bits = settings.activations.bits
+        if target_device == "NPU" and not settings.values.is_integer:
+            yield (
+                f"  {name}: {settings.pair} with target_device NPU: its values have no common step, so the types that "
+                "the NPU reads cannot hold them. Possible: values that are integers times one step"
+            )
+        elif bits != FULL_PRECISION and not settings.values.is_integer:
+            yield (
+                f"  {name}: {settings.pair}: its values have no common step, so no integer kernel computes with them. "
+                "Possible: activations.bits 32 for this layer, or values that are integers times one step"
+            )
+        elif always and bits == 1 and settings.values.bits == 1:
+            reason = why_not_binary(layer, settings.values.table)
+            if target_device != "CPU":
+                reason = f"target_device is {target_device}, and only the CPU has that kernel"
+            if reason:
+                yield (
+                    f'  {name}: {settings.pair} with openvino.binary_convolution "always": {reason}. Possible: "auto" '
+                    'or "never", which run it in 8 bits'
+                )

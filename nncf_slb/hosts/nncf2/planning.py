@@ -1,0 +1,335 @@
+"""Decides which layers are searched; names every layer and scope that cannot be, with reason and remedy."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from nncf.common.scopes import matches_any
+from nncf.torch.module_operations import UpdateWeight
+from nncf.torch.nncf_network import NNCFNetwork
+from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
+
+from nncf_slb.config.section import ConfigError, SLBConfig, scope_list
+from nncf_slb.hosts.nncf2.modules import plain_class
+from nncf_slb.hosts.nncf2.network import modules_by_scope, own_nodes, run_as_traced, searchable_of, weighted_nodes
+from nncf_slb.hosts.weight_uses import Use, uses_of_parameters
+from nncf_slb.search.searchable import SEARCHABLE_LAYERS
+
+_NEVER_SEARCHED = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.PReLU, nn.RMSNorm)
+_TABLES = (nn.Embedding, nn.EmbeddingBag)
+_MATRIX = 2
+_DOES_NOT_RUN = "it does not run in evaluation mode"
+_SEARCHABLE_NAMES = ", ".join(layer.__name__ for layer in SEARCHABLE_LAYERS)
+COMPUTED = (
+    "its weight is computed from other parameters (weight norm, spectral norm or another parametrization); remove that "
+    "first"
+)
+
+
+class UnsupportedLayersError(ValueError):
+    """Layers in scope that cannot be searched; the message names all of them, with reason and remedy."""
+
+
+@dataclass
+class SearchPlan:
+    """Layers to search and what is left in full precision, by NNCF node name or scope.
+
+    Attributes:
+        layers: Layers to search.
+        full_precision: All others with weights.
+        left_out: Those of them that the config's scopes include, with the reason.
+        left_out_share: Their share of all weights of the network (numbers in parameters of two dimensions or more).
+    """
+
+    layers: dict[str, nn.Module] = field(default_factory=dict)
+    full_precision: list[str] = field(default_factory=list)
+    left_out: dict[str, str] = field(default_factory=dict)
+    left_out_share: float = 0.0
+
+
+@dataclass(frozen=True)
+class Scopes:
+    """What the config's scopes say of a node or scope name.
+
+    Attributes:
+        include: Whether they include it.
+        name: Whether its target scopes ask for it by name; a layer that can't be searched is then an error.
+    """
+
+    include: Callable[[str], bool]
+    name: Callable[[str], bool]
+
+
+class _Problem(NamedTuple):
+    name: str
+    reason: str
+    scope: str  # entry of ignored_scopes that leaves the layer out
+
+
+def plan_search(model: NNCFNetwork, scopes: Scopes, weight_settings: Callable[[str], Hashable]) -> SearchPlan:
+    """Decide for each layer with weights whether it is searched.
+
+    Weights in scope that are no weights of a layer that NNCF can hook stay in full precision, unless the target scopes
+    ask for them by name.
+
+    Args:
+        model: NNCF network.
+        scopes: What the config's scopes say of a name.
+        weight_settings: What the config says of a layer's weights, from its node name.
+
+    Raises:
+        UnsupportedLayersError: If a layer that was asked for can't be searched, or none is left to search.
+    """
+    plan, problems = SearchPlan(), []
+    handled: set[int] = set()
+    left: dict[str, list[Tensor]] = {}
+    uses = uses_of_parameters(model, lambda: run_as_traced(model))
+
+    def leave(name: str, reason: str, parameters: Iterable[Tensor], scope: str | None = None) -> None:
+        if scopes.name(name) and reason != _DOES_NOT_RUN:  # what does not run, NNCF knows by no scope
+            problems.append(_Problem(name, reason, scope or name))
+        else:
+            plan.full_precision.append(name)
+            plan.left_out[name] = reason
+            left[name] = list(parameters)
+
+    for node in weighted_nodes(model):
+        layer = model.nncf.get_containing_module(node.node_name)
+        if id(layer) in handled or isinstance(layer, _NEVER_SEARCHED):
+            continue
+        handled.add(id(layer))
+        if not scopes.include(node.node_name):
+            plan.full_precision.append(node.node_name)
+        elif isinstance(layer, _TABLES):
+            kind = type(layer).__name__.removeprefix("NNCF")
+            leave(node.node_name, f"{kind} looks rows up and multiplies no matrix", [layer.weight])
+        elif impossible := _reason_against(layer):
+            problems.append(_Problem(node.node_name, impossible, node.node_name))
+        elif elsewhere := _used_elsewhere(model, layer, uses):
+            leave(node.node_name, elsewhere, layer.parameters(recurse=False))
+        else:
+            plan.layers[node.node_name] = layer
+    for scope, module, own in _outside_layers(model, handled):
+        if not scopes.include(scope) or not _any_node_included(model, scope, scopes):
+            plan.full_precision.append(scope)
+        elif is_parametrized(module):
+            problems.append(_Problem(scope, COMPUTED, _own_operations(scope)))
+        else:
+            leave(scope, _reason_outside(module, own, uses), own, _own_operations(scope))
+    problems += _problems_of_sharing(model, plan, weight_settings)
+    if problems:
+        raise UnsupportedLayersError(_unsupported_message(problems))
+    if not plan.layers:
+        raise UnsupportedLayersError(_nothing_left_message(plan))
+    plan.left_out_share = _share(model, [p for each in left.values() for p in each])
+    return plan
+
+
+def _nothing_left_message(plan: SearchPlan) -> str:
+    ignored = [name for name in plan.full_precision if name not in plan.left_out]
+    parts = [f"the scopes leave out {', '.join(ignored)}"] if ignored else []
+    parts += [f"{name} cannot be searched ({reason})" for name, reason in plan.left_out.items()]
+    return (
+        f"slb found no layer to search: {'; '.join(parts) or 'the model has no layer with weights'}. Searchable are "
+        f"{_SEARCHABLE_NAMES}; change ignored_scopes and target_scopes, or the network, so that one remains."
+    )
+
+
+def _share(model: nn.Module, parameters: Iterable[Tensor]) -> float:
+    counts = {id(p): p.numel() for p in model.parameters() if p.dim() >= _MATRIX}
+    chosen = {id(p) for p in parameters}
+    return sum(count for key, count in counts.items() if key in chosen) / max(1, sum(counts.values()))
+
+
+def _reason_against(layer: nn.Module) -> str | None:
+    if plain_class(layer) is None or not isinstance(layer, SEARCHABLE_LAYERS):
+        return f"{type(layer).__name__} has no low-bit form"
+    if "weight" not in layer._parameters:
+        return COMPUTED
+    weight: Any = layer.weight
+    if not weight.is_floating_point():
+        return f"its weight is {weight.dtype}, not floating point"
+    return None
+
+
+def _used_elsewhere(model: NNCFNetwork, layer: nn.Module, uses: dict[int, list[Use]]) -> str | None:
+    """Why a weight that a layer's own computation shares with other code can't be searched: NNCF hooks layers only."""
+    weight: Any = layer.weight
+    names = {id(module): scope for scope, module in modules_by_scope(model)}
+    for use in uses.get(id(weight), []):
+        owner = use.module
+        if owner is None or weight is not owner._parameters.get("weight"):
+            name = names.get(id(owner), "the network")
+            return f"{name} uses its weight too ({use.function}), where NNCF lets nothing in"
+        if isinstance(owner, _TABLES):
+            return f"it shares its weight with {names[id(owner)]}, which looks rows up"
+    return None
+
+
+def _outside_layers(model: NNCFNetwork, handled: set[int]) -> Iterator[tuple[str, nn.Module, list[nn.Parameter]]]:
+    """Modules with matrices that are not layers with NNCF nodes of their own: scope, module and these matrices.
+
+    What is inside a module that computes with its children's matrices itself counts as that module's.
+    """
+    inside: set[int] = set()
+    for scope, module in modules_by_scope(model):
+        if id(module) in handled | inside or isinstance(module, _NEVER_SEARCHED):
+            continue
+        own = list(_matrices(module))
+        if isinstance(module, nn.MultiheadAttention):
+            children = [child for child in module.modules() if child is not module]
+            inside.update(id(child) for child in children if id(child) not in handled)
+            own += [p for child in children if id(child) in inside for p in _matrices(child)]
+        if own:
+            yield scope, module, own
+
+
+def _any_node_included(model: NNCFNetwork, scope: str, scopes: Scopes) -> bool:
+    """NNCF knows no modules, only operations: one with some is left out where all of these are."""
+    nodes = own_nodes(model).get(scope, [])
+    return not nodes or any(map(scopes.include, nodes))
+
+
+def _own_operations(scope: str) -> str:
+    """Scope of a module's own operations, not those of the layers inside it."""
+    return f"{{re}}^{re.escape(scope)}(/[^/]*)?$"
+
+
+def _reason_outside(module: nn.Module, parameters: list[nn.Parameter], uses: dict[int, list[Use]]) -> str:
+    found = [use for parameter in parameters for use in uses.get(id(parameter), [])]
+    product = next((use for use in found if use.is_product), None)
+    if not found:
+        return _DOES_NOT_RUN
+    if product is not None:
+        return f"it computes with its weights by {product.function}, where NNCF 2.19 lets nothing in"
+    if all(use.is_elementwise for use in found):
+        return "no matrix product uses its weights"
+    return f"it uses its weights by {found[0].function}, where NNCF 2.19 lets nothing in"
+
+
+def _matrices(module: nn.Module) -> Iterator[nn.Parameter]:
+    holders = [module]
+    if is_parametrized(module):
+        holders += module.get_submodule("parametrizations").children()
+    for holder in holders:
+        yield from (p for p in holder._parameters.values() if p is not None and p.dim() >= _MATRIX)
+
+
+def _problems_of_sharing(
+    model: NNCFNetwork, plan: SearchPlan, weight_settings: Callable[[str], Hashable]
+) -> Iterator[_Problem]:
+    """Searched layers whose parameter another module needs in another form."""
+    users: dict[int, list[str]] = {}
+    for name, layer in plan.layers.items():
+        users.setdefault(id(layer.weight), []).append(name)
+    searched = {id(layer) for layer in plan.layers.values()}
+    outside = {
+        id(parameter): scope
+        for scope, module in modules_by_scope(model)
+        if id(module) not in searched
+        for parameter in module._parameters.values()
+    }
+    for parameter, names in users.items():
+        differ = len({weight_settings(name) for name in names}) > 1
+        for name in names:
+            if parameter in outside:
+                reason = f"it shares its weight with {outside[parameter]}, which is not searched"
+                yield _Problem(name, f"{reason}; search both, or give each a weight of its own", name)
+            elif differ:
+                others = ", ".join(other for other in names if other != name)
+                reason = f"it shares its weight with {others}, but weights.overrides give them different settings"
+                yield _Problem(name, f"{reason}; give them the same, or each a weight of its own", name)
+
+
+def _unsupported_message(problems: list[_Problem]) -> str:
+    lines = [f"  {problem.name}: {problem.reason}" for problem in problems]
+    return (
+        f"slb cannot search {len(problems)} of the layers in scope:\n"
+        + "\n".join(lines)
+        + f"\nSearchable are {_SEARCHABLE_NAMES}. Keep these layers in full precision by adding to the slb section "
+        f'"ignored_scopes": {json.dumps([problem.scope for problem in problems])}'
+    )
+
+
+def refuse_unmatched_overrides(plan: SearchPlan, config: SLBConfig, at: str) -> None:
+    """Check that each scope of the overrides matches a layer with weights, as NNCF checks all other scopes.
+
+    Args:
+        plan: Layers of the model.
+        config: Settings.
+        at: Path of the section, for the message.
+
+    Raises:
+        ConfigError: With a line for each override that has scopes without a layer.
+    """
+    layers = [*plan.layers, *plan.full_precision]
+    weights, activations = config.weights.overrides, config.activations.overrides
+    given = {f"weights.overrides[{index}]": each.target_scopes for index, each in enumerate(weights)}
+    given |= {f"activations.overrides[{index}]": each.target_scopes for index, each in enumerate(activations)}
+    unmatched = {
+        path: [scope for scope in scopes if not any(matches_any(name, scope) for name in layers)]
+        for path, scopes in given.items()
+    }
+    problems = [
+        f"{at}.{path}.target_scopes: received {json.dumps(scopes)}, which no layer matches; allowed: "
+        f"{', '.join(plan.layers)}, or {{re}} and a regular expression that finds some of them. Correct it, or set "
+        "validate_scopes to false"
+        for path, scopes in unmatched.items()
+        if scopes
+    ]
+    if problems:
+        raise ConfigError(problems)
+
+
+def refuse_foreign_operations(model: NNCFNetwork, names: Iterable[str]) -> None:
+    """Check that no other algorithm of a composite changes the searched weights.
+
+    Raises:
+        UnsupportedLayersError: Naming the layers for which one does.
+    """
+    layers = {name: model.nncf.get_containing_module(name) for name in names}
+    foreign = [
+        name
+        for name, layer in layers.items()
+        if any(isinstance(op, UpdateWeight) and op.op is not searchable_of(layer) for op in layer.pre_ops.values())
+    ]
+    if foreign:
+        scopes = ", ".join(f'"{name}"' for name in foreign)
+        raise UnsupportedLayersError(
+            f"another algorithm of the config changes the weights of {len(foreign)} layers that slb searches. Give "
+            f'that algorithm "weights": {{"ignored_scopes": [{scopes}]}} (quantization), or "ignored_scopes" with '
+            "the same names"
+        )
+
+
+def refuse_ignored_embeddings(model: NNCFNetwork, nncf_config: Mapping[str, Any]) -> None:
+    """Check that NNCF's `quantization` is not told to leave the weights of an embedding alone, but to quantize its
+    output: it fails then, with an error that says neither.
+
+    Raises:
+        ConfigError: With the embeddings and scopes that work on every network.
+    """
+    embeddings = [
+        node.node_name
+        for node in weighted_nodes(model)
+        if isinstance(model.nncf.get_containing_module(node.node_name), _TABLES)
+    ]
+    sections = nncf_config.get("compression")
+    for index, section in enumerate(sections if isinstance(sections, list) else []):
+        if section.get("algorithm") != "quantization":
+            continue
+        scopes = scope_list(section.get("weights", {}).get("ignored_scopes"))
+        others = [*scope_list(section.get("ignored_scopes")), *scope_list(nncf_config.get("ignored_scopes"))]
+        found = [name for name in embeddings if matches_any(name, scopes) and not matches_any(name, others)]
+        if found:
+            raise ConfigError([
+                f"compression[{index}].weights.ignored_scopes: received {json.dumps(scopes)}, which includes "
+                f"{', '.join(found)}; allowed: scopes without it, since NNCF quantizes the output of an embedding by "
+                'its weights. Write "{re}^(?!.*NNCFEmbedding).*$", which leaves all other weights alone, or add the '
+                "embedding to the ignored_scopes of the section itself"
+            ])  # fmt: skip

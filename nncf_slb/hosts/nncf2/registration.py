@@ -1,0 +1,141 @@
+"""The one place that touches NNCF's registry, schema and environment."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+import sys
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_TRACING = "NNCF_TORCH_LEGACY_TRACING"
+_ALGORITHM = "slb"
+
+
+def prepare_environment() -> None:
+    """Switch NNCF to the tracing that its builder/controller API needs; call before `nncf.torch` is imported.
+
+    Raises:
+        ImportError: If NNCF has no builder/controller API, or `nncf.torch` was already imported in the other mode.
+    """
+    version = metadata.version("nncf")
+    if tuple(int(part) for part in version.split(".")[:2]) != (2, 19):
+        raise ImportError(
+            f"nncf_slb needs NNCF 2.19, the last version with create_compressed_model and its builder/controller API; "
+            f"found {version}. Install it with: pip install 'nncf>=2.19,<2.20'"
+        )
+    patching = sys.modules.get("nncf.torch.dynamic_graph.patch_pytorch_state")
+    too_late = "nncf.torch" in sys.modules and not (patching and patching.PATCHING_STATE.operators_are_wrapped)
+    if too_late:
+        raise ImportError(
+            f"nncf.torch was imported before nncf_slb and without {_TRACING}=1, so NNCF cannot create compressed "
+            f"models in this process. Put 'import nncf_slb' above every import of nncf.torch, or set {_TRACING}=1 in "
+            "the environment, and start again."
+        )
+    os.environ[_TRACING] = "1"
+    from nncf.common.logging import nncf_logger
+
+    nncf_logger.addFilter(_is_news)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Drop NNCF's advice to use torch 2.9: this package's own range was tested, and the line would go to stdout."""
+    return "provides best results with torch" not in record.getMessage()
+
+
+def register() -> None:
+    """Register the algorithm, its schema, its config check and its statistics with NNCF. Safe to call again."""
+    from nncf.torch.algo_selector import PT_COMPRESSION_ALGORITHMS
+
+    from nncf_slb.hosts.nncf2.builder import SLBBuilder
+    from nncf_slb.hosts.nncf2.modules import mend_gaps
+    from nncf_slb.hosts.nncf2.tracing import confine_tracing
+
+    confine_tracing()
+
+    if _ALGORITHM in PT_COMPRESSION_ALGORITHMS.registry_dict:
+        return
+    PT_COMPRESSION_ALGORITHMS.register(_ALGORITHM)(SLBBuilder)
+    mend_gaps()
+    _register_schema()
+    _register_config_check()
+    _register_model_check()
+    _register_statistics()
+
+
+def _register_schema() -> None:
+    from nncf.config import schema
+
+    from nncf_slb.config.section import json_schema
+
+    schema.REF_VS_ALGO_SCHEMA[_ALGORITHM] = json_schema()
+    compression = schema.NNCF_CONFIG_SCHEMA["properties"]["compression"]
+    forms = _one_of_lists(compression)
+    reference = {"$ref": f"#/$defs/{_ALGORITHM}"}
+    for form in forms:
+        if reference not in form:
+            form.append(reference)
+
+
+def _one_of_lists(node: Any) -> list[list[dict[str, str]]]:
+    """Lists of algorithm references inside NNCF's schema of ``compression``; one object may serve both of its forms."""
+    if isinstance(node, dict):
+        own = [node["oneOf"]] if "oneOf" in node and all("$ref" in form for form in node["oneOf"]) else []
+        return own + [found for value in node.values() for found in _one_of_lists(value)]
+    if isinstance(node, list):
+        return [found for value in node for found in _one_of_lists(value)]
+    return []
+
+
+def _register_config_check() -> None:
+    """Check our section before NNCF's schema does, whose message names neither field nor value."""
+    from nncf import NNCFConfig
+
+    from nncf_slb.config.section import validate_nncf_config
+
+    nncf_validate: Callable[[dict[str, Any]], None] = NNCFConfig.validate
+
+    def validate(loaded_json: dict[str, Any]) -> None:
+        validate_nncf_config(loaded_json)
+        nncf_validate(loaded_json)
+
+    NNCFConfig.validate = staticmethod(validate)
+
+
+def _register_model_check() -> None:
+    """Look at a network that is about to be searched before NNCF does, whose errors name neither reason nor remedy."""
+    from nncf.torch import model_creation
+
+    from nncf_slb.config.section import find_slb_sections
+    from nncf_slb.hosts.nncf2.model_checks import prepare_model
+    from nncf_slb.hosts.nncf2.planning import refuse_ignored_embeddings
+
+    create: Callable[..., Any] = model_creation.create_nncf_network
+
+    def create_nncf_network(model: Any, config: Any, *args: Any, **kwargs: Any) -> Any:
+        if not find_slb_sections(config):
+            return create(model, config, *args, **kwargs)
+        prepare_model(model, config)
+        network = create(model, config, *args, **kwargs)
+        refuse_ignored_embeddings(network, config)
+        return network
+
+    model_creation.create_nncf_network = create_nncf_network
+
+
+def _register_statistics() -> None:
+    """Give `NNCFStatistics` a field for this algorithm: composites register each child's statistics by name."""
+    from nncf.common.statistics import NNCFStatistics
+
+    from nncf_slb.search.statistics import SLBStatistics
+
+    @dataclasses.dataclass
+    class WithSLB:
+        slb: SLBStatistics | None = None
+
+    NNCFStatistics.__dataclass_fields__[_ALGORITHM] = WithSLB.__dataclass_fields__[_ALGORITHM]
+    setattr(NNCFStatistics, _ALGORITHM, None)

@@ -1,0 +1,1 @@
+"""Photographs: files, colour, tiles, upscaling by an exported network."""

@@ -1,0 +1,246 @@
+"""Keeps a host model's batch norm statistics those of the discrete network whenever it is evaluated.
+
+Forward hooks watch the model: a training pass makes the statistics stale, the next evaluation pass renews them first
+(`calibrate`), or each training pass is followed by one of the discrete weights for their own statistics (`state`).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import islice
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils._pytree import tree_leaves, tree_map
+
+from nncf_slb.search.batchnorm import STATISTICS, TwoStates, batch_norms, calibrate, preserved_modes
+from nncf_slb.search.searchable import SearchableWeight, WeightKind, kind_of_weights
+
+logger = logging.getLogger("nncf_slb")
+
+_STALE = "batchnorm_stale"
+
+
+class _Hook:
+    """Forward hook that a copied or pickled model does not carry along (it would bring the data loader with it)."""
+
+    def __init__(self, target: Callable[..., None] | None) -> None:
+        self.target = target
+
+    def __call__(self, *args: Any) -> None:
+        if self.target is not None:
+            self.target(*args)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Hook:
+        return _Hook(None)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_Hook, (None,))
+
+
+def batch_runner(model: nn.Module, loader: Any, device: torch.device) -> Callable[[Any], Any]:
+    """Function that runs the model on one batch of an NNCF initializing data loader (which has ``get_inputs``)."""
+
+    def run(batch: Any) -> Any:
+        args, kwargs = loader.get_inputs(batch)
+        args, kwargs = tree_map(lambda x: x.to(device) if isinstance(x, torch.Tensor) else x, (args, kwargs))
+        return model(*args, **kwargs)
+
+    return run
+
+
+def batches_of(loader: Any, samples: int) -> Iterator[Any]:
+    """Batches of an NNCF initializing data loader with `samples` samples in all, rounded up to whole batches.
+
+    Where a loader does not state its batch size, the first dimension of each batch's first input tensor counts.
+    """
+    batches = iter(loader)  # begun here, where it draws a random number, not within what restores the random state
+    if states_batch_size(loader):
+        return islice(batches, -(-samples // max(1, loader.batch_size)))
+    return _counted(batches, loader, samples)
+
+
+def states_batch_size(loader: Any) -> bool:
+    """Whether a data loader says how many samples a batch has; one with a `batch_sampler` does not."""
+    return getattr(loader, "batch_size", None) is not None
+
+
+def _counted(batches: Iterator[Any], loader: Any, samples: int) -> Iterator[Any]:
+    while samples > 0 and (batch := next(batches, None)) is not None:
+        yield batch
+        tensors = [x for x in tree_leaves(loader.get_inputs(batch)) if isinstance(x, torch.Tensor) and x.dim()]
+        samples -= len(tensors[0]) if tensors else 1
+
+
+class DiscreteBatchNorm:
+    """Batch norm statistics of the discrete network of one model.
+
+    A flag ``batchnorm_stale`` among the model's buffers says whether calibration has yet to renew them, so that it
+    travels with the statistics. A model without batch norm gets neither flag nor hooks, and no extra forward passes.
+
+    Args:
+        model: Model whose eval mode runs the chosen weights.
+        searchable: Its searched weights.
+        two_states: Keep running statistics for searched and discrete weights (the paper); else calibrate.
+        batches: Number of batches to calibrate with.
+        data_loader: NNCF's initializing data loader (iterable, with ``get_inputs``); None where none is registered.
+        host_is_tracing: True while the host runs the model only to see its graph; such passes count for nothing.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        searchable: list[SearchableWeight],
+        two_states: bool,
+        batches: int,
+        data_loader: Any,
+        host_is_tracing: Callable[[], bool],
+    ) -> None:
+        self._model = model
+        self._searchable = searchable
+        self._states = TwoStates(model) if two_states else None
+        self._batches = batches
+        self._data_loader = data_loader
+        self._host_is_tracing = host_is_tracing
+        self._busy = False
+        self._warned = False
+        if not batch_norms(model):
+            return
+        if not two_states:
+            model.register_buffer(_STALE, torch.tensor(False, device=searchable[0].logits.device))
+        model.register_forward_pre_hook(_Hook(self._before_forward))
+        model.register_forward_hook(_Hook(self._after_forward), with_kwargs=True)
+
+    @property
+    def stale(self) -> bool:
+        """True when the statistics are not those of the discrete network any more, and calibration can renew them."""
+        flag = self._model._buffers.get(_STALE)
+        return flag is not None and bool(flag)
+
+    def _set_stale(self, stale: bool) -> None:
+        flag = self._model._buffers.get(_STALE)
+        if flag is not None:
+            flag.fill_(stale)
+
+    def _calibrate(self) -> None:
+        """Recompute the statistics with the discrete weights, if there is a loader."""
+        if self._data_loader is None:
+            self._warn_no_loader()
+            return
+        with self._undisturbed():
+            calibrate(self._model, self._runner(self._data_loader), islice(self._data_loader, self._batches))
+        self._set_stale(False)
+
+    def refresh(self) -> None:
+        """Make the statistics of the discrete network the current ones, where they are not."""
+        if self._states is not None:
+            self._states.activate(discrete=True)
+        elif self.stale:
+            self._calibrate()
+
+    @contextmanager
+    def discrete_statistics(self) -> Iterator[None]:
+        """Statistics of the discrete (chosen) weights; the former ones come back on leaving, bit for bit."""
+        with self._kept_statistics():
+            self.refresh()
+            yield
+
+    @contextmanager
+    def searched_statistics(self) -> Iterator[None]:
+        """Statistics of the searched (expected) weights; the former ones come back on leaving, bit for bit."""
+        with self._kept_statistics(), self._undisturbed():
+            if self._states is not None:
+                self._states.activate(discrete=False)
+            yield
+
+    @contextmanager
+    def _kept_statistics(self) -> Iterator[None]:
+        stale, discrete = self.stale, self._states is not None and self._states.discrete_active
+        kept = [
+            (layer, name, getattr(layer, name).clone()) for layer in batch_norms(self._model) for name in STATISTICS
+        ]
+        try:
+            yield
+        finally:
+            self._set_stale(stale)
+            if self._states is not None:
+                self._states.activate(discrete)
+            for layer, name, value in kept:
+                getattr(layer, name).copy_(value)
+
+    def calibrate_searched(self) -> None:
+        """Within `searched_statistics` and with expected weights in use: recompute the statistics from them."""
+        if self._states is None and self._data_loader is not None:
+            calibrate(self._model, self._runner(self._data_loader), islice(self._data_loader, self._batches))
+
+    def give_statistics(self, duplicate: nn.Module) -> None:
+        """Copy the current statistics into a copy of the model that was made earlier."""
+        TwoStates.remove(duplicate)
+        names = {name: layer for name, layer in duplicate.named_modules() if isinstance(layer, _BatchNorm)}
+        for name, layer in self._model.named_modules():
+            if name in names and isinstance(layer, _BatchNorm) and layer.running_mean is not None:
+                for statistic in STATISTICS:
+                    getattr(names[name], statistic).copy_(getattr(layer, statistic))
+
+    @staticmethod
+    def detach(model: nn.Module) -> None:
+        """Remove hooks, flag and second sets of statistics from a model (usually a copy)."""
+        for hooks in (model._forward_pre_hooks, model._forward_hooks):
+            for key in [k for k, hook in hooks.items() if isinstance(hook, _Hook)]:
+                del hooks[key]
+                model._forward_hooks_with_kwargs.pop(key, None)
+        model._buffers.pop(_STALE, None)
+        TwoStates.remove(model)
+
+    def _runner(self, loader: Any) -> Callable[[Any], Any]:
+        return batch_runner(self._model, loader, self._searchable[0].logits.device)
+
+    @contextmanager
+    def _undisturbed(self) -> Iterator[None]:
+        before, self._busy = self._busy, True
+        try:
+            yield
+        finally:
+            self._busy = before
+
+    @property
+    def _search_ended(self) -> bool:
+        return all(s.phase.discrete for s in self._searchable)
+
+    def _before_forward(self, model: nn.Module, args: Any) -> None:
+        if self._busy or self._host_is_tracing():
+            return
+        if not model.training:
+            self.refresh()
+            return
+        self._set_stale(True)
+        if self._states is not None:
+            self._states.activate(discrete=self._search_ended)
+
+    def _after_forward(self, model: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+        if self._busy or self._states is None or not model.training or self._search_ended:
+            return
+        self._states.activate(discrete=True)
+        try:
+            with (
+                self._undisturbed(),
+                preserved_modes(model),
+                kind_of_weights(self._searchable, WeightKind.CHOSEN),
+                torch.no_grad(),
+            ):
+                model(*args, **kwargs)
+        finally:
+            self._states.activate(discrete=False)
+
+    def _warn_no_loader(self) -> None:
+        if not self._warned:
+            self._warned = True
+            logger.warning(
+                "slb: no data loader is registered, so batch norm keeps the statistics of the searched weights and "
+                "the discrete network is evaluated with them. Call nncf.torch.register_default_init_args(config, "
+                "train_loader) before create_compressed_model, or set compression.params.batchnorm to 'state'."
+            )

@@ -1,0 +1,162 @@
+"""What the search has decided so far, layer by layer, behind NNCF's `Statistics` interface."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from nncf.api.statistics import Statistics
+from tabulate import tabulate
+from torch import Tensor
+
+from nncf_slb.search.searchable import SearchableWeight, WeightKind, kind_of_weights
+from nncf_slb.search.values import packed_size
+
+
+@dataclass(frozen=True)
+class LayerStatistics:
+    """State of one searched layer.
+
+    Attributes:
+        name: NNCF node name.
+        weights: Number of weights.
+        bits: Bits of one stored weight.
+        bytes: Bytes of the codes in an exported file.
+        mean_confidence: Mean over the weights of the largest probability.
+        lowest_confidence: Lowest of them.
+        histogram: Share of the weights at each value, ascending values.
+        distance: Distance between expected and chosen weights, relative to the chosen ones (2-norms).
+        confidence_histogram: Share of the weights with a confidence in each of 20 equal parts of [0, 1], ascending.
+        changed: Share of the weights whose chosen value is another one than at the beginning of the epoch.
+    """
+
+    name: str
+    weights: int
+    bits: int
+    bytes: int
+    mean_confidence: float
+    lowest_confidence: float
+    histogram: tuple[float, ...]
+    distance: float
+    confidence_histogram: tuple[float, ...]
+    changed: float
+
+
+@dataclass(frozen=True)
+class SLBStatistics(Statistics):  # type: ignore[misc]
+    """Statistics of the algorithm.
+
+    Attributes:
+        inverse_temperature: Current ``1 / tau``.
+        layers: One entry per searched layer.
+        full_precision_layers: Node names of layers with weights that are left as they are.
+        sensitivities: Where bits are ``auto``: for each layer, its sensitivity by bits (`nncf_slb.bits.sensitivity`);
+            layers that share a parameter appear once.
+        left_out: Those of the full precision layers that no scope leaves out, with the reason why they are.
+        left_out_share: Their share of all weights of the network, 0 to 1.
+    """
+
+    inverse_temperature: float
+    layers: tuple[LayerStatistics, ...]
+    full_precision_layers: tuple[str, ...]
+    sensitivities: Mapping[str, Mapping[int, float]] = field(default_factory=dict)
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    left_out_share: float = 0.0
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of all stored codes."""
+        return sum(layer.bytes for layer in self.layers)
+
+    @property
+    def mean_bits(self) -> float:
+        """Mean bits of a searched weight."""
+        return sum(x.bits * x.weights for x in self.layers) / max(1, sum(x.weights for x in self.layers))
+
+    def to_str(self) -> str:
+        """Table for the terminal."""
+        rows = [
+            [
+                layer.name, layer.bits, layer.weights, layer.bytes, f"{layer.mean_confidence:.3f}",
+                f"{layer.lowest_confidence:.3f}", f"{layer.distance:.3f}",
+                " ".join(f"{share:.0%}" for share in layer.histogram),
+            ]
+            for layer in self.layers
+        ]  # fmt: skip
+        header = ["layer", "bits", "weights", "bytes", "confidence", "lowest", "distance", "share of each value"]
+        lines = [
+            f"slb: 1/tau {self.inverse_temperature:.4g}, {len(rows)} layers searched, mean bits {self.mean_bits:.2f}, "
+            f"{self.bytes:,} bytes of codes",
+            tabulate(rows, headers=header, disable_numparse=True, colalign=("left",) + ("right",) * 6 + ("left",))
+            if rows
+            else "",
+            "full precision: " + (", ".join(self.full_precision_layers) or "none"),
+            self._left_out_table(),
+            self._sensitivity_table(),
+        ]
+        return "\n".join(line for line in lines if line)
+
+    def _left_out_table(self) -> str:
+        if not self.left_out:
+            return ""
+        lines = [f"in scope, but not searched: {self.left_out_share:.1%} of all weights"]
+        return "\n".join([*lines, *(f"  {name}: {reason}" for name, reason in self.left_out.items())])
+
+    def _sensitivity_table(self) -> str:
+        """What was measured at each width; a star marks the chosen one."""
+        widths = sorted({bits for measured in self.sensitivities.values() for bits in measured})
+        chosen = {layer.name: layer.bits for layer in self.layers}
+        rows = [
+            [name, *(f"{m[b]:.2e}{'*' if chosen.get(name) == b else ' '}" if b in m else "" for b in widths)]
+            for name, m in self.sensitivities.items()
+        ]
+        header = ["sensitivity (* chosen)", *(f"{bits}-bit " for bits in widths)]
+        colalign = ("left",) + ("right",) * len(widths)
+        return tabulate(rows, headers=header, disable_numparse=True, colalign=colalign) if rows else ""
+
+
+@torch.no_grad()
+def layer_statistics(name: str, searchable: SearchableWeight, codes_before: Tensor | None = None) -> LayerStatistics:
+    """Measure one layer; costs about one forward pass of its weights.
+
+    Args:
+        name: NNCF node name.
+        searchable: Its weight.
+        codes_before: Codes, uint8, at the beginning of the epoch; None before the first one.
+    """
+    confidence = searchable.confidence()
+    codes = searchable.codes()
+    chosen, expected = (weight_of_kind(searchable, kind) for kind in (WeightKind.CHOSEN, WeightKind.EXPECTED))
+    count, bits = codes.numel(), searchable.values.bits
+    histogram = torch.bincount(codes.flatten().long(), minlength=len(searchable.values)).double() / count
+    return LayerStatistics(
+        name=name,
+        weights=count,
+        bits=bits,
+        bytes=packed_size(count, bits),
+        mean_confidence=float(confidence.mean()),
+        lowest_confidence=float(confidence.min()),
+        histogram=tuple(histogram.tolist()),
+        distance=float((expected - chosen).norm() / chosen.norm().clamp_min(1e-12)),
+        confidence_histogram=tuple((torch.histc(confidence.float(), 20, 0, 1).double() / count).tolist()),
+        changed=0.0 if codes_before is None else float((codes != codes_before).double().mean()),
+    )
+
+
+def weight_of_kind(searchable: SearchableWeight, kind: WeightKind) -> Tensor:
+    """The expected or the chosen weight, whatever mode the module is in."""
+    with kind_of_weights([searchable], kind):
+        return searchable()  # type: ignore[no-any-return]
+
+
+def collect(
+    searchable: Mapping[str, SearchableWeight],
+    codes_before: Mapping[SearchableWeight, Tensor],
+    inverse_temperature: float,
+    full_precision_layers: list[str],
+    sensitivities: Mapping[str, Mapping[int, float]],
+) -> SLBStatistics:
+    """Statistics of all layers; arguments as for `layer_statistics` and `SLBStatistics`."""
+    layers = tuple(layer_statistics(name, module, codes_before.get(module)) for name, module in searchable.items())
+    return SLBStatistics(inverse_temperature, layers, tuple(full_precision_layers), sensitivities)
