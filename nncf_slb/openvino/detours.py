@@ -18,7 +18,8 @@ from nncf_slb.openvino.graph import constant_names, following_chain, is_quantize
 # Small enough to change no float32 output of a layer, yet no zero, which the plugin would drop. Negative: the sign of
 # an output of exactly zero stays -1.
 _NOTHING = -1e-30
-_CONVOLUTIONS = {"Convolution", "GroupConvolution", "ConvolutionBackpropData", "GroupConvolutionBackpropData"}
+_TRANSPOSED = {"ConvolutionBackpropData", "GroupConvolutionBackpropData"}
+_CONVOLUTIONS = {"Convolution", "GroupConvolution", *_TRANSPOSED}
 _REDUCTIONS = {"ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceL1", "ReduceL2", "ReduceProd"}
 _NORMS = {"MVN", "NormalizeL2"}
 _ELEMENTWISE = {
@@ -36,6 +37,7 @@ def take_detours(model: ov.Model) -> None:
     average_and_clamp_in_float(model)
     spread_in_float(model)
     keep_other_axes_unfused(model)
+    keep_single_channels_unfused(model)
     stride_before_convolving(model)
     keep_products_apart(model)
     model.validate_nodes_and_infer_types()
@@ -54,8 +56,10 @@ def give_convolutions_a_bias(model: ov.Model) -> None:
         last = following_chain(node, constants)
         if any(each.get_type_name() in ("Add", "Subtract") for each in last):
             continue
-        rank = node.get_output_partial_shape(0).rank.get_length()
-        biased = ops.add(node, ops.constant(np.full([1] * rank, _NOTHING, np.float32)))
+        shape = [1] * node.get_output_partial_shape(0).rank.get_length()
+        if node.get_type_name() in _TRANSPOSED:  # there the kernel for AMX reads one number for each channel
+            shape[1] = node.get_output_partial_shape(0)[1].get_length()
+        biased = ops.add(node, ops.constant(np.full(shape, _NOTHING, np.float32)))
         biased.set_friendly_name(f"{node.get_friendly_name()}/bias")
         replace_output(node.output(0), biased.output(0), but=biased)
 
@@ -138,18 +142,29 @@ def keep_other_axes_unfused(model: ov.Model) -> None:
         if node.get_type_name() != "FakeQuantize":
             continue
         shapes = [list(node.input_value(port).get_shape()) for port in range(1, 5)]
-        if any(length != 1 for shape in shapes for length in shape[:-1]) and _behind_product(node):
+        if any(length != 1 for shape in shapes for length in shape[:-1]) and _behind(node, {"MatMul"}) is not None:
             node.input(0).replace_source_output(_unchanged(node.input_value(0)))
 
 
-def _behind_product(node: ov.Node) -> bool:
-    """Whether elementwise operations on one tensor alone part a node from a matrix product."""
+def keep_single_channels_unfused(model: ov.Model) -> None:
+    """Part a transposed convolution to one channel from the quantization behind it.
+
+    With a bias and a free batch, the int8 kernel for AMX computes something else.
+    """
+    for node in model.get_ordered_ops():
+        convolution = _behind(node, _TRANSPOSED) if node.get_type_name() == "FakeQuantize" else None
+        if convolution is not None and convolution.get_output_partial_shape(0)[1] == 1:
+            node.input(0).replace_source_output(_unchanged(node.input_value(0)))
+
+
+def _behind(node: ov.Node, kinds: set[str]) -> ov.Node | None:
+    """The operation of these kinds that elementwise operations on one tensor alone part a node from, if any."""
     while True:
         node = node.input_value(0).get_node()
-        if node.get_type_name() == "MatMul":
-            return True
+        if node.get_type_name() in kinds:
+            return node
         if node.get_type_name() not in _ELEMENTWISE:
-            return False
+            return None
 
 
 def stride_before_convolving(model: ov.Model) -> None:

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from nncf_slb.config.section import find_slb_sections, json_schema, validate_nncf_config
 from nncf_slb.config import reference as config_reference
+from nncf_slb.config.section import find_slb_sections, json_schema, validate_nncf_config
 from tests.config.config_sections import accepted_by_model, leaves, section
 
-REFERENCE = Path(__file__).parents[1] / "docs" / "config.md"
+REFERENCE = Path(__file__).parents[2] / "docs" / "config.md"
 
 
 def test_reference_in_docs_is_up_to_date(tmp_path):

@@ -21,7 +21,7 @@ PROBES = Path(pytorch_probes.__file__)
 @cache
 def probed(*packages, **environment):
     command = [sys.executable, "-m", "tests.hosts.pytorch_probes", *packages]
-    root, env = PROBES.parents[1], {**os.environ, **environment}
+    root, env = PROBES.parents[2], {**os.environ, **environment}
     result = subprocess.run(command, capture_output=True, text=True, env=env, cwd=root, check=True)
     return json.loads(result.stdout.splitlines()[-1])
 

@@ -277,3 +277,17 @@ def test_strides_that_would_move_behind_a_split_fail_to_compile():
     model, data = ov.Model([convolution(part, ops.constant(kernel), stride=2)], [x]), noise(1, 4, 8, 8)
     expected = nn.functional.conv2d(torch.from_numpy(data[:, 2:]).relu(), torch.from_numpy(kernel), stride=2).numpy()
     assert is_wrong(model, data, expected)
+
+
+@pytest.mark.skipif("amx_int8" not in FLAGS, reason="the kernel is one for AMX")
+@pytest.mark.parametrize("channels", [4, 1])
+def test_a_transposed_int8_convolution_with_a_bias_of_one_number_is_wrong_at_a_free_batch(channels):
+    """`detours.give_convolutions_a_bias`, `detours.keep_single_channels_unfused`"""
+    x = ops.parameter([-1, 3, 8, 8], np.float32)
+    w = ops.transpose(weight(channels, 3, 2, 2)[0], ops.constant([1, 0, 2, 3]))
+    y = ops.convolution_backprop_data(
+        quantized(x), w, strides=[2, 2], pads_begin=[0, 0], pads_end=[0, 0], dilations=[1, 1]
+    )
+    y = ops.add(y, ops.constant(np.full([1, 1, 1, 1], 0.1, np.float32)))
+    model, data = ov.Model([quantized(y)], [x]), noise(3, 3, 8, 8)
+    assert is_wrong(model, data, without_rewriting(model, data))
