@@ -10,9 +10,9 @@ from pathlib import Path
 
 import torch
 
-from nncf_slb.functional import chosen_codes, fit_scale, logits_from_weight, probabilities
 from nncf_slb.openvino.packing import pack
-from nncf_slb.values import make_values
+from nncf_slb.search.distribution import chosen_codes, fit_scale, logits_from_weight, probabilities
+from nncf_slb.search.values import make_values
 
 PICTURE = Path(__file__).with_suffix(".svg")
 WEIGHTS = (0.11, -0.34, 0.05, 0.45, -0.17, 0.27, -0.08, 0.36)
