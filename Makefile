@@ -36,7 +36,7 @@ fashion-mnist: $(EXTENSION)
 super-resolution: $(EXTENSION)
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(RUN) -m samples.super_resolution.demo --bits $(BITS) $(ARGS)
 
-# The tables of super-resolution in docs/results.md, in runs that go on where they were interrupted.
+# The tables of super-resolution in docs/results.md, in runs that continue after an interruption.
 super-resolution-study: $(EXTENSION)
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(RUN) -m benchmarks.super_resolution --work runs/super_resolution_study $(ARGS)
 
@@ -45,7 +45,7 @@ benchmark-openvino: $(EXTENSION)
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(RUN) -m benchmarks.openvino.lowering docs/openvino.md
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(RUN) -m benchmarks.openvino.speed --work runs/benchmarks
 
-# docs/results.md: TABLES="rows distilled random rivals epochs mixed ablation report", in runs that go on where they were interrupted.
+# docs/results.md: TABLES="rows distilled random rivals epochs mixed ablation report", in runs that continue after an interruption.
 accuracy: $(EXTENSION) .venv-rivals/.installed
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(RUN) -m benchmarks.accuracy $(TABLES) --work runs/accuracy $(ARGS)
 
@@ -57,7 +57,7 @@ accuracy: $(EXTENSION) .venv-rivals/.installed
 	  -r benchmarks/accuracy/requirements-rivals.txt
 	@touch $@
 
-# docs/zoo.md: real architectures with random weights, in runs that go on where they were interrupted.
+# docs/zoo.md: real architectures with random weights, in runs that continue after an interruption.
 zoo: $(EXTENSION) .venv-zoo/.installed
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" .venv-zoo/bin/python -m benchmarks.zoo --work runs/zoo --report docs/zoo.md $(ARGS)
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" RANDOM_NETWORKS=2000 $(RUN) -m pytest tests/openvino/test_random_networks.py

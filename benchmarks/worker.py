@@ -13,7 +13,7 @@ HANDED_ON = "float.pth"  # a searched network with its discrete weights in float
 
 
 def job_settings(job: Job, task: Task, study: Path, data: Path | None, device: str, workers: int) -> Settings:
-    """Checked settings of a job, which goes on from the last completed epoch of its folder."""
+    """Checked settings of a job, which continues after the last completed epoch of its folder."""
     folder = study / job.name
     last = folder / "last.pth"
     weights: Path | None = None

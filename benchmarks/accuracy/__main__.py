@@ -163,7 +163,7 @@ TABLES: dict[str, Callable[[Protocol, Study], None]] = {
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Entry point; the same command goes on with what an interrupted one left."""
+    """Entry point; the same command continues what an interrupted one left."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.accuracy", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -195,7 +195,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\nInterrupted; the same command goes on from the last completed epoch of each run.", file=sys.stderr)
+        print("\nInterrupted; the same command continues each run after its last completed epoch.", file=sys.stderr)
         return 130
     return 0
 

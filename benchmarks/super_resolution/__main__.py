@@ -85,7 +85,7 @@ def measure(runs: Runs, jobs: list[Job], done: Results, study: Study) -> Report:
     eight_bits = [("float", irs[0][1]), *((f"W{bits}A8", _ir(runs, study, bits)) for bits in reversed(BITS))]
     crop_sheet(trainer.splits.originals["test"], eight_bits, runs.scale, DOCS / f"images/{runs.key}.png")
     report = Report(f"{runs.model}, scale {runs.scale}", rows)
-    report.notes = [*_goals(rows), f"Measured on {machine()}, {date.today()}."]
+    report.notes = [*_goals(rows), "", f"Measured on {machine()}, {date.today()}."]
     return report
 
 
@@ -108,10 +108,10 @@ def _goals(rows: list[Row]) -> list[str]:
         assert ours.throughput_ratio and eight
         psnr = ours.mean[0]
         lines.append(
-            f"- W{bits}A{activations} (to reach: -{allowed} dB): {psnr - start:+.3f} dB against the float network it "
-            f"begins from, {psnr - trained_on:+.3f} against that network trained on; "
-            f"{ours.throughput_ratio:.2f} times float's images/s (3), {ours.throughput_ratio / eight:.2f} times "
-            "those of 8 bits (0.98)."
+            f"- W{bits}A{activations}: {psnr - start:+.3f} dB against the float network that it starts from, and "
+            f"{psnr - trained_on:+.3f} against that network trained on (wanted: -{allowed}). "
+            f"{ours.throughput_ratio:.2f} times float's images/s (wanted: 3), and {ours.throughput_ratio / eight:.2f} "
+            "times those of 8 bits (wanted: 0.98)."
         )
     return lines
 
@@ -125,7 +125,7 @@ def scale_table(scales: dict[str, float]) -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Entry point; the same command goes on with what an interrupted one left."""
+    """Entry point; the same command continues what an interrupted one left."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.super_resolution", description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -153,7 +153,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\nInterrupted; the same command goes on from the last completed epoch of each run.", file=sys.stderr)
+        print("\nInterrupted; the same command continues each run after its last completed epoch.", file=sys.stderr)
         return 130
     report = measure(runs, jobs, done, study)
     write_json(done, RESULTS / f"{runs.key}.json")

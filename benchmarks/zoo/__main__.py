@@ -1,6 +1,6 @@
 """Search, export and compare real architectures with random weights, each in a process of its own; then report.
 
-python -m benchmarks.zoo --work runs/zoo --report docs/zoo.md     about 30 minutes; goes on where it was interrupted
+python -m benchmarks.zoo --work runs/zoo --report docs/zoo.md     about 30 minutes; continues after an interruption
 """
 
 from __future__ import annotations

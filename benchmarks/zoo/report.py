@@ -14,26 +14,32 @@ from nncf_slb.openvino.ir import device_name
 
 _INTRODUCTION = """# Real architectures
 
-Networks of `pytorchcv`, `timm`, `transformers` and `torchvision`, in small sizes with random weights: each is searched
-with the plain config (bits and nothing else), trained for two steps, exported, and its file loaded in several ways and
-compared with PyTorch. The question is whether a network that this package was not made for is searched, exported and
-computed rightly, or is refused before training with what to do about it; how accurate networks become is in
-[results](results.md)."""
+Networks of `pytorchcv`, `timm`, `transformers` and `torchvision`, in small sizes with random weights. Each one is
+
+1. searched with the plain config (bits and nothing else), and trained for two steps,
+2. exported,
+3. loaded in several ways and compared with PyTorch.
+
+The question is what becomes of a network that this package was not made for. It should be exported and computed as
+PyTorch does, or be refused before training with a remedy. [Results](results.md) show how accurate networks become."""
 _COLUMNS = (
     "architecture", "pair", "weights searched", "largest relative difference", "same class", ".bin, bytes", "s",
     "why not",
 )  # fmt: skip
-_EXPLANATION = """*Pair*: every network runs with 2-bit weights, and each of the other pairs is run by a quarter of the
-networks in turns. *Weights searched*: number, and share of all numbers in parameters of two dimensions or more;
-embeddings, positions and what only functions use stay as they are. *Largest relative difference*: of the file as
-exported, in units of PyTorch's largest value; 0.001 is allowed with float activations and 0.05 with 8 bits. *By
-rounding*: beyond that, but given the file's own quantized inputs every layer agrees, and PyTorch's outputs move as far
-when its inputs are off by the last digits. *Same class*: of the output in which the fewest agree. *Untrained*: without
-the two steps, since PyTorch 2.13 itself crashes in the backward pass of this network on this CPU."""
+_EXPLANATION = """\
+- *Pair*: every network runs with 2-bit weights. A quarter of the networks, in turns, runs each of the other pairs.
+- *Weights searched*: their number, and their share of all numbers in parameters of two dimensions or more.
+  Embeddings, positions and what only functions use stay as they are.
+- *Largest relative difference*: of the file as exported, in units of PyTorch's largest value. 0.001 is allowed with
+  float activations, and 0.05 with 8 bits.
+- *By rounding*: beyond that, but rounding explains it. Given the file's own quantized inputs, every layer agrees.
+  PyTorch's outputs move as far when the inputs of its quantizers are off by the last digits.
+- *Same class*: of the output in which the fewest agree.
+- *Untrained*: without the two steps, since PyTorch 2.13 itself crashes in the backward pass of this network here."""
 _MEANING = {
     EXPORTED: "exported, and computed as PyTorch does",
     REFUSED: "refused before training, with a remedy",
-    FAILED: "failed otherwise",
+    FAILED: "failed in another way",
     WRONG: "exported, but computed differently",
 }
 
@@ -92,7 +98,7 @@ def _counts(rows: Sequence[Row]) -> str:
     for row in rows:
         networks[row.network] = min(networks.get(row.network, EXPORTED), row.outcome, key=worst.index)
     runs, names = Counter(row.outcome for row in rows), Counter(networks.values())
-    lines = [f"{len(networks)} networks in {len(rows)} runs; a network counts where its worst run does.", ""]
+    lines = [f"{len(networks)} networks in {len(rows)} runs; the worst run of a network decides where it counts.", ""]
     lines += ["| | networks | runs |", "| --- | --: | --: |"]
     lines += [f"| {meaning} | {names[outcome]} | {runs[outcome]} |" for outcome, meaning in _MEANING.items()]
     return "\n".join(lines)
