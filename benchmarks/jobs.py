@@ -22,7 +22,6 @@ class Job:
         rival: Name of a quantizer of `benchmarks.accuracy.rivals` for the inner convolutions' weights; None for none.
         labels: What the run is in the tables: method, weights, activations, and so on.
         test: Whether the test set is used, once, after training; runs that only serve a choice leave it alone.
-        hands_on: Whether another job begins from the discrete weights of this one's search.
     """
 
     name: str
@@ -31,7 +30,6 @@ class Job:
     rival: str | None = None
     labels: dict[str, Any] = field(default_factory=dict)
     test: bool = True
-    hands_on: bool = False
 
     @property
     def is_rival(self) -> bool:

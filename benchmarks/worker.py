@@ -9,17 +9,12 @@ from typing import Any
 from benchmarks.jobs import Job, read_job
 from samples.training.settings import Settings, Task, check
 
-HANDED_ON = "float.pth"  # a searched network with its discrete weights in float, for the next search
-
 
 def job_settings(job: Job, task: Task, study: Path, data: Path | None, device: str, workers: int) -> Settings:
     """Checked settings of a job, which continues after the last completed epoch of its folder."""
     folder = study / job.name
     last = folder / "last.pth"
-    weights: Path | None = None
-    if job.start:
-        handed_on = study / job.start / HANDED_ON
-        weights = handed_on if handed_on.exists() else study / job.start / "last.pth"
+    weights = study / job.start / "last.pth" if job.start else None
     settings = Settings(job.config, folder, data, weights, last if last.exists() else None, device, workers)
     check(settings, task)
     return settings

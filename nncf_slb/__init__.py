@@ -1,71 +1,60 @@
-"""Search for 1- to 4-bit weights as an NNCF algorithm; importing this package registers ``"slb"``.
+"""Search for 1- to 4-bit weights, exported to OpenVINO IR. Importing registers ``"slb"`` where NNCF 2.19 is installed.
 
-Where NNCF is not installed, only what a stripped model needs (`nncf_slb.search.strip`) can be used.
+What needs NNCF loads only where it is asked for; all else works without it.
 """
 
 from __future__ import annotations
 
-from importlib.util import find_spec
+import importlib
+from typing import Any
 
+from nncf_slb.hosts.installed import MissingHostError, register_with_nncf
 from nncf_slb.version import __version__
 
-if find_spec("nncf") is not None:
-    from nncf_slb.hosts.nncf2.registration import prepare_environment, register
+# Public names and the modules that they live in.
+_PLACES = {
+    "CHECKPOINT_TYPES": "hosts.nncf2.api",
+    "Comparison": "openvino.benchmark",
+    "ConfigError": "config.section",
+    "ExportError": "openvino.export",
+    "ImageError": "photos.images",
+    "Inspection": "openvino.inspection",
+    "IrError": "openvino.ir",
+    "LayerStatistics": "search.statistics",
+    "LoweringError": "openvino.graph",
+    "ModelError": "hosts.nncf2.model_checks",
+    "NotFiniteError": "search.finite",
+    "SLBConfig": "config.section",
+    "SLBError": "errors",
+    "SLBStatistics": "hosts.nncf2.statistics",
+    "SensitivityError": "bits.sensitivity",
+    "StripError": "search.strip",
+    "UnsupportedLayersError": "hosts.nncf2.planning",
+    "Upscaling": "photos.upscaling",
+    "Verification": "openvino.verification",
+    "benchmark_openvino": "openvino.benchmark",
+    "export_openvino": "openvino.export",
+    "flat_outputs": "openvino.call_form",
+    "inspect_openvino": "openvino.inspection",
+    "json_schema": "config.section",
+    "logits_parameters": "search.parameters",
+    "measure_sensitivity": "bits.sensitivity",
+    "parameter_groups": "search.parameters",
+    "searched_network": "hosts.nncf2.api",
+    "upscale_image": "photos.upscaling",
+    "verify_openvino": "openvino.verification",
+}
+__all__ = ["MissingHostError", "__version__", *_PLACES]
 
-    prepare_environment()
-    register()
 
-    from nncf_slb.bits.sensitivity import SensitivityError
-    from nncf_slb.config.section import ConfigError, SLBConfig, json_schema
-    from nncf_slb.hosts.nncf2.api import (
-        CHECKPOINT_TYPES,
-        logits_parameters,
-        measure_sensitivity,
-        parameter_groups,
-        searched_network,
-    )
-    from nncf_slb.hosts.nncf2.model_checks import ModelError
-    from nncf_slb.hosts.nncf2.planning import UnsupportedLayersError
-    from nncf_slb.openvino.benchmark import Comparison, benchmark_openvino
-    from nncf_slb.openvino.call_form import flat_outputs
-    from nncf_slb.openvino.export import ExportError, export_openvino
-    from nncf_slb.openvino.graph import LoweringError
-    from nncf_slb.openvino.inspection import Inspection, inspect_openvino
-    from nncf_slb.openvino.ir import IrError
-    from nncf_slb.openvino.verification import Verification, verify_openvino
-    from nncf_slb.photos.images import ImageError
-    from nncf_slb.photos.upscaling import Upscaling, upscale_image
-    from nncf_slb.search.finite import NotFiniteError
-    from nncf_slb.search.statistics import LayerStatistics, SLBStatistics
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_PLACES[name]}"), name)
 
-    __all__ = [
-        "CHECKPOINT_TYPES",
-        "Comparison",
-        "ConfigError",
-        "ExportError",
-        "ImageError",
-        "Inspection",
-        "IrError",
-        "LayerStatistics",
-        "LoweringError",
-        "ModelError",
-        "NotFiniteError",
-        "SLBConfig",
-        "SLBStatistics",
-        "SensitivityError",
-        "UnsupportedLayersError",
-        "Upscaling",
-        "Verification",
-        "__version__",
-        "benchmark_openvino",
-        "export_openvino",
-        "flat_outputs",
-        "inspect_openvino",
-        "json_schema",
-        "logits_parameters",
-        "measure_sensitivity",
-        "parameter_groups",
-        "searched_network",
-        "upscale_image",
-        "verify_openvino",
-    ]
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+register_with_nncf()

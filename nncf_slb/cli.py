@@ -181,7 +181,7 @@ def _load_model(text: str) -> Any:
     module, colon, function = text.partition(":")
     if not (module and colon and function):
         raise _UsageError(f"model: received {text}; write MODULE:FUNCTION, such as my_project.networks:load_searched")
-    from nncf_slb.search.strip import stripped_copy
+    from nncf_slb.openvino.stripped_network import stripped_network
 
     sys.path.insert(0, os.getcwd())
     try:
@@ -189,7 +189,7 @@ def _load_model(text: str) -> Any:
     except (ImportError, AttributeError) as error:
         raise _UsageError(f"model: received {text}, which cannot be imported ({error})") from error
     try:
-        return stripped_copy(make())
+        return stripped_network(make())
     except TypeError as error:
         raise _UsageError(f"model: {text} cannot be called or gives what cannot be verified ({error})") from error
 

@@ -64,7 +64,7 @@ def _complete(
     """
     file = f"{protocol.key}_{name}"
     recorded = results.recorded(jobs, results.load(file))
-    lacking = [job for job in jobs if job.name not in recorded and not job.hands_on]
+    lacking = [job for job in jobs if job.name not in recorded]
     try:
         run_jobs(_begins(lacking, [*_starts(protocol), *jobs]), study)
     finally:

@@ -55,21 +55,8 @@ VARIANTS: tuple[tuple[str, str, Patch], ...] = (
     ("1/tau, update", "every epoch", _params(update_per_optimizer_step=False)),
     ("1/tau, update", "every step", _params(update_per_optimizer_step=True)),
     ("1/tau, update", "every step, end 100", _params(update_per_optimizer_step=True, inverse_temperature_end=100.0)),
-    (
-        "end of the search",
-        "at once, then straight through at 1/tau = 1",
-        _params(inverse_temperature_end=1.001, end_fraction=0.001, after_end="straight_through"),
-    ),
-    (
-        "end of the search",
-        "50 %, then straight through at 1/tau = 5",
-        _params(inverse_temperature_end=5.0, end_fraction=0.5, after_end="straight_through"),
-    ),
-    ("end of the search", "25 %, then straight through", _params(end_fraction=0.25, after_end="straight_through")),
-    ("end of the search", "50 %, then straight through", _params(end_fraction=0.5, after_end="straight_through")),
-    ("end of the search", "75 %, then straight through", _params(end_fraction=0.75, after_end="straight_through")),
-    ("end of the search", "50 %, then fixed", _params(end_fraction=0.5, after_end="fixed")),
-    ("end of the search", "85 %, then fixed", _params(end_fraction=0.85, after_end="fixed")),
+    ("end of the search", "50 %, then fixed", _params(end_fraction=0.5)),
+    ("end of the search", "85 %, then fixed", _params(end_fraction=0.85)),
     ("optimizer of the logits", "Adam 0.005", _logits("Adam", 0.005)),
     ("optimizer of the logits", "Adam 0.01", _logits("Adam", 0.01)),
     ("optimizer of the logits", "Adam 0.02", _logits("Adam", 0.02)),
@@ -87,12 +74,6 @@ VARIANTS: tuple[tuple[str, str, Patch], ...] = (
     ("values", "uniform", {"weights": {"values": "uniform"}}),
     ("values", "zero-centred", {"weights": {"values": "zero_centered"}}),
     ("values", "ternary", {"weights": {"values": "ternary"}}),
-    ("confidence loss", "0.1", _params(confidence_loss_weight=0.1)),
-    ("confidence loss", "1", _params(confidence_loss_weight=1.0)),
-    ("hardening", "weight by weight", _params(hardening="weights_by_confidence", after_end="fixed", end_fraction=0.85)),
-    ("hardening", "layer by layer", _params(hardening="layers_by_confidence", after_end="fixed", end_fraction=0.85)),
-    ("Gumbel noise", "0.5", _params(gumbel_noise=0.5)),
-    ("Gumbel noise", "1", _params(gumbel_noise=1.0)),
     ("distillation (NNCF)", "scale 0.5", _distilled(0.5)),
     ("distillation (NNCF)", "scale 1", _distilled(1.0)),
     ("distillation (NNCF)", "scale 0.5, mirror, Adam 0.01", _mirror(0.01) | _distilled(0.5)),
@@ -136,29 +117,6 @@ def variant(protocol: Protocol, bits: int, factor: str, setting: str, patch: Pat
     return Job(f"ablation/w{bits}/{folder}/seed{seed}", config, shipped.start, None, labels, test=False)
 
 
-def progressive(protocol: Protocol, bits: int, seed: int) -> list[Job]:
-    """Searches with 4, 2 and 1 bits, or 4 and 2, one from the other's discrete weights, in as many epochs as one.
-
-    None where there are fewer epochs than searches.
-    """
-    widths = [width for width in (4, 2, 1) if width >= bits]
-    share = protocol.epochs // len(widths)
-    if not share:
-        return []
-    epochs = {width: share for width in widths} | {bits: protocol.epochs - share * (len(widths) - 1)}
-    chain: list[Job] = []
-    for width in widths:
-        shipped = protocol.run_of((width, 32), seed, epochs=epochs[width])
-        section = merged(slb_section(shipped.config), BASE)
-        config = {**shipped.config, "logits_optimizer": LOGITS_OPTIMIZER, "compression": section}
-        start = chain[-1].name if chain else shipped.start
-        name = f"ablation/w{bits}/progressive-bits/{width}-bits/seed{seed}"
-        setting = ", ".join(f"{w} bits for {e} epochs" for w, e in epochs.items())
-        labels = {"method": "progressive bits", "setting": setting, "weights": bits, "activations": 32, "seed": seed}
-        chain.append(Job(name, config, start, None, labels, test=False, hands_on=width != bits))
-    return chain
-
-
 def effective(config: dict[str, Any]) -> Any:
     """A config with the defaults of its slb section filled in, for comparison."""
     from nncf_slb.config.section import parse_slb_config
@@ -189,4 +147,4 @@ def variants(protocol: Protocol, bits: int, seeds: tuple[int, ...]) -> list[Job]
         if _belongs(factor, setting, bits)
     ]
     changed = [job for job in made if effective(job.config) != effective(base[0].config)]
-    return base + changed + progressive(protocol, bits, seeds[0])
+    return base + changed

@@ -13,11 +13,9 @@ from torch import nn
 import nncf_slb  # before anything that imports nncf.torch
 from benchmarks.accuracy import rivals
 from benchmarks.jobs import Job, write_json
-from benchmarks.worker import HANDED_ON, job_settings, main
+from benchmarks.worker import job_settings, main
 from nncf_slb.search.batchnorm import calibrate
-from nncf_slb.search.strip import float_state_dict
 from samples.classification.trainer import Classification, top1
-from samples.training import checkpoint
 from samples.training.settings import Settings
 
 CALIBRATION_BATCHES = 20  # as many as `slb` takes unless its config says otherwise
@@ -63,8 +61,6 @@ def run(job: Job, study: Path, data: Path | None = None, device: str = "cpu", wo
         if searches:
             with nncf_slb.searched_network(trainer.ctrl):
                 result[f"searched_{part}_top1"] = trainer.evaluate(trainer.splits.loader(part, 1000))
-    if job.hands_on:
-        checkpoint.save({"model": float_state_dict(trainer.ctrl.strip())}, study / job.name / HANDED_ON)
     result["seconds"] = time.perf_counter() - started
     write_json(result, study / job.name / "result.json")
     return result

@@ -11,7 +11,8 @@ from pathlib import Path
 import torch
 
 from nncf_slb.openvino.packing import pack
-from nncf_slb.search.distribution import chosen_codes, fit_scale, logits_from_weight, probabilities
+from nncf_slb.search.distribution import chosen_codes, logits_from_weight, probabilities
+from nncf_slb.search.scale import fit_scale
 from nncf_slb.search.values import make_values
 
 PICTURE = Path(__file__).with_suffix(".svg")

@@ -13,6 +13,8 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
+from nncf_slb.errors import SLBError
+
 Options = Sequence[Sequence[tuple[int, float]]]
 _Floats = npt.NDArray[np.float64]
 _Integers = npt.NDArray[np.int64]
@@ -20,7 +22,7 @@ _Integers = npt.NDArray[np.int64]
 _MULTIPLES = np.array([0.5, 0.8, 1.0, 1.25, 2.0])
 
 
-class BudgetTooSmallError(ValueError):
+class BudgetTooSmallError(SLBError, ValueError):
     """Even the cheapest options cost more than the budget.
 
     Attributes:

@@ -21,15 +21,18 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from nncf_slb.bits.replay import Replay
-from nncf_slb.search import distribution as functional
+from nncf_slb.errors import SLBError
+from nncf_slb.search.batches import Batches, Inputs, first_of_batch
 from nncf_slb.search.batchnorm import batch_statistics, preserved_modes
-from nncf_slb.search.searchable import channel_broadcast, channel_rows, transposed_groups
-from nncf_slb.search.values import ValueSet
+from nncf_slb.search.channels import SEARCHABLE_LAYERS, channel_broadcast, channel_rows, transposed_groups
+from nncf_slb.search.scale import fit_scale, nearest_values
+from nncf_slb.search.searchable import SearchableWeight
+from nncf_slb.search.values import ValueSet, ValuesName, make_values, widths_of
 
 Sensitivities = dict[str, dict[int, float]]
 
 
-class SensitivityError(ValueError):
+class SensitivityError(SLBError, ValueError):
     """Outputs or data with which the sensitivity of a layer can't be measured."""
 
 
@@ -49,7 +52,7 @@ class _Rounding:
         weight: Any = self.layer.weight
         kept = weight.data
         factor = channel_broadcast(self.scale, kept.shape, transposed_groups(self.layer))
-        weight.data = functional.nearest_values(kept / factor, self.numbers).mul_(factor)
+        weight.data = nearest_values(kept / factor, self.numbers).mul_(factor)
         try:
             yield
         finally:
@@ -60,7 +63,7 @@ def _rounding(name: str, layer: nn.Module, values: ValueSet) -> _Rounding:
     weight: Any = layer.weight
     numbers = weight.new_tensor(values.table) * values.step
     rows = channel_rows(weight.detach(), transposed_groups(layer))
-    return _Rounding(name, layer, values, numbers, functional.fit_scale(rows, numbers))
+    return _Rounding(name, layer, values, numbers, fit_scale(rows, numbers))
 
 
 @torch.no_grad()
@@ -144,3 +147,60 @@ def _distance(reference: Tensor, rounded: Tensor) -> Tensor:
         divergence = (expected.exp() * (expected - other)).sum()
         return torch.stack([divergence, divergence.new_tensor(len(reference))])
     return torch.stack([(rounded - reference).square().sum(), reference.square().sum()])
+
+
+def measure_sensitivity(
+    model: nn.Module,
+    loader: Any,
+    *,
+    values: ValuesName = "uniform",
+    candidates: Sequence[int] | None = None,
+    samples: int = 512,
+    inputs: Inputs = first_of_batch,
+) -> Sensitivities:
+    """Measure how far a float network's outputs move when one layer's weights are rounded, as ``"bits": "auto"`` does.
+
+    Args:
+        model: Trained float network, before it is searched; left as it was.
+        loader: Data loader; of its batches (inputs, labels) only the inputs are used.
+        values: Name of a set of values, as in the config.
+        candidates: Bits to try; by default all that the values can have: 1 to 4, but 2 to 4 for ``zero_centered`` and 2
+            for ``ternary``.
+        samples: Samples to measure with, rounded up to whole batches.
+        inputs: Positional and keyword arguments of the network from a batch of another kind.
+
+    Returns:
+        For each convolution and Linear layer by its path in the model, sensitivity by bits: the mean KL divergence of
+        the predicted classes in nats for outputs ``[samples, classes]``, else the relative squared error (see
+        `nncf_slb.bits.sensitivity`). Layers that share a parameter appear once, under the first one's name.
+
+    Raises:
+        TypeError: If the model's weights are already being searched.
+        ValueError: On an unknown name of values, or bits that they cannot have.
+        SensitivityError: If nothing can be measured with this network and loader.
+
+    Example:
+        >>> measure_sensitivity(resnet, train_loader)["layer1.0.conv1"]  # doctest: +SKIP
+        {1: 0.081, 2: 0.012, 3: 0.0021, 4: 0.0005}
+    """
+    if any(isinstance(module, SearchableWeight) for module in model.modules()):
+        raise TypeError("model: its weights are already being searched; allowed is a float network. Pass it before "
+                        "it is searched, or read the statistics of the search")  # fmt: skip
+    layers: dict[int, tuple[str, nn.Module]] = {}
+    for name, module in model.named_modules():
+        if isinstance(module, SEARCHABLE_LAYERS) and "weight" in module._parameters:
+            layers.setdefault(id(module.weight), (name, module))
+    sets = _value_sets(values, widths_of(values) if candidates is None else candidates)
+    batches = Batches(loader, inputs, getattr(loader, "batch_size", None))
+    modules = dict(layers.values())
+    return measure(model, modules, dict.fromkeys(modules, sets), batches.runner(model), batches.take_samples(samples))
+
+
+def _value_sets(values: ValuesName, candidates: Sequence[int]) -> list[ValueSet]:
+    allowed = widths_of(values)
+    if not candidates or not set(candidates) <= set(allowed):
+        raise ValueError(
+            f"candidates: received {list(candidates)}; allowed with {values} values: some of {list(allowed)}. Leave "
+            "candidates out to try all of these, or choose other values"
+        )
+    return [make_values(values, bits) for bits in candidates]

@@ -2,52 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, PlainValidator, WithJsonSchema, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import AfterValidator, Field, model_validator
 
 from nncf_slb.config.errors import refuse
-from nncf_slb.config.fields import PositiveWhole, Section, whole
+from nncf_slb.config.fields import AsTuple, Bits, Different, OneMistake, PositiveWhole, Section, Unique
+from nncf_slb.search.values import WIDTHS
 
 AUTO: Literal["auto"] = "auto"
-_WIDTHS = (1, 2, 3, 4)
-_WIDTH_SCHEMA = {"type": "integer", "minimum": min(_WIDTHS), "maximum": max(_WIDTHS)}
+
+BitsOrAuto = Annotated[Bits | Literal["auto"], OneMistake]
 
 
-def _width(value: Any) -> int:
-    number = whole(value)
-    if isinstance(number, int) and not isinstance(number, bool) and number in _WIDTHS:
-        return number
-    raise PydanticCustomError("not_allowed", "not allowed")  # the line for the user comes from the schema
+def _ascending(widths: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(sorted(widths))
 
 
-def _check_bits(value: Any) -> Any:
-    return AUTO if value == AUTO else _width(value)
-
-
-def _check_candidates(value: Any) -> tuple[int, ...]:
-    if isinstance(value, list | tuple) and value:
-        widths = tuple(sorted(map(_width, value)))
-        if len(set(widths)) == len(widths):
-            return widths
-    raise PydanticCustomError("not_allowed", "not allowed")
-
-
-_BITS_SCHEMA: dict[str, Any] = {
-    "anyOf": [_WIDTH_SCHEMA, {"type": "string", "enum": [AUTO]}, {"type": "null"}],
-}
-_CANDIDATES_SCHEMA: dict[str, Any] = {
-    "type": "array", "items": _WIDTH_SCHEMA, "minItems": 1, "maxItems": len(_WIDTHS), "uniqueItems": True
-}  # fmt: skip
-
-BitsOrAuto = Annotated[int | Literal["auto"], PlainValidator(_check_bits), WithJsonSchema(_BITS_SCHEMA)]
-Candidates = Annotated[tuple[int, ...], PlainValidator(_check_candidates), WithJsonSchema(_CANDIDATES_SCHEMA)]
-
-
-def default_candidates(values: Any) -> tuple[int, ...]:
-    """Widths that a named set of values can have, in bits, ascending."""
-    return {"zero_centered": _WIDTHS[1:], "ternary": (2,)}.get(values, _WIDTHS)
+Candidates = Annotated[
+    tuple[Bits, ...],
+    Field(min_length=1, max_length=len(WIDTHS)),
+    Unique,
+    AsTuple,
+    Different,
+    AfterValidator(_ascending),
+    OneMistake,
+]
 
 
 class BudgetConfig(Section):

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from nncf_slb.config.schema import describe_allowed
+from nncf_slb.errors import SLBError
 
 Schema = Mapping[str, Any]
 # Keys and list indices that lead to a field.
@@ -18,7 +19,7 @@ Location = tuple[str | int, ...]
 Contradiction = tuple[Location, str, str]
 
 
-class ConfigError(ValueError):
+class ConfigError(SLBError, ValueError):
     """Everything wrong with the ``"slb"`` sections of a config, one line per problem.
 
     Attributes:
@@ -95,9 +96,13 @@ def _unknown_key(schema: Schema, location: Location) -> tuple[str, str]:
     return f"the keys {', '.join(section['properties'])}", advice
 
 
+def _choices(node: Schema) -> list[Any]:
+    return list(node.get("enum", [node["const"]] if "const" in node else []))
+
+
 def _wrong_value(schema: Schema, location: Location, value: Any) -> tuple[str, str]:
     node = _node_at(schema, location)
-    choices = [choice for branch in [node, *node.get("anyOf", [])] for choice in branch.get("enum", [])]
+    choices = [choice for branch in [node, *node.get("anyOf", [])] for choice in _choices(branch)]
     words = [choice for choice in choices if isinstance(choice, str)]
     near = difflib.get_close_matches(value, words, 1) if isinstance(value, str) else []
     advice = "Change it"

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import math
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WrapValidator
 from pydantic_core import PydanticCustomError
 
-from nncf_slb.search.temperature import CURVES
-from nncf_slb.search.values import MAX_VALUES, VALUE_SETS
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+from nncf_slb.search.values import MAX_VALUES, WIDTHS, ValuesName
 
 
 def whole(value: Any) -> Any:
@@ -28,55 +22,44 @@ def whole_not_truth(value: Any) -> Any:
     return whole(value)
 
 
-def _check_values(value: Any) -> str | tuple[float, ...]:
-    if isinstance(value, str) and value in VALUE_SETS:
-        return value
-    if isinstance(value, list | tuple) and 2 <= len(value) <= MAX_VALUES and all(map(_is_number, value)):
-        numbers = tuple(float(number) for number in value)
-        if len(set(numbers)) == len(numbers):
-            return numbers
-    raise PydanticCustomError("not_allowed", "not allowed")  # the line for the user comes from the schema
+def _one_mistake(value: Any, validate: Any) -> Any:
+    """One mistake in place of one for each form of a field; the line for the user comes from the schema."""
+    try:
+        return validate(value)
+    except ValidationError:
+        raise PydanticCustomError("not_allowed", "not allowed") from None
 
 
-def _check_schedule(value: Any) -> str:
-    if isinstance(value, str) and value in CURVES:
-        return value
-    raise PydanticCustomError("not_allowed", "not allowed")
+def _as_tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
 
 
-def _check_scopes(value: Any) -> tuple[str, ...]:
-    scopes = (value,) if isinstance(value, str) else value
-    if isinstance(scopes, list | tuple) and all(isinstance(scope, str) and scope for scope in scopes):
-        return tuple(scopes)
-    raise PydanticCustomError("not_allowed", "not allowed")
+def _alone_as_tuple(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else _as_tuple(value)
 
 
-def _check_some_scopes(value: Any) -> tuple[str, ...]:
-    scopes = _check_scopes(value)
-    if not scopes:
-        raise PydanticCustomError("not_allowed", "not allowed")
-    return scopes
+def different(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Refuses equal entries."""
+    if len(set(values)) < len(values):
+        raise ValueError
+    return values
 
 
-_VALUES_SCHEMA: dict[str, Any] = {
-    "anyOf": [
-        {"type": "string", "enum": list(VALUE_SETS)},
-        {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": MAX_VALUES, "uniqueItems": True},
-    ]
-}
-_SCHEDULE_SCHEMA: dict[str, Any] = {"type": "string", "enum": list(CURVES)}
-_SCOPE_SCHEMA = {"type": "string", "minLength": 1}
-_SCOPES_SCHEMA: dict[str, Any] = {"anyOf": [_SCOPE_SCHEMA, {"type": "array", "items": _SCOPE_SCHEMA}]}
-_SOME_SCOPES_SCHEMA: dict[str, Any] = {"anyOf": [_SCOPE_SCHEMA, {**_SCOPES_SCHEMA["anyOf"][1], "minItems": 1}]}
+OneMistake = WrapValidator(_one_mistake)
+AsTuple = BeforeValidator(_as_tuple)
+Different = AfterValidator(different)
+Unique = Field(json_schema_extra={"uniqueItems": True})
 
 Whole = Annotated[int, BeforeValidator(whole)]
 PositiveWhole = Annotated[int, Field(ge=1), BeforeValidator(whole)]
-Bits = Annotated[int, Field(ge=1, le=4), BeforeValidator(whole)]
-Values = Annotated[str | tuple[float, ...], PlainValidator(_check_values), WithJsonSchema(_VALUES_SCHEMA)]
-Schedule = Annotated[str, PlainValidator(_check_schedule), WithJsonSchema(_SCHEDULE_SCHEMA)]
-Scale = Literal["per_channel", "per_channel_fixed", "none"]
-Scopes = Annotated[tuple[str, ...], PlainValidator(_check_scopes), WithJsonSchema(_SCOPES_SCHEMA)]
-SomeScopes = Annotated[tuple[str, ...], PlainValidator(_check_some_scopes), WithJsonSchema(_SOME_SCOPES_SCHEMA)]
+Bits = Annotated[int, Field(ge=WIDTHS[0], le=WIDTHS[-1]), BeforeValidator(whole_not_truth)]
+_Numbers = Annotated[tuple[float, ...], Field(min_length=2, max_length=MAX_VALUES), Unique, AsTuple, Different]
+Values = Annotated[ValuesName | _Numbers, OneMistake]
+_Scope = Annotated[str, Field(min_length=1)]
+Scopes = Annotated[_Scope | Annotated[tuple[_Scope, ...], AsTuple], OneMistake, AfterValidator(_alone_as_tuple)]
+SomeScopes = Annotated[
+    _Scope | Annotated[tuple[_Scope, ...], Field(min_length=1), AsTuple], OneMistake, AfterValidator(_alone_as_tuple)
+]
 
 SCOPE_HELP = "in NNCF's scope syntax: a layer's name, or `{re}` and a regular expression."
 

@@ -6,12 +6,13 @@ Fractions of training and ``1 / tau`` (``tau`` is the temperature) follow the pa
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
 
 from pydantic import Field, model_validator
 
 from nncf_slb.config.errors import Contradiction, Location, refuse
-from nncf_slb.config.fields import PositiveWhole, Schedule, Section, Whole
+from nncf_slb.config.fields import PositiveWhole, Section, Whole
+from nncf_slb.search.choices import BatchNormName, DescentName, LogitsName
+from nncf_slb.search.temperature import ScheduleName, TemperatureCurve, end_value_from_factor
 
 DEFAULT_EPOCHS = 100
 _END_VALUE, _START_FRACTION, _END_FRACTION = 20.0, 0.0, 0.85
@@ -36,7 +37,7 @@ class RangeConfig(Section):
 class InitializerConfig(Section):
     """Where the search begins."""
 
-    logits: Literal["trained", "random"] = Field(
+    logits: LogitsName = Field(
         default="trained",
         description="`trained` begins near the network's float weights. `random` does not use them: with `descent` set "
         "to `gradient` it draws every logit, as in the paper, with `mirror` it begins near random weights. Frozen "
@@ -59,14 +60,14 @@ class InitializerConfig(Section):
 class ParamsConfig(Section):
     """How the search runs during training."""
 
-    descent: Literal["mirror", "gradient"] = Field(
+    descent: DescentName = Field(
         default="mirror",
         description="How training moves the logits. `gradient`: every logit follows its own gradient, as in the "
         "paper. `mirror`: mirror descent on the probabilities, which moves each "
         "weight's distribution along its values; one number for each weight is trained, in the unit of the weight, so "
         "learning rates of float weights suit it.",
     )
-    schedule: Schedule = Field(
+    schedule: ScheduleName = Field(
         default="exponential",
         description="Curve on which the inverse temperature 1/tau rises from its start to its end.",
     )
@@ -117,24 +118,6 @@ class ParamsConfig(Section):
         description="The same as a fraction of `epochs`. Not with `end_epoch`. If left out, and 1/tau "
         "changes every epoch, the last epoch is discrete in any case.",
     )
-    after_end: Literal["fixed", "straight_through"] = Field(
-        default="fixed",
-        description="What follows the end of the search. `fixed`: the choices are final, and only scales and the "
-        "network's other parameters train. `straight_through`: the network computes with the discrete weights, and "
-        "logits go on with the gradients of the expected weights, so that choices can still change.",
-    )
-    hardening: Literal["temperature", "weights_by_confidence", "layers_by_confidence"] = Field(
-        default="temperature",
-        description="How weights become discrete. `temperature`: all together, as 1/tau rises. "
-        "`weights_by_confidence`: meanwhile a growing share of each layer's weights is decided for good, the most "
-        "confident first; `layers_by_confidence`: layer by layer. Only with `after_end` set to `fixed`.",
-    )
-    gumbel_noise: float = Field(
-        default=0.0,
-        ge=0,
-        description="Factor of the Gumbel noise added to the logits over the temperature in training; falls to 0 on a "
-        "line until the search ends. 1 draws near values of the distribution; 0 turns it off.",
-    )
     update_per_optimizer_step: bool = Field(
         default=True,
         description="true changes 1/tau at every optimizer step, false at every epoch: in short trainings the steps "
@@ -146,7 +129,7 @@ class ParamsConfig(Section):
         "epoch for the next; in the first one, the length of the registered data loader, without which 1/tau stays at "
         "its start.",
     )
-    batchnorm: Literal["calibrate", "state"] = Field(
+    batchnorm: BatchNormName = Field(
         default="calibrate",
         description="`calibrate` computes batch norm statistics anew with the discrete weights before each "
         "evaluation; `state` keeps running statistics of their own for both kinds of weights during training, as the "
@@ -155,11 +138,16 @@ class ParamsConfig(Section):
     batchnorm_calibration_batches: Whole = Field(
         default=20, ge=1, description="Training batches for each such calibration. Not with `batchnorm` set to `state`."
     )
-    confidence_loss_weight: float = Field(
-        default=0.0,
-        ge=0,
-        description="Weight of a loss that pushes each weight to decide for one value; 0 turns it off.",
-    )
+
+    def curve(self, default_epochs: int = DEFAULT_EPOCHS) -> TemperatureCurve:
+        """1/tau over the epochs; `default_epochs` as for `epoch_range`."""
+        start, end = self.epoch_range(default_epochs)
+        first = self.inverse_temperature_start
+        if self.inverse_temperature_factor is not None:
+            last = end_value_from_factor(first, self.inverse_temperature_factor, end - start)
+        else:
+            last = self.effective_inverse_temperature_end or first
+        return TemperatureCurve(self.schedule, first, last, start, end)
 
     @property
     def effective_inverse_temperature_end(self) -> float | None:
@@ -258,9 +246,6 @@ class ParamsConfig(Section):
         if self.steps_per_epoch is not None and not self.update_per_optimizer_step:
             advice = "Set update_per_optimizer_step to true, or remove it"
             yield ("steps_per_epoch",), "none unless update_per_optimizer_step is true", advice
-        if self.hardening != "temperature" and self.after_end == "straight_through":
-            advice = 'Set hardening to "temperature", or after_end to "fixed"'
-            yield ("hardening",), '"temperature" where after_end is "straight_through"', advice
         if self.batchnorm == "state" and "batchnorm_calibration_batches" in self.model_fields_set:
             advice = 'Remove it, or set batchnorm to "calibrate"'
             yield ("batchnorm_calibration_batches",), 'none with batchnorm "state"', advice

@@ -8,18 +8,28 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from nncf_slb.config.budget import AUTO, BitsOrAuto, BudgetConfig, Candidates, default_candidates
+from nncf_slb.config.budget import AUTO, BitsOrAuto, BudgetConfig, Candidates
 from nncf_slb.config.errors import Contradiction, Location, refuse
-from nncf_slb.config.fields import SCOPE_HELP, Bits, Scale, Section, SomeScopes, Values
-from nncf_slb.search.values import LEAST_DISTANCE, MAX_VALUES, are_distinct, bits_for_count
+from nncf_slb.config.fields import SCOPE_HELP, Bits, Section, SomeScopes, Values
+from nncf_slb.search.choices import ScaleName
+from nncf_slb.search.values import LEAST_DISTANCE, VALUE_SETS, WIDTHS, ValuesName, are_distinct, widths_of
+
+
+def _in_words(widths: tuple[int, ...]) -> str:
+    """``2`` or ``2 to 4``."""
+    return str(widths[0]) if len(widths) == 1 else f"{widths[0]} to {widths[-1]}"
+
+
+def _widths_help(widths: tuple[int, ...]) -> str:
+    return "" if widths == WIDTHS else f" ({_in_words(widths)} bits)"
+
 
 _BITS = 2
 _BITS_HELP = "Storage bits of one weight."
 _VALUES_HELP = (
-    "Values a weight can take, before the scale: `uniform` is 2^bits evenly spaced numbers from -1 to 1, as in the "
-    "paper; `zero_centered` is 2^bits evenly spaced numbers from -1 up to just below 1, zero included (2 bits or "
-    "more); `ternary` is -1, 0, 1 (2 bits); `power_of_two` is zero and signed powers of two up to 1 (with 1 bit, -1 "
-    "and 1); or your own list."
+    "Values a weight can take, before the scale: "
+    + "; ".join(f"`{name}` is {entry.help}{_widths_help(entry.widths)}" for name, entry in VALUE_SETS.items())
+    + "; or a list of your own."
 )
 _SCALE_HELP = (
     "`per_channel` learns one factor for each output channel; `per_channel_fixed` keeps the one of least squared error "
@@ -33,14 +43,14 @@ class ResolvedWeights:
 
     Attributes:
         bits: Storage bits of one weight, 1-4, or ``auto``: one of `candidates`, chosen when the model is created.
-        values: Name of a set of values, or an own list.
+        values: Name of a set of values, or a list of numbers.
         scale: ``per_channel``, ``per_channel_fixed`` or ``none``.
         candidates: Bits to choose from, ascending; none unless `bits` is ``auto``.
     """
 
     bits: int | Literal["auto"]
-    values: str | tuple[float, ...]
-    scale: str
+    values: ValuesName | tuple[float, ...]
+    scale: ScaleName
     candidates: tuple[int, ...] = ()
 
 
@@ -53,23 +63,28 @@ class WeightsOverride(Section):
         description=f"{_BITS_HELP} If left out: what `values` of this override needs, else as in `weights`.",
     )
     values: Values | None = Field(default=None, description="Values a weight can take. If left out: as in `weights`.")
-    scale: Scale | None = Field(default=None, description="Factor of the values. If left out: as in `weights`.")
+    scale: ScaleName | None = Field(default=None, description="Factor of the values. If left out: as in `weights`.")
 
 
-def _bits_for(values: Any, otherwise: int | Literal["auto"]) -> int | Literal["auto"]:
-    """Bits that a set of values needs; `otherwise` for sets of any size."""
-    if isinstance(values, list | tuple) and 2 <= len(values) <= MAX_VALUES:
-        return bits_for_count(len(values))
-    return 2 if values == "ternary" else otherwise
+def _bits_for(values: Any, free: int | Literal["auto"]) -> int | Literal["auto"]:
+    """The bits of values that can have only one width; `free` for all others, and for what are no values."""
+    known = values in VALUE_SETS if isinstance(values, str) else isinstance(values, list | tuple)
+    widths = widths_of(values) if known else WIDTHS
+    return widths[0] if len(widths) == 1 else free
+
+
+def _kind(values: ValuesName | tuple[float, ...]) -> str:
+    return f"{values} values" if isinstance(values, str) else f"a list of {len(values)} values"
 
 
 def _bits_contradiction(weights: ResolvedWeights, at: Location) -> list[Contradiction]:
-    needed = _bits_for(weights.values, weights.bits)
-    if weights.bits != needed:
-        kind = "ternary values" if weights.values == "ternary" else f"a list of {len(weights.values)} values"
-        return [(at, f"{needed} for {kind}", f"Remove it, set it to {needed}, or choose other values")]
-    if weights.values == "zero_centered" and weights.bits == 1:
-        return [(at, "zero_centered values with 2 to 4 bits, and here the bits are 1", "Change bits or values")]
+    widths = widths_of(weights.values)
+    if len(widths) == 1 and weights.bits != widths[0]:
+        allowed = f"{widths[0]} for {_kind(weights.values)}"
+        return [(at, allowed, f"Remove it, set it to {widths[0]}, or choose other values")]
+    if weights.bits != AUTO and weights.bits not in widths:
+        allowed = f"{_kind(weights.values)} with {_in_words(widths)} bits, and here the bits are {weights.bits}"
+        return [(at, allowed, "Change bits or values")]
     return []
 
 
@@ -83,13 +98,14 @@ def _equal_numbers(values: Any, at: Location) -> list[Contradiction]:
 class WeightsConfig(Section):
     """Which values the weights can take, for all layers and, by `overrides`, for some."""
 
-    bits: BitsOrAuto = Field(
+    bits: BitsOrAuto | None = Field(
         default=_BITS,
-        description=f"{_BITS_HELP} An own list of values sets it: 1 for 2 values, 2 for 3-4, 3 for 5-8, 4 for more. "
+        description=f"{_BITS_HELP} A list of your own as `values` sets it: 1 for 2 values, 2 for 3-4, 3 for 5-8, 4 "
+        "for more. "
         '"auto" measures each layer and chooses its bits within `budget`.',
     )
     values: Values = Field(default="uniform", description=_VALUES_HELP)
-    scale: Scale = Field(default="per_channel", description=_SCALE_HELP)
+    scale: ScaleName = Field(default="per_channel", description=_SCALE_HELP)
     budget: BudgetConfig | None = Field(
         default=None, description='What the bits of all layers may come to. Required with bits "auto", and only there.'
     )
@@ -110,15 +126,20 @@ class WeightsConfig(Section):
             return {**data, "bits": _bits_for(data.get("values"), _BITS)}
         return data
 
+    @property
+    def _filled_bits(self) -> int | Literal["auto"]:
+        assert self.bits is not None  # by _fill_bits
+        return self.bits
+
     @model_validator(mode="after")
     def _check(self) -> WeightsConfig:
-        base = ResolvedWeights(self.bits, self.values, self.scale)
+        base = ResolvedWeights(self._filled_bits, self.values, self.scale)
         found = [*_bits_contradiction(base, ("bits",)), *self._budget_contradictions()]
         found += _equal_numbers(self.values, ())
         for index, override in enumerate(self.overrides):
             at: Location = ("overrides", index)
             found += _equal_numbers(override.values, at)
-            fixed = isinstance(self.values, tuple) or self.values == "ternary"
+            fixed = len(widths_of(self.values)) == 1
             if fixed and override.bits is not None and override.values is None:
                 allowed = "no bits without values, since the values inherited from weights set the bits"
                 found.append(((*at, "bits"), allowed, "Give this override values too, or remove its bits"))
@@ -127,7 +148,7 @@ class WeightsConfig(Section):
             elif override.values is not None:
                 resolved = self._with(override)
                 found += _bits_contradiction(resolved, (*at, "values"))
-                if not set(resolved.candidates) <= set(default_candidates(resolved.values)):
+                if not set(resolved.candidates) <= set(widths_of(resolved.values)):
                     found.append(((*at, "values"), "values that all of weights.candidates can have", "Change either"))
         refuse(found)
         return self
@@ -139,24 +160,27 @@ class WeightsConfig(Section):
         if _bits_for(self.values, AUTO) != AUTO:
             return []  # the mistake is "auto" itself
         found: list[Contradiction] = []
-        candidates = self.candidates or default_candidates(self.values)
+        candidates = self.candidates or widths_of(self.values)
         if self.budget is None:
             advice = 'Add it, such as {"mean_bits": 2.0}, or set bits to a number'
             found.append((("budget",), 'an object with either mean_bits or bytes, since bits is "auto"', advice))
         elif self.budget.mean_bits is not None and self.budget.mean_bits < min(candidates):
             allowed = f"at least {min(candidates)}, the smallest of the candidates"
             found.append((("budget", "mean_bits"), allowed, "Raise it, or add a smaller candidate"))
-        if not set(candidates) <= set(default_candidates(self.values)):
-            found.append((("candidates",), "2 to 4 for zero_centered values", "Remove the 1, or change values"))
+        if not set(candidates) <= set(widths_of(self.values)):
+            allowed = f"{_in_words(widths_of(self.values))} for {_kind(self.values)}"
+            found.append((("candidates",), allowed, "Remove the others, or change values"))
         return found
 
     def _with(self, override: WeightsOverride) -> ResolvedWeights:
         values = self.values if override.values is None else override.values
-        bits = _bits_for(values, self.bits) if override.bits is None else override.bits
+        bits = _bits_for(values, self._filled_bits) if override.bits is None else override.bits
         return self._resolved(bits, values, override.scale or self.scale)
 
-    def _resolved(self, bits: int | Literal["auto"], values: str | tuple[float, ...], scale: str) -> ResolvedWeights:
-        candidates = (self.candidates or default_candidates(values)) if bits == AUTO else ()
+    def _resolved(
+        self, bits: int | Literal["auto"], values: ValuesName | tuple[float, ...], scale: ScaleName
+    ) -> ResolvedWeights:
+        candidates = (self.candidates or widths_of(values)) if bits == AUTO else ()
         return ResolvedWeights(bits, values, scale, candidates)
 
     def resolve(self, match: Callable[[list[str]], bool]) -> ResolvedWeights:
@@ -168,4 +192,4 @@ class WeightsConfig(Section):
         for override in self.overrides:
             if match(list(override.target_scopes)):
                 return self._with(override)
-        return self._resolved(self.bits, self.values, self.scale)
+        return self._resolved(self._filled_bits, self.values, self.scale)

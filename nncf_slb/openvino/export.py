@@ -12,25 +12,21 @@ import openvino as ov
 import torch
 from torch import Tensor, nn
 
+from nncf_slb.errors import SLBError
 from nncf_slb.files import new_file
-from nncf_slb.openvino.call_form import Arguments, CallForm, call_form, captured_arguments, flat_call, flat_outputs
+from nncf_slb.openvino.call_form import Arguments, CallForm, call_form, flat_call, flat_outputs
 from nncf_slb.openvino.conversion import convert_torch
-from nncf_slb.openvino.graph import CodedConstant, LoweringError, layer_name
+from nncf_slb.openvino.graph import CodedConstant, LoweringError
 from nncf_slb.openvino.ir import last_line
 from nncf_slb.openvino.lowering import lower
 from nncf_slb.openvino.machine import binary_is_faster
 from nncf_slb.openvino.metadata import DYNAMIC_QUANTIZATION_OFF, write_metadata
+from nncf_slb.openvino.stripped_network import export_defaults, stripped_network
 from nncf_slb.openvino.targets import LoweringSettings, find_target_device, why_not_binary
+from nncf_slb.openvino.tracing_form import tracing_form
 from nncf_slb.search.batchnorm import preserved_modes
 from nncf_slb.search.finite import refuse_not_finite
-from nncf_slb.search.strip import (
-    CodedWeight,
-    coded_weights,
-    exportable_form,
-    layer_of_coded_weight,
-    layer_path,
-    stripped_copy,
-)
+from nncf_slb.search.runtime import coded_weights, layer_of_coded_weight, layer_path
 
 logger = logging.getLogger("nncf_slb")
 
@@ -38,7 +34,7 @@ SUFFIXES = (".xml", ".onnx")
 _INPUTS_NOT_BINARY = "its inputs are not 1-bit"
 
 
-class ExportError(RuntimeError):
+class ExportError(SLBError, RuntimeError):
     """An export that cannot be done, with the reason and the remedy; no file was written."""
 
 
@@ -85,7 +81,7 @@ def export_openvino(
     target = Path(path)
     _check_path(target)
     settings = _settings(model, target_device, binary_convolution, dynamic_quantization)
-    stripped = stripped_copy(model)
+    stripped = stripped_network(model)
     args, kwargs = _arguments(example_input, model)
     if not coded_weights(stripped):
         raise ExportError(
@@ -122,7 +118,10 @@ def _check_path(target: Path) -> None:
 def _arguments(example_input: Any, model: Any) -> Arguments:
     """Positional and keyword arguments from what the user gave: the last of several may be a dictionary of keywords."""
     if example_input is None:
-        return example_arguments(getattr(model, "model", None))
+        defaults = export_defaults(model)
+        if defaults is None:
+            raise ExportError("example_input: received None; a stripped model needs a tensor with the shape to export")
+        return defaults.example(model.model)
     if isinstance(example_input, Mapping):
         return (), dict(example_input)
     if not isinstance(example_input, tuple | list):
@@ -171,8 +170,8 @@ def _check_shapes(shapes: Sequence[Sequence[int]], examples: tuple[Tensor, ...],
 def _settings(
     model: Any, target_device: str | None, binary_convolution: str | None, dynamic_quantization: bool | None
 ) -> LoweringSettings:
-    own = [each.lowering for each in (model, *getattr(model, "child_ctrls", ())) if hasattr(each, "lowering")]
-    chosen = own[0] if own and isinstance(own[0], LoweringSettings) else LoweringSettings()
+    defaults = export_defaults(model)
+    chosen = LoweringSettings() if defaults is None else defaults.lowering
     if binary_convolution not in (None, "auto", "always", "never"):
         raise ExportError(f"binary_convolution: received {binary_convolution!r}; allowed are auto, always, never")
     try:
@@ -184,27 +183,6 @@ def _settings(
         binary_convolution or chosen.binary_convolution,
         chosen.dynamic_quantization if dynamic_quantization is None else dynamic_quantization,
     )
-
-
-def export_controller(
-    ctrl: Any,
-    save_path: str,
-    save_format: str | None,
-    input_names: list[str] | None,
-    output_names: list[str] | None,
-    model_args: tuple[Any, ...] | None,
-) -> None:
-    """NNCF's `export_model` interface for `export_openvino`.
-
-    Raises:
-        ExportError: On a `save_format` or `output_names`, which the suffix and the model decide.
-    """
-    if save_format is not None or output_names is not None:
-        raise ExportError(
-            f"save_format, output_names: received {save_format!r}, {output_names!r}; leave them out, the suffix of "
-            "save_path (.xml or .onnx) chooses the format"
-        )
-    export_openvino(ctrl, save_path, example_input=model_args or None, input_names=input_names)
 
 
 def convert(
@@ -222,7 +200,7 @@ def convert(
             `input_shapes` leave free what must be fixed, or if OpenVINO cannot convert the network.
     """
     settings = settings or LoweringSettings()
-    coded = {f"self.{name}.codes": _constant(stripped, name, m) for name, m in coded_weights(stripped).items()}
+    coded = [_constant(stripped, path) for path in coded_weights(stripped)]
     binary = _binary(stripped, coded, settings)
     static = binary or settings.target_device == "NPU"
     if input_shapes is None:
@@ -232,9 +210,9 @@ def convert(
     _refuse_free_sizes(input_shapes, binary, settings)
     shapes = [ov.PartialShape(list(shape)) for shape in input_shapes]
     output_names = _output_names(stripped, form, examples)
-    with exportable_form(stripped), flat_call(stripped, form):
+    with tracing_form(stripped), flat_call(stripped, form):
         try:
-            model = convert_torch(stripped, examples, shapes, coded)
+            model = convert_torch(stripped, examples, shapes, {constant.constant_name for constant in coded})
         except Exception as error:  # those of the converter share no class of their own
             raise ExportError(f"OpenVINO cannot convert the network: {_converters_reason(error)}") from error
         _warn_of_unused(stripped, examples, model, coded)
@@ -281,7 +259,7 @@ def _set_names(model: ov.Model, inputs: list[str], outputs: list[str]) -> None:
 
 
 def _warn_of_unused(
-    stripped: nn.Module, examples: tuple[Tensor, ...], model: ov.Model, coded: dict[str, CodedConstant]
+    stripped: nn.Module, examples: tuple[Tensor, ...], model: ov.Model, coded: Sequence[CodedConstant]
 ) -> None:
     """Layers that are not in the model; where an output depends on them all the same, something went wrong.
 
@@ -289,15 +267,16 @@ def _warn_of_unused(
         LoweringError: Naming those.
     """
     present = {node.get_friendly_name() for node in model.get_ops()}
-    missing = [name.removeprefix("self.").removesuffix(".codes") for name in coded if name not in present]
-    lost = [layer_name(name) for name in missing if _matters(stripped, examples, name)]
+    missing = [constant for constant in coded if constant.constant_name not in present]
+    lost = [constant.layer for constant in missing if _matters(stripped, examples, constant.path)]
     if lost:
         raise LoweringError(
             f"the converted model does not hold the codes of: {', '.join(lost)}; put these layers into ignored_scopes"
         )
     if missing:
         logger.warning(
-            "slb: no output depends on %s, so the file leaves out these layers", ", ".join(map(layer_name, missing))
+            "slb: no output depends on %s, so the file leaves out these layers",
+            ", ".join(constant.layer for constant in missing),
         )
 
 
@@ -322,9 +301,11 @@ def _refuse_free_sizes(shapes: Sequence[Sequence[int]], binary: bool, settings: 
         raise ExportError(f"input_shapes: received {received}; the NPU needs fixed sizes: give numbers")
 
 
-def _constant(stripped: nn.Module, name: str, module: CodedWeight) -> CodedConstant:
-    table = module.values.cpu().numpy()
-    return CodedConstant(module.codes.cpu().numpy(), module.bits, table, _why_not_binary(stripped, name) is None)
+def _constant(stripped: nn.Module, path: str) -> CodedConstant:
+    module = coded_weights(stripped)[path]
+    codes, table = module.codes.cpu().numpy(), module.values.cpu().numpy()
+    binary = _why_not_binary(stripped, path) is None
+    return CodedConstant(path, layer_path(stripped, path), codes, module.bits, table, binary)
 
 
 def _why_not_binary(stripped: nn.Module, name: str) -> str | None:
@@ -334,9 +315,9 @@ def _why_not_binary(stripped: nn.Module, name: str) -> str | None:
     return why_not_binary(layer, coded_weights(stripped)[name].values.tolist())
 
 
-def _binary(stripped: nn.Module, coded: dict[str, CodedConstant], settings: LoweringSettings) -> bool:
+def _binary(stripped: nn.Module, coded: Sequence[CodedConstant], settings: LoweringSettings) -> bool:
     """Whether to use binary convolutions."""
-    possible = any(constant.binary for constant in coded.values())
+    possible = any(constant.binary for constant in coded)
     if settings.binary_convolution == "always":
         _refuse_other_than_binary(stripped, settings)
         return possible
@@ -351,29 +332,12 @@ def _refuse_other_than_binary(stripped: nn.Module, settings: LoweringSettings) -
     for name, module in coded_weights(stripped).items():
         reason = _why_not_binary(stripped, name) if module.bits == 1 else None
         if reason not in (None, _INPUTS_NOT_BINARY):
-            problems.append(f"{layer_path(name)}: {reason}")
+            problems.append(f"{layer_path(stripped, name)}: {reason}")
     if problems:
         raise ExportError(
             'binary_convolution: received "always", which these cannot follow; use "auto" or "never":\n  '
             + "\n  ".join(problems)
         )
-
-
-def example_arguments(network: Any) -> Arguments:
-    """Arguments with which NNCF saw the network, on its device: those that its ``dummy_forward_fn`` gives, or from
-    ``input_info``, else a batch of the data loader.
-
-    Raises:
-        ExportError: If it is no NNCF network.
-    """
-    interface = getattr(network, "nncf", None)
-    if interface is None:
-        raise ExportError("example_input: received None; a stripped model needs a tensor with the shape to export")
-    with preserved_modes(network):  # input_info may ask for random numbers
-        if interface._user_dummy_forward_fn is not None:
-            return captured_arguments(network, lambda: interface._user_dummy_forward_fn(network))
-        args, kwargs = interface.input_infos.get_forward_inputs(next(network.parameters()).device)
-    return tuple(args), dict(kwargs)
 
 
 def _write_onnx(

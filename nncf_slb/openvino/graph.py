@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,8 +10,8 @@ import numpy.typing as npt
 import openvino as ov
 from openvino import opset13 as ops
 
+from nncf_slb.errors import SLBError
 from nncf_slb.openvino.packing import Bytes, pack
-from nncf_slb.search.strip import layer_path
 
 Floats = npt.NDArray[np.float32]
 WEIGHTED_OPS = {
@@ -30,7 +30,7 @@ _KEEP_NUMBERS = {
 }  # fmt: skip
 
 
-class LoweringError(RuntimeError):
+class LoweringError(SLBError, RuntimeError):
     """The converted graph does not hold the weights of a layer in a form that can be packed."""
 
 
@@ -39,16 +39,30 @@ class CodedConstant:
     """Codes of one layer and what they mean.
 
     Attributes:
+        path: Path of the module that holds them in the torch model.
+        layer: Path of the layer whose weight they are.
         codes: uint8, shape of the weight.
         bits: Bits of one code.
         table: int8 or float32 ``[len(values)]``.
         binary: Whether the layer may become a BinaryConvolution.
     """
 
+    path: str
+    layer: str
     codes: Bytes
     bits: int
     table: npt.NDArray[np.generic]
     binary: bool = False
+
+    @property
+    def prefix(self) -> str:
+        """What the converter's names of the module's tensors begin with."""
+        return f"self.{self.path}"
+
+    @property
+    def constant_name(self) -> str:
+        """The converter's name of the codes."""
+        return f"{self.prefix}.codes"
 
 
 @dataclass(frozen=True)
@@ -56,23 +70,26 @@ class CodedUse:
     """One place where the graph uses coded weights.
 
     Attributes:
-        name: Path of the layer in the converted graph, such as ``self.stage1.0.conv1``.
         constant: The layer's codes and values.
         codes: uint8, shape of the weight as the operation reads it.
         scale: float32, the same shape, or None.
         consumer: Input of the operation that reads the weight.
     """
 
-    name: str
     constant: CodedConstant
     codes: Bytes
     scale: Floats | None
     consumer: ov.Input
 
     @property
+    def name(self) -> str:
+        """What names of nodes begin with that decode the weight."""
+        return self.constant.prefix
+
+    @property
     def layer(self) -> str:
         """Path of the layer in the torch model."""
-        return layer_name(self.name)
+        return self.constant.layer
 
     @property
     def operation(self) -> ov.Node:
@@ -87,64 +104,64 @@ class CodedUse:
         return np.ascontiguousarray(rows[:, 0]) if (rows == rows[:, :1]).all() else None
 
 
-def layer_name(name: str) -> str:
-    """Path of the layer in the torch model, from the name of its codes in the converted one."""
-    return layer_path(name.removeprefix("self.").removesuffix(".codes"))
-
-
-def find_uses(model: ov.Model, coded: dict[str, CodedConstant]) -> tuple[list[CodedUse], dict[str, list[ov.Node]]]:
+def find_uses(
+    model: ov.Model, coded: Sequence[CodedConstant]
+) -> tuple[list[CodedUse], list[tuple[CodedConstant, list[ov.Node]]]]:
     """Follow each layer's u8 codes to the operations that use the weight.
 
     Args:
         model: Converted model in which the weight of each layer is ``Convert(codes) * scale``.
-        coded: Layers by the friendly name of their codes constant; those that are not in the model are left out.
+        coded: Layers; those whose codes are not in the model are left out.
 
     Returns:
-        The places where a weight is used as it is, at most in another shape; and by the names of the other layers,
-        whose weights are computed with before they are used, the conversions of their codes to float.
+        The places where a weight is used as it is, at most in another shape; and the other layers, whose weights are
+        computed with before they are used, with the conversions of their codes to float.
 
     Raises:
         LoweringError: Naming every layer whose codes become something else than floats.
     """
     constants = {op.get_friendly_name(): op for op in model.get_ops() if op.get_type_name() == "Constant"}
     uses: list[CodedUse] = []
-    computed: dict[str, list[ov.Node]] = {}
+    computed: list[tuple[CodedConstant, list[ov.Node]]] = []
     wrong: list[str] = []
-    for name in [name for name in coded if name in constants]:
-        for consumer in constants[name].output(0).get_target_inputs():
-            start = CodedUse(name.removesuffix(".codes"), coded[name], coded[name].codes, None, consumer)
+    for constant in [constant for constant in coded if constant.constant_name in constants]:
+        conversions: list[ov.Node] = []
+        for consumer in constants[constant.constant_name].output(0).get_target_inputs():
+            start = CodedUse(constant, constant.codes, None, consumer)
             blocked: list[CodedUse] = []
             uses += _follow_to_uses(start, blocked)
             if blocked and start.operation.get_type_name() == "Convert":
-                computed.setdefault(name, []).append(start.operation)
+                conversions.append(start.operation)
             elif blocked:
                 wrong.append(f"{start.layer}: {start.operation.get_type_name()}")
+        if conversions:
+            computed.append((constant, conversions))
     if wrong:
         raise LoweringError(
-            "the converted model reads the codes of these layers otherwise than as numbers; put these layers into "
+            "the converted model reads the codes of these layers not as numbers; put these layers into "
             "ignored_scopes:\n  " + "\n  ".join(dict.fromkeys(wrong))
         )
     return uses, computed
 
 
-def _follow_to_uses(at: CodedUse, blocked: list[CodedUse]) -> Iterator[CodedUse]:
+def _follow_to_uses(use: CodedUse, blocked: list[CodedUse]) -> Iterator[CodedUse]:
     """Uses behind one consumer; where the way ends at an operation that can't be folded, it joins `blocked`."""
-    node = at.operation
+    node = use.operation
     if node.get_type_name() in WEIGHTED_OPS:
-        yield at
+        yield use
         return
-    changed = _through(at, node)
+    changed = _through(use, node)
     if changed is None:
-        blocked.append(at)
+        blocked.append(use)
         return
     for target in node.output(0).get_target_inputs():
-        yield from _follow_to_uses(CodedUse(at.name, at.constant, *changed, target), blocked)
+        yield from _follow_to_uses(CodedUse(use.constant, *changed, target), blocked)
 
 
-def _through(at: CodedUse, node: ov.Node) -> tuple[Bytes, Floats | None] | None:
+def _through(use: CodedUse, node: ov.Node) -> tuple[Bytes, Floats | None] | None:
     """Codes and scale behind a node between constant and layer; None if it can't be folded into them."""
-    kind, port = node.get_type_name(), at.consumer.get_index()
-    codes, scale = at.codes, at.scale
+    kind, port = node.get_type_name(), use.consumer.get_index()
+    codes, scale = use.codes, use.scale
     if kind == "Convert":
         return codes, scale
     other = node.input_value(1 - port).get_node() if node.get_input_size() == 2 else None

@@ -9,10 +9,11 @@ from typing import Any
 
 import openvino as ov
 
+from nncf_slb.errors import SLBError
 from nncf_slb.openvino.metadata import ExportInfo, read_metadata
 
 
-class IrError(RuntimeError):
+class IrError(SLBError, RuntimeError):
     """An IR file that cannot be used, with the reason and the remedy."""
 
 

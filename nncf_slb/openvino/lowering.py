@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import openvino as ov
@@ -15,7 +16,6 @@ from nncf_slb.openvino.graph import (
     constant_names,
     find_uses,
     is_quantized,
-    layer_name,
     make_transposition_explicit,
     module_of,
 )
@@ -52,13 +52,13 @@ class LoweredLayer:
 
 
 def lower(
-    model: ov.Model, coded: dict[str, CodedConstant], target_device: TargetDevice = "CPU", binary: bool = False
+    model: ov.Model, coded: Sequence[CodedConstant], target_device: TargetDevice = "CPU", binary: bool = False
 ) -> list[LoweredLayer]:
     """Replace each layer's u8 codes by a packed constant and its decoding, and rewrite low-bit inputs, in place.
 
     Args:
         model: Converted model in which the weight of each layer is ``Convert(codes) * scale``.
-        coded: Layers by the friendly name of their codes constant.
+        coded: Its layers.
         target_device: Device that the form is for.
         binary: Use BinaryConvolution where it is possible.
 
@@ -78,10 +78,9 @@ def lower(
         else:
             form, stored = _lower_use(use, target_device, signs if binary else None)
         layers.append(LoweredLayer(use.layer, use.constant.bits, use.codes.shape, stored, form))
-    for name, conversions in computed.items():
-        constant, layer = coded[name], layer_name(name)
-        stored = decode_in_place(conversions, constant, layer, target_device)
-        layers.append(LoweredLayer(layer, constant.bits, constant.codes.shape, stored, "computed"))
+    for constant, conversions in computed:
+        stored = decode_in_place(conversions, constant, target_device)
+        layers.append(LoweredLayer(constant.layer, constant.bits, constant.codes.shape, stored, "computed"))
     keep_signs_unfused(signs.values(), constant_names(model))
     lower_inputs(model, done=signs.values())
     model.validate_nodes_and_infer_types()

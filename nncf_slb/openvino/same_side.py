@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from nncf_slb.openvino.graph import MODULE_PREFIX, QUANTIZER_OPERATION
 from nncf_slb.openvino.sample_data import Array
-from nncf_slb.search.strip import FixedActivation
+from nncf_slb.search.runtime import FixedActivation
 
 _STEP_SLACK, _RANGE_SLACK = 0.02, 1e-4
 _NOISE = 1e-5

@@ -8,6 +8,8 @@ from typing import Literal, get_args
 
 from torch import nn
 
+from nncf_slb.search.channels import SEARCHABLE_LAYERS
+
 TargetDevice = Literal["CPU", "GPU", "NPU", "ANY"]
 TARGET_DEVICES: tuple[TargetDevice, ...] = get_args(TargetDevice)
 BINARY_CHANNEL_MULTIPLE = 8
@@ -41,7 +43,8 @@ def why_not_binary(layer: nn.Module, table: Sequence[float]) -> str | None:
         table: Entries of its value table.
     """
     if not isinstance(layer, nn.Conv2d):
-        return f"it is {type(layer).__name__.removeprefix('NNCF').removeprefix('LowBit')}, not Conv2d"
+        kind = next((kind for kind in SEARCHABLE_LAYERS if isinstance(layer, kind)), type(layer))
+        return f"it is {kind.__name__}, not Conv2d"
     if sorted(table) != [-1, 1]:
         return "its weights are not -1 and 1 times a scale"
     if layer.groups != 1:

@@ -18,7 +18,7 @@ from nncf_slb.openvino.layer_comparison import EXACT, LayerComparison, LayerDiff
 from nncf_slb.openvino.metadata import ExportInfo
 from nncf_slb.openvino.same_side import NOISES, noisy_quantizers
 from nncf_slb.openvino.sample_data import Array, input_arrays
-from nncf_slb.search.strip import stripped_copy
+from nncf_slb.openvino.stripped_network import stripped_network
 
 _BATCH, _OTHERS = 16, (5, 7)
 _FEW = 4
@@ -191,7 +191,7 @@ def verify_openvino(
     if tolerance is None:
         tolerance = QUANTIZED_TOLERANCE if quantizes else EXACT_TOLERANCE
     settings = {"INFERENCE_PRECISION_HINT": "f32", **(properties or {})}
-    stripped = stripped_copy(model).eval()
+    stripped = stripped_network(model).eval()
     names = [_name(port, index) for index, port in enumerate(ir.outputs)]
     run = _Run(stripped, Path(path), info, device, settings)
     results = [(way, *run.both(way, inputs)) for way in _ways(ir, info, len(inputs[0]))]

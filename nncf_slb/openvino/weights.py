@@ -73,20 +73,17 @@ def use_plain_form(use: CodedUse) -> str:
     Raises:
         LoweringError: If the values are no integers times a step.
     """
-    decoded, factor, stored = _plain(use.codes, use.constant, use.layer)
+    decoded, factor, stored = _plain(use.codes, use.constant)
     _use(use, decoded, factor)
     return stored
 
 
-def decode_in_place(
-    conversions: list[ov.Node], constant: CodedConstant, layer: str, target_device: TargetDevice
-) -> str:
+def decode_in_place(conversions: list[ov.Node], constant: CodedConstant, target_device: TargetDevice) -> str:
     """Put the values in the place of the codes, for a weight that the network computes with before it uses it.
 
     Args:
         conversions: Conversions of the u8 codes to float.
         constant: Codes and values.
-        layer: Path of the layer, for messages.
         target_device: Device that the form is for.
 
     Returns:
@@ -96,11 +93,11 @@ def decode_in_place(
         LoweringError: For the NPU, if the values are no integers times a step.
     """
     if target_device == "NPU":
-        decoded, factor, stored = _plain(constant.codes, constant, layer)
+        decoded, factor, stored = _plain(constant.codes, constant)
         decoded = ops.multiply(decoded, np.float32(factor)) if factor != 1 else decoded
     else:
         decoded, stored = _integers(constant.codes, constant, portable=target_device != "CPU")
-    decoded.set_friendly_name(f"self.{layer}/decoded")
+    decoded.set_friendly_name(f"{constant.prefix}/decoded")
     for conversion in conversions:
         replace_output(conversion.output(0), decoded.output(0))
     return stored
@@ -180,13 +177,13 @@ def _smallest(scale: Floats) -> Floats:
     return np.ascontiguousarray(scale)
 
 
-def _plain(codes: Bytes, constant: CodedConstant, layer: str) -> tuple[ov.Node, float, str]:
+def _plain(codes: Bytes, constant: CodedConstant) -> tuple[ov.Node, float, str]:
     """Numbers, the factor that is still missing, and the stored type."""
     table = constant.table
     if table.dtype != np.int8:
         raise LoweringError(
-            f"{layer}: its values have no common step, so the types that the NPU reads cannot hold them; use values "
-            "that are integers times one step, or another target_device"
+            f"{constant.layer}: its values have no common step, so the types that the NPU reads cannot hold them; use "
+            "values that are integers times one step, or another target_device"
         )
     spacing = even_spacing(table)
     if _I4_RANGE[0] <= table.min() and table.max() <= _I4_RANGE[1]:

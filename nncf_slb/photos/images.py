@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from nncf_slb.errors import SLBError
 from nncf_slb.files import new_file
 from nncf_slb.photos.ycbcr import FloatArray
 
@@ -24,7 +25,7 @@ _WIDE_FORMATS = {"PNG", "PPM"}  # a mode of 32 bits that holds 16
 _LARGEST_CODE = {8: np.float32(255), 16: np.float32(65535)}
 
 
-class ImageError(RuntimeError):
+class ImageError(SLBError, RuntimeError):
     """An image file that cannot be read or written, with the reason and the remedy."""
 
 

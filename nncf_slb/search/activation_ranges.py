@@ -9,13 +9,13 @@ from torch import nn
 
 from nncf_slb.search.activations import ActivationQuantizer
 from nncf_slb.search.batchnorm import batch_statistics, preserved_modes
-from nncf_slb.search.searchable import SearchableWeight, WeightKind, kind_of_weights
+from nncf_slb.search.searchable import SearchState, WeightKind
 
 
 @torch.no_grad()
 def initialize_activations(
     model: nn.Module,
-    weights: Iterable[SearchableWeight],
+    search: SearchState,
     quantizers: Iterable[ActivationQuantizer],
     run_batch: Callable[[object], object],
     batches: Iterable[object],
@@ -27,13 +27,13 @@ def initialize_activations(
 
     Args:
         model: Model that holds the modules; its state, but for the quantizers', stays as it was.
-        weights: Its searched weights.
+        search: State of its searched weights.
         quantizers: Quantizers to fit, each of which sees unrounded inputs until all of them are fitted.
         run_batch: Runs the model on one item of `batches`.
         batches: Input batches.
     """
     quantizers = list(quantizers)
-    with preserved_modes(model), kind_of_weights(weights, WeightKind.EXPECTED):
+    with preserved_modes(model), search.using(WeightKind.EXPECTED):
         model.eval()
         for quantizer in quantizers:
             quantizer.observe()

@@ -9,16 +9,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import islice
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.utils._pytree import tree_leaves, tree_map
 
+from nncf_slb.search.batches import Batches
 from nncf_slb.search.batchnorm import STATISTICS, TwoStates, batch_norms, calibrate, preserved_modes
-from nncf_slb.search.searchable import SearchableWeight, WeightKind, kind_of_weights
+from nncf_slb.search.searchable import SearchState, WeightKind
 
 logger = logging.getLogger("nncf_slb")
 
@@ -42,40 +41,6 @@ class _Hook:
         return (_Hook, (None,))
 
 
-def batch_runner(model: nn.Module, loader: Any, device: torch.device) -> Callable[[Any], Any]:
-    """Function that runs the model on one batch of an NNCF initializing data loader (which has ``get_inputs``)."""
-
-    def run(batch: Any) -> Any:
-        args, kwargs = loader.get_inputs(batch)
-        args, kwargs = tree_map(lambda x: x.to(device) if isinstance(x, torch.Tensor) else x, (args, kwargs))
-        return model(*args, **kwargs)
-
-    return run
-
-
-def batches_of(loader: Any, samples: int) -> Iterator[Any]:
-    """Batches of an NNCF initializing data loader with `samples` samples in all, rounded up to whole batches.
-
-    Where a loader does not state its batch size, the first dimension of each batch's first input tensor counts.
-    """
-    batches = iter(loader)  # begun here, where it draws a random number, not within what restores the random state
-    if states_batch_size(loader):
-        return islice(batches, -(-samples // max(1, loader.batch_size)))
-    return _counted(batches, loader, samples)
-
-
-def states_batch_size(loader: Any) -> bool:
-    """Whether a data loader says how many samples a batch has; one with a `batch_sampler` does not."""
-    return getattr(loader, "batch_size", None) is not None
-
-
-def _counted(batches: Iterator[Any], loader: Any, samples: int) -> Iterator[Any]:
-    while samples > 0 and (batch := next(batches, None)) is not None:
-        yield batch
-        tensors = [x for x in tree_leaves(loader.get_inputs(batch)) if isinstance(x, torch.Tensor) and x.dim()]
-        samples -= len(tensors[0]) if tensors else 1
-
-
 class DiscreteBatchNorm:
     """Batch norm statistics of the discrete network of one model.
 
@@ -84,34 +49,37 @@ class DiscreteBatchNorm:
 
     Args:
         model: Model whose eval mode runs the chosen weights.
-        searchable: Its searched weights.
+        search: State of its searched weights.
         two_states: Keep running statistics for searched and discrete weights (the paper); else calibrate.
         batches: Number of batches to calibrate with.
-        data_loader: NNCF's initializing data loader (iterable, with ``get_inputs``); None where none is registered.
+        data: Batches to calibrate with; None where there are none.
+        no_data_advice: What to do about that, for the warning.
         host_is_tracing: True while the host runs the model only to see its graph; such passes count for nothing.
     """
 
     def __init__(
         self,
         model: nn.Module,
-        searchable: list[SearchableWeight],
+        search: SearchState,
         two_states: bool,
         batches: int,
-        data_loader: Any,
+        data: Batches | None,
+        no_data_advice: str,
         host_is_tracing: Callable[[], bool],
     ) -> None:
         self._model = model
-        self._searchable = searchable
+        self._search = search
         self._states = TwoStates(model) if two_states else None
         self._batches = batches
-        self._data_loader = data_loader
+        self._data = data
+        self._no_data_advice = no_data_advice
         self._host_is_tracing = host_is_tracing
         self._busy = False
         self._warned = False
         if not batch_norms(model):
             return
         if not two_states:
-            model.register_buffer(_STALE, torch.tensor(False, device=searchable[0].logits.device))
+            model.register_buffer(_STALE, torch.tensor(False, device=next(model.parameters()).device))
         model.register_forward_pre_hook(_Hook(self._before_forward))
         model.register_forward_hook(_Hook(self._after_forward), with_kwargs=True)
 
@@ -128,11 +96,11 @@ class DiscreteBatchNorm:
 
     def _calibrate(self) -> None:
         """Recompute the statistics with the discrete weights, if there is a loader."""
-        if self._data_loader is None:
-            self._warn_no_loader()
+        if self._data is None:
+            self._warn_no_data()
             return
         with self._undisturbed():
-            calibrate(self._model, self._runner(self._data_loader), islice(self._data_loader, self._batches))
+            calibrate(self._model, self._data.runner(self._model), self._data.take(self._batches))
         self._set_stale(False)
 
     def refresh(self) -> None:
@@ -174,8 +142,8 @@ class DiscreteBatchNorm:
 
     def calibrate_searched(self) -> None:
         """Within `searched_statistics` and with expected weights in use: recompute the statistics from them."""
-        if self._states is None and self._data_loader is not None:
-            calibrate(self._model, self._runner(self._data_loader), islice(self._data_loader, self._batches))
+        if self._states is None and self._data is not None:
+            calibrate(self._model, self._data.runner(self._model), self._data.take(self._batches))
 
     def give_statistics(self, duplicate: nn.Module) -> None:
         """Copy the current statistics into a copy of the model that was made earlier."""
@@ -196,9 +164,6 @@ class DiscreteBatchNorm:
         model._buffers.pop(_STALE, None)
         TwoStates.remove(model)
 
-    def _runner(self, loader: Any) -> Callable[[Any], Any]:
-        return batch_runner(self._model, loader, self._searchable[0].logits.device)
-
     @contextmanager
     def _undisturbed(self) -> Iterator[None]:
         before, self._busy = self._busy, True
@@ -206,10 +171,6 @@ class DiscreteBatchNorm:
             yield
         finally:
             self._busy = before
-
-    @property
-    def _search_ended(self) -> bool:
-        return all(s.phase.discrete for s in self._searchable)
 
     def _before_forward(self, model: nn.Module, args: Any) -> None:
         if self._busy or self._host_is_tracing():
@@ -219,28 +180,28 @@ class DiscreteBatchNorm:
             return
         self._set_stale(True)
         if self._states is not None:
-            self._states.activate(discrete=self._search_ended)
+            self._states.activate(discrete=self._search.phase.discrete)
 
     def _after_forward(self, model: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
-        if self._busy or self._states is None or not model.training or self._search_ended:
+        if self._busy or self._states is None or not model.training or self._search.phase.discrete:
             return
         self._states.activate(discrete=True)
         try:
             with (
                 self._undisturbed(),
                 preserved_modes(model),
-                kind_of_weights(self._searchable, WeightKind.CHOSEN),
+                self._search.using(WeightKind.CHOSEN),
                 torch.no_grad(),
             ):
                 model(*args, **kwargs)
         finally:
             self._states.activate(discrete=False)
 
-    def _warn_no_loader(self) -> None:
+    def _warn_no_data(self) -> None:
         if not self._warned:
             self._warned = True
             logger.warning(
-                "slb: no data loader is registered, so batch norm keeps the statistics of the searched weights and "
-                "the discrete network is evaluated with them. Call nncf.torch.register_default_init_args(config, "
-                "train_loader) before create_compressed_model, or set compression.params.batchnorm to 'state'."
+                "slb: there are no batches to calibrate batch norm with, so it keeps the statistics of the searched "
+                "weights and the discrete network is evaluated with them. %s",
+                self._no_data_advice,
             )

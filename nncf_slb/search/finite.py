@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
+from nncf_slb.errors import SLBError
+
 _OWN = "nncf_slb."
 
 
-class NotFiniteError(ValueError):
+class NotFiniteError(SLBError, ValueError):
     """Numbers that are not finite; the message names each tensor that holds some."""
 
 

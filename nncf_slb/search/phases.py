@@ -1,61 +1,93 @@
-"""What the search does at one moment of training: pure functions of time.
-
-The paper (section 3.2) has a falling temperature alone. What else the config offers is marked so: weights trained
-straight through once they are discrete (forward of Courbariaux et al., 2015), noise early (Gumbel-softmax, Jang et al.,
-2017), and deciding the most confident weights first (in the manner of Zhou et al., "Incremental Network Quantization",
-2017).
-"""
+"""What the search does at one moment of training: pure functions of time, and a clock that counts epochs and steps."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from nncf_slb.search.temperature import TemperatureCurve
 
 
 @dataclass(frozen=True)
 class Phase:
-    """One moment.
+    """One moment (paper, section 3.2).
 
     Attributes:
         inverse_temperature: ``1 / tau``.
         discrete: Training uses the chosen weights.
-        straight_through: While `discrete`, logits get the gradient of the expected weights; else none.
-        noise: Factor of the Gumbel noise that is added to ``logits / tau`` in training.
-        decided: Share of the weights, from 0 to 1, whose choice is final.
     """
 
     inverse_temperature: float = 1.0
     discrete: bool = False
-    straight_through: bool = False
-    noise: float = 0.0
-    decided: float = 0.0
 
 
-@dataclass(frozen=True)
-class PhasePlan:
-    """Phases over the epochs.
+class SearchClock:
+    """Counts epochs and optimizer steps, and says which phase they are.
 
-    Attributes:
-        curve: Inverse temperature; its end is where the weights become discrete.
-        straight_through: What follows that end.
-        noise: Factor of the noise at the first epoch; falls on a line to 0 where the temperature ends.
-        decides_gradually: Whether the share of decided weights rises on a line from 0 to 1 while the temperature falls.
+    Args:
+        curve: Inverse temperature over the epochs; its end is where the weights become discrete.
+        per_step: Follow the curve within each epoch.
+        steps_per_epoch: Optimizer steps in an epoch; None counts them in each epoch for the next one.
+        expected_steps: What is taken for the first epoch where they are counted; None keeps its phase as it was at
+            its beginning.
     """
 
-    curve: TemperatureCurve
-    straight_through: bool = False
-    noise: float = 0.0
-    decides_gradually: bool = False
+    def __init__(
+        self,
+        curve: TemperatureCurve,
+        per_step: bool = False,
+        steps_per_epoch: int | None = None,
+        expected_steps: int | None = None,
+    ) -> None:
+        self.curve = curve
+        self.epoch = -1
+        self._per_step = per_step
+        self._counts_steps = steps_per_epoch is None
+        self._steps_per_epoch = steps_per_epoch or expected_steps
+        self._step_in_epoch = -1
+        self._resumed = False  # until the first step or epoch after `load_state`
 
-    def __call__(self, epoch: float) -> Phase:
-        """Phase at `epoch` (zero-based, fractional within an epoch)."""
-        curve = self.curve
-        discrete = curve.has_ended(epoch)
-        return Phase(
-            inverse_temperature=curve(epoch),
-            discrete=discrete,
-            straight_through=discrete and self.straight_through,
-            noise=self.noise * max(0.0, 1.0 - epoch / curve.end_epoch),
-            decided=curve.progress(epoch) if self.decides_gradually else 0.0,
-        )
+    @property
+    def position(self) -> float:
+        """Zero-based time in epochs; fractional when following the curve per step."""
+        epoch = max(self.epoch, 0)
+        if not self._per_step or self._steps_per_epoch is None:
+            return float(epoch)
+        return epoch + min(max(self._step_in_epoch, 0) / self._steps_per_epoch, 1.0)
+
+    @property
+    def phase(self) -> Phase:
+        """Current phase."""
+        position = self.position
+        return Phase(self.curve(position), self.curve.has_ended(position))
+
+    @property
+    def temperature_falls(self) -> bool:
+        """Whether training has begun and the temperature with it."""
+        return self.epoch >= 0 and self.curve.has_started(self.position)
+
+    def advance(self, steps: int) -> None:
+        """Count optimizer steps within the epoch."""
+        self._resumed = False
+        self._step_in_epoch += steps
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Begin an epoch, zero-based."""
+        if self._counts_steps and self.epoch >= 0 and self._step_in_epoch >= 0:
+            counted = self._step_in_epoch + 1
+            # A checkpoint from the middle of an epoch that training does not go on with holds a part of its count.
+            self._steps_per_epoch = max(counted, self._steps_per_epoch or 0) if self._resumed else counted
+        self._resumed = False
+        self.epoch = epoch
+        self._step_in_epoch = -1
+
+    def get_state(self) -> dict[str, Any]:
+        """Plain Python values; the epoch is the caller's to keep."""
+        return {"step_in_epoch": self._step_in_epoch, "steps_per_epoch": self._steps_per_epoch}
+
+    def load_state(self, state: dict[str, Any], epoch: int) -> None:
+        """Continue from `get_state` in a zero-based epoch."""
+        self.epoch = epoch
+        self._step_in_epoch = state["step_in_epoch"]
+        self._steps_per_epoch = state["steps_per_epoch"]
+        self._resumed = True

@@ -1,4 +1,4 @@
-"""What the search has decided so far, layer by layer, behind NNCF's `Statistics` interface."""
+"""What the search has decided so far, layer by layer."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
-from nncf.api.statistics import Statistics
 from tabulate import tabulate
 from torch import Tensor
 
-from nncf_slb.search.searchable import SearchableWeight, WeightKind, kind_of_weights
+from nncf_slb.search.searchable import SearchableWeight, WeightKind
 from nncf_slb.search.values import packed_size
 
 
@@ -19,7 +18,7 @@ class LayerStatistics:
     """State of one searched layer.
 
     Attributes:
-        name: NNCF node name.
+        name: The host's name of the layer.
         weights: Number of weights.
         bits: Bits of one stored weight.
         bytes: Bytes of the codes in an exported file.
@@ -44,13 +43,13 @@ class LayerStatistics:
 
 
 @dataclass(frozen=True)
-class SLBStatistics(Statistics):  # type: ignore[misc]
-    """Statistics of the algorithm.
+class SearchStatistics:
+    """Statistics of a search.
 
     Attributes:
         inverse_temperature: Current ``1 / tau``.
         layers: One entry per searched layer.
-        full_precision_layers: Node names of layers with weights that are left as they are.
+        full_precision_layers: Names of layers with weights that are left as they are.
         sensitivities: Where bits are ``auto``: for each layer, its sensitivity by bits (`nncf_slb.bits.sensitivity`);
             layers that share a parameter appear once.
         left_out: Those of the full precision layers that no scope leaves out, with the reason why they are.
@@ -121,7 +120,7 @@ def layer_statistics(name: str, searchable: SearchableWeight, codes_before: Tens
     """Measure one layer; costs about one forward pass of its weights.
 
     Args:
-        name: NNCF node name.
+        name: The host's name of the layer.
         searchable: Its weight.
         codes_before: Codes, uint8, at the beginning of the epoch; None before the first one.
     """
@@ -146,17 +145,12 @@ def layer_statistics(name: str, searchable: SearchableWeight, codes_before: Tens
 
 def weight_of_kind(searchable: SearchableWeight, kind: WeightKind) -> Tensor:
     """The expected or the chosen weight, whatever mode the module is in."""
-    with kind_of_weights([searchable], kind):
+    with searchable.search.using(kind):
         return searchable()  # type: ignore[no-any-return]
 
 
-def collect(
-    searchable: Mapping[str, SearchableWeight],
-    codes_before: Mapping[SearchableWeight, Tensor],
-    inverse_temperature: float,
-    full_precision_layers: list[str],
-    sensitivities: Mapping[str, Mapping[int, float]],
-) -> SLBStatistics:
-    """Statistics of all layers; arguments as for `layer_statistics` and `SLBStatistics`."""
-    layers = tuple(layer_statistics(name, module, codes_before.get(module)) for name, module in searchable.items())
-    return SLBStatistics(inverse_temperature, layers, tuple(full_precision_layers), sensitivities)
+def layers_statistics(
+    searchable: Mapping[str, SearchableWeight], codes_before: Mapping[SearchableWeight, Tensor]
+) -> tuple[LayerStatistics, ...]:
+    """`layer_statistics` of each layer; `codes_before` by weight."""
+    return tuple(layer_statistics(name, module, codes_before.get(module)) for name, module in searchable.items())

@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
+
+ScheduleName = Literal["exponential", "linear", "sine"]
 
 
 @dataclass(frozen=True)
@@ -19,7 +22,7 @@ class TemperatureCurve:
         end_epoch: Zero-based epoch from which the weights are discrete; may be fractional.
     """
 
-    shape: str
+    shape: ScheduleName
     start_value: float
     end_value: float
     start_epoch: float
@@ -55,9 +58,9 @@ def _sine(start: float, end: float, progress: float) -> float:
     return start + (end - start) * math.sin(0.5 * math.pi * progress)
 
 
-# Adding a schedule: one function of (start value, end value, progress in [0, 1]) above and one entry here; the config
-# offers the names it finds here.
-CURVES: dict[str, Callable[[float, float, float], float]] = {
+# Adding a schedule: a function of (start value, end value, progress in [0, 1]) above, its name in `ScheduleName`, and
+# one entry here.
+CURVES: dict[ScheduleName, Callable[[float, float, float], float]] = {
     "exponential": _exponential,
     "linear": _linear,
     "sine": _sine,

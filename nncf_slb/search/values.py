@@ -9,10 +9,12 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Literal
 
+WIDTHS = (1, 2, 3, 4)
 MAX_VALUES = 16
 _INT8_MIN, _INT8_MAX = -128, 127
-# How far a table of integers may lie from an own list, as a share of the largest number. Two numbers that are nearer
+# How far a table of integers may lie from a list, as a share of the largest number. Two numbers that are nearer
 # to each other than twice that could become one entry.
 _TABLE_ERROR = 1e-6
 LEAST_DISTANCE = 2 * _TABLE_ERROR
@@ -23,7 +25,7 @@ class ValueSet:
     """Discrete values in ascending order: ``table[k] * step`` for code ``k``.
 
     Attributes:
-        name: Name of the set as in the config, or ``"list"`` for an own list.
+        name: Name of the set as in the config, or ``"list"`` for a list.
         bits: Storage bits of one code, 1-4.
         table: One number per code. Integers that fit int8 where such a common ``step`` exists, else the values.
         step: Factor from ``table`` to the values (dimensionless).
@@ -64,22 +66,50 @@ def _power_of_two(bits: int) -> ValueSet:
     return ValueSet("power_of_two", bits, (*(-p for p in reversed(powers)), 0.0, *powers), 1.0 / powers[-1])
 
 
-# Adding a named set of values: one function above and one entry here; the config offers the names it finds here.
-VALUE_SETS: dict[str, Callable[[int], ValueSet]] = {
-    "uniform": _uniform,
-    "zero_centered": _zero_centered,
-    "ternary": _ternary,
-    "power_of_two": _power_of_two,
+ValuesName = Literal["uniform", "zero_centered", "ternary", "power_of_two"]
+
+
+@dataclass(frozen=True)
+class NamedValues:
+    """All that there is to say of a named set of values.
+
+    Attributes:
+        make: Its values, from the bits.
+        widths: Bits that it can have, ascending.
+        help: What it is, for the config's reference.
+    """
+
+    make: Callable[[int], ValueSet]
+    widths: tuple[int, ...]
+    help: str
+
+
+# Adding a set of values: a function above, its name in `ValuesName`, and one entry here. Config, schema, reference,
+# contradictions with bits, and the widths that ``"bits": "auto"`` tries come from it.
+VALUE_SETS: dict[ValuesName, NamedValues] = {
+    "uniform": NamedValues(_uniform, WIDTHS, "2^bits evenly spaced numbers from -1 to 1, as in the paper"),
+    "zero_centered": NamedValues(
+        _zero_centered, WIDTHS[1:], "2^bits evenly spaced numbers from -1 up to just below 1, zero included"
+    ),
+    "ternary": NamedValues(_ternary, (2,), "-1, 0, 1"),
+    "power_of_two": NamedValues(_power_of_two, WIDTHS, "zero and signed powers of two up to 1 (with 1 bit, -1 and 1)"),
 }
 
 
+def widths_of(values: ValuesName | Sequence[float]) -> tuple[int, ...]:
+    """Bits that a named set or a list of values can have, ascending; all of them for a list of no allowed length."""
+    if isinstance(values, str):
+        return VALUE_SETS[values].widths
+    return (bits_for_count(len(values)),) if 2 <= len(values) <= MAX_VALUES else WIDTHS
+
+
 def bits_for_count(count: int) -> int:
-    """Storage bits of one code of an own list of `count` values."""
+    """Storage bits of one code of a list of `count` values."""
     return math.ceil(math.log2(count))
 
 
 def are_distinct(numbers: Sequence[float]) -> bool:
-    """True when all numbers of an own list differ by more than `LEAST_DISTANCE` of the largest magnitude."""
+    """True when all numbers of a list differ by more than `LEAST_DISTANCE` of the largest magnitude."""
     ordered = sorted(numbers)
     least = LEAST_DISTANCE * max(abs(n) for n in ordered)
     return all(higher - lower > least for lower, higher in pairwise(ordered))
@@ -102,12 +132,12 @@ def _from_list(numbers: Sequence[float]) -> ValueSet:
     return ValueSet("list", bits, tuple(ordered), 1.0)
 
 
-def make_values(values: str | Sequence[float], bits: int) -> ValueSet:
+def make_values(values: ValuesName | Sequence[float], bits: int) -> ValueSet:
     """Build a set of values.
 
     Args:
-        values: A name in `VALUE_SETS`, or an own list of 2 to 16 different numbers (see `are_distinct`).
-        bits: Storage bits, 1-4; for an own list they follow from its length.
+        values: A name in `VALUE_SETS`, or a list of 2 to 16 different numbers (see `are_distinct`).
+        bits: Storage bits, 1-4; for a list they follow from its length.
 
     Returns:
         The set, ascending. ``power_of_two`` holds zero and ``2**bits - 2`` signed powers (one code stays unused), with
@@ -124,9 +154,10 @@ def make_values(values: str | Sequence[float], bits: int) -> ValueSet:
         return _from_list(values)
     if values not in VALUE_SETS:
         raise ValueError(f"values: received {values!r}; allowed are {', '.join(VALUE_SETS)} or a list of numbers")
-    if not 1 <= bits <= 4:
-        raise ValueError(f"bits: received {bits}; allowed are 1 to 4")
-    return VALUE_SETS[values](bits)
+    widths = VALUE_SETS[values].widths
+    if bits not in widths:
+        raise ValueError(f"bits: received {bits}; allowed with {values} values: {', '.join(map(str, widths))}")
+    return VALUE_SETS[values].make(bits)
 
 
 def packed_size(count: int, bits: int) -> int:

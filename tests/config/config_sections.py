@@ -107,7 +107,6 @@ MALFORMED = [
     (params(start_fraction=1), ["start_fraction: received 1", "a number at least 0 and below 1"]),
     (params(end_fraction=1.5), ["end_fraction: received 1.5", "a number above 0 and below 1", "0.85"]),
     (params(update_per_optimizer_step=1), ["update_per_optimizer_step: received 1", "true or false"]),
-    (params(confidence_loss_weight=-0.1), ["confidence_loss_weight: received -0.1", "a number at least 0"]),
     (section(ignored_scopes=3), ["compression.ignored_scopes: received 3", "a non-empty string, or a list"]),
     (section(compression_lr_multiplier=0), ["compression_lr_multiplier: received 0", "a number above 0"]),
 ]

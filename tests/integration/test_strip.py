@@ -9,8 +9,6 @@ import pytest
 import torch
 
 import nncf_slb
-from nncf_slb.search.searchable import shared_logits
-from nncf_slb.search.strip import float_state_dict
 from tests.integration.exported import images, searched_mixed
 from tests.networks import Mixed, Small, compress, digits, make_config, train
 
@@ -73,8 +71,9 @@ def test_a_composite_stripped_straight_after_training_has_the_discrete_networks_
 
 def test_copies_share_logits_only_where_that_is_asked_for():
     ctrl, model = searched_mixed({"bits": 2})
+    (search,) = {searchable.search for searchable in ctrl.searchable_weights.values()}
     own = [p.data_ptr() for p in nncf_slb.logits_parameters(model)]
-    with shared_logits(model):
+    with search.sharing_copies():
         assert [p.data_ptr() for p in nncf_slb.logits_parameters(copy.deepcopy(model))] == own
     other = copy.deepcopy(model)
     assert not set(own) & {p.data_ptr() for p in nncf_slb.logits_parameters(other)}
@@ -136,5 +135,3 @@ def test_layers_of_the_users_classes_stay_what_they_are(activations, tmp_path):
     torch.save(stripped, tmp_path / "pickled.pt")
     for again in (stripped, copy.deepcopy(stripped), torch.load(tmp_path / "pickled.pt", weights_only=False)):
         assert isinstance(again[0], Padded) and torch.equal(again(x), expected)
-    state = float_state_dict(stripped)
-    assert set(state) == {"0.weight", "0.bias", "2.weight", "2.bias"}

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nncf_slb.search.activations import ActivationQuantizer, fake_quantize, fit_step, quantization_range, sign
-from nncf_slb.search.strip import FixedActivation
+from nncf_slb.search.strip import fixed_activation
 
 NUMBERS = st.floats(-3, 3, width=32)
 
@@ -103,7 +103,7 @@ def test_without_data_the_first_training_batch_sets_the_step(mode):
     x, quantizer = sample(8, 30), ActivationQuantizer(2, mode)
     assert torch.equal(quantizer.eval()(x), x)
     with pytest.raises(RuntimeError, match="2-bit quantizer of inputs has seen no data"):
-        FixedActivation(quantizer)
+        fixed_activation(quantizer)
     result = quantizer.train()(x)
     assert result.unique().numel() == 4
     torch.testing.assert_close(quantizer.eval()(x), result)
@@ -116,7 +116,7 @@ def test_state_round_trips_and_the_fixed_form_gives_the_same_bits(bits, mode):
     other = ActivationQuantizer(bits, mode)
     other.load_state_dict(quantizer.state_dict())
     assert torch.equal(other(x), quantizer(x))
-    assert torch.equal(FixedActivation(other)(x), quantizer(x))
+    assert torch.equal(fixed_activation(other)(x), quantizer(x))
 
 
 def test_inputs_of_one_sign_or_all_zero_still_give_a_positive_step():

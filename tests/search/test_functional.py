@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from nncf_slb.search import distribution as F
+from nncf_slb.search.scale import fit_scale, nearest_codes
 from nncf_slb.search.values import make_values
 
 SETS = [("uniform", 1), ("uniform", 2), ("uniform", 3), ("uniform", 4), ("ternary", 2), ("power_of_two", 4)]
@@ -66,10 +67,10 @@ def test_a_falling_temperature_brings_the_expected_value_to_the_chosen_one():
 @pytest.mark.parametrize(("name", "bits"), SETS)
 def test_fitted_scale_is_at_least_as_good_as_a_fine_search(name, bits):
     rows, values = torch.randn(6, 40, generator=torch.Generator().manual_seed(0)), numbers_of(name, bits, torch.float32)
-    scale = F.fit_scale(rows, values)
+    scale = fit_scale(rows, values)
 
     def error(s):
-        return (values[F.nearest_codes(rows / s[:, None], values)] * s[:, None] - rows).square().sum(1)
+        return (values[nearest_codes(rows / s[:, None], values)] * s[:, None] - rows).square().sum(1)
 
     largest = rows.abs().amax(1)
     best = torch.stack([error(largest * f) for f in torch.linspace(0.005, 1.5, 600).tolist()]).amin(0)
@@ -78,11 +79,11 @@ def test_fitted_scale_is_at_least_as_good_as_a_fine_search(name, bits):
 
 def test_fitted_scale_of_binary_weights_is_the_mean_absolute_weight():
     rows = torch.randn(5, 30)
-    torch.testing.assert_close(F.fit_scale(rows, torch.tensor([-1.0, 1.0])), rows.abs().mean(1))
+    torch.testing.assert_close(fit_scale(rows, torch.tensor([-1.0, 1.0])), rows.abs().mean(1))
 
 
 def test_fitted_scale_of_a_zero_channel_is_positive_and_finite():
-    scale = F.fit_scale(torch.zeros(2, 9), torch.tensor([-1.0, 1.0]))
+    scale = fit_scale(torch.zeros(2, 9), torch.tensor([-1.0, 1.0]))
     assert torch.isfinite(scale).all() and (scale > 0).all()
 
 

@@ -14,7 +14,6 @@ from nncf.torch.batchnorm_adaptation import PTBatchnormAdaptationAlgorithmImpl
 from nncf.torch.compression_method_api import PTCompressionAlgorithmBuilder
 from nncf.torch.graph.transformations.layout import PTTransformationLayout
 from nncf.torch.nncf_network import NNCFNetwork
-from nncf.torch.utils import get_model_device
 
 from nncf_slb.config.budget import AUTO
 from nncf_slb.config.section import (
@@ -26,9 +25,11 @@ from nncf_slb.config.section import (
     total_epochs,
     validate_nncf_config,
 )
-from nncf_slb.hosts.nncf2.controller import SLBController, lowering_settings, registered_loader
+from nncf_slb.hosts.nncf2.controller import SLBController, lowering_settings
 from nncf_slb.hosts.nncf2.dry_export import dry_export
+from nncf_slb.hosts.nncf2.export import example_arguments
 from nncf_slb.hosts.nncf2.insertion import Insertions, make_insertions
+from nncf_slb.hosts.nncf2.loaders import registered_batches
 from nncf_slb.hosts.nncf2.mixed_precision import ChosenBits, choose_bits, refuse_missing_bits
 from nncf_slb.hosts.nncf2.planning import (
     Scopes,
@@ -37,11 +38,10 @@ from nncf_slb.hosts.nncf2.planning import (
     refuse_foreign_operations,
     refuse_unmatched_overrides,
 )
-from nncf_slb.openvino.export import ExportError, example_arguments
+from nncf_slb.openvino.export import ExportError
 from nncf_slb.openvino.graph import LoweringError
 from nncf_slb.search.activation_ranges import initialize_activations
 from nncf_slb.search.batchnorm import batch_norms, calibrate
-from nncf_slb.search.discrete_batchnorm import batch_runner, batches_of, states_batch_size
 
 logger = logging.getLogger("nncf_slb")
 
@@ -112,17 +112,16 @@ class SLBBuilder(PTCompressionAlgorithmBuilder):  # type: ignore[misc]
         NNCF's ``quantization``, listed behind ``slb``, takes the ranges of activations from it; in a network whose
         batch norm has seen no data they would be far too small.
         """
-        loader, initializer = registered_loader(self.config), self.slb_config.initializer
+        batches, initializer = registered_batches(self.config), self.slb_config.initializer
         settings = initializer.batchnorm_adaptation
-        if self.should_init and initializer.logits == "random" and loader is not None and settings is not None:
-            batches = batches_of(loader, settings.num_bn_adaptation_samples)
-            calibrate(model, batch_runner(model, loader, get_model_device(model)), batches)
+        if self.should_init and initializer.logits == "random" and batches is not None and settings is not None:
+            calibrate(model, batches.runner(model), batches.take_samples(settings.num_bn_adaptation_samples))
 
     def _choose_bits(self, model: NNCFNetwork, plan: SearchPlan) -> None:
         """Measure, unless the bits come from a compression state."""
         if self.should_init:
-            loader, lowering = registered_loader(self.config), lowering_settings(self.config, self.slb_config)
-            self._chosen = choose_bits(model, plan, self.slb_config, self.config, loader, lowering)
+            batches, lowering = registered_batches(self.config), lowering_settings(self.config, self.slb_config)
+            self._chosen = choose_bits(model, plan, self.slb_config, self.config, batches, lowering)
         else:
             refuse_missing_bits(self._chosen, plan, self.slb_config, self.config)
 
@@ -150,27 +149,25 @@ class SLBBuilder(PTCompressionAlgorithmBuilder):  # type: ignore[misc]
         if parameters is None:
             return
         loader, samples, device = (parameters[key] for key in ("data_loader", "num_bn_adaptation_samples", "device"))
-        if states_batch_size(loader):
+        batches = registered_batches(self.config)
+        if batches is None or batches.batch_size is not None:
             BatchnormAdaptationAlgorithm(loader, samples, device).run(model)
         else:  # NNCF would divide by the batch size
-            steps = sum(1 for _ in batches_of(loader, samples))
+            steps = sum(1 for _ in batches.take_samples(samples))
             PTBatchnormAdaptationAlgorithmImpl(loader, steps, device).run(model)
 
     def _initialize_activations(self, model: NNCFNetwork) -> None:
-        loader = registered_loader(self.config)
+        batches = registered_batches(self.config)
         quantizers = dict.fromkeys(self._insertions.quantizers.values())
-        if loader is None or not quantizers:
+        if batches is None or not quantizers:
             return
-        samples = self.slb_config.initializer.range.num_init_samples
-        batches = batches_of(loader, samples)
-        runner = batch_runner(model, loader, get_model_device(model))
-        weights = dict.fromkeys(self._insertions.weights.values())
-        initialize_activations(model, weights, quantizers, runner, batches)
+        seen = batches.take_samples(self.slb_config.initializer.range.num_init_samples)
+        initialize_activations(model, self._insertions.search, quantizers, batches.runner(model), seen)
 
     def _build_controller(self, model: NNCFNetwork) -> SLBController:
         refuse_foreign_operations(model, self._insertions.weights)
         epochs, measured = total_epochs(self.config), self._chosen.sensitivities
-        return SLBController(model, self.config, self.slb_config, epochs, self._plan, measured)
+        return SLBController(model, self.config, self.slb_config, epochs, self._plan, self._insertions.search, measured)
 
 
 def _say_what_is_left_out(plan: SearchPlan) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,46 +10,30 @@ from nncf import NNCFConfig
 from nncf.api.compression import CompressionStage
 from nncf.common.statistics import NNCFStatistics
 from nncf.common.utils.backend import copy_model
-from nncf.config.structures import BNAdaptationInitArgs
 from nncf.parameters import StripFormat
-from nncf.torch.compression_method_api import PTCompressionAlgorithmController
+from nncf.torch.algo_selector import ZeroCompressionLoss
+from nncf.torch.compression_method_api import PTCompressionAlgorithmController, PTCompressionLoss
 from nncf.torch.nncf_network import NNCFNetwork
 from torch import Tensor, nn
 
 from nncf_slb.bits.sensitivity import Sensitivities
 from nncf_slb.config.section import SLBConfig
-from nncf_slb.hosts.nncf2.loss import ConfidenceLoss
-from nncf_slb.hosts.nncf2.network import (
-    searchable_operands,
-    to_plain_torch,
-)
+from nncf_slb.hosts.nncf2.export import example_arguments, export_controller
+from nncf_slb.hosts.nncf2.loaders import REGISTER_LOADER, length_of, registered_batches
+from nncf_slb.hosts.nncf2.network import searchable_operands, to_plain_torch
 from nncf_slb.hosts.nncf2.planning import SearchPlan
 from nncf_slb.hosts.nncf2.scheduler import SLBScheduler
-from nncf_slb.openvino.export import export_controller
+from nncf_slb.hosts.nncf2.statistics import SLBStatistics
+from nncf_slb.openvino.stripped_network import ExportDefaults, set_export_defaults
 from nncf_slb.openvino.targets import LoweringSettings, find_target_device
-from nncf_slb.search import statistics
 from nncf_slb.search.activations import ActivationQuantizer
 from nncf_slb.search.discrete_batchnorm import DiscreteBatchNorm
 from nncf_slb.search.finite import refuse_not_finite
-from nncf_slb.search.phases import Phase, PhasePlan
-from nncf_slb.search.searchable import SearchableWeight, WeightKind, decide, kind_of_weights, shared_logits
-from nncf_slb.search.strip import FixedActivation, FixedWeight
-from nncf_slb.search.temperature import TemperatureCurve, end_value_from_factor
-
-
-def make_plan(config: SLBConfig, epochs: int) -> PhasePlan:
-    """Phases of a config; `epochs` is what its fractions refer to if it states no number itself."""
-    params = config.params
-    start, end = params.epoch_range(epochs)
-    first = params.inverse_temperature_start
-    if params.inverse_temperature_factor is not None:
-        last = end_value_from_factor(first, params.inverse_temperature_factor, end - start)
-    else:
-        last = params.effective_inverse_temperature_end or first
-    curve = TemperatureCurve(params.schedule, first, last, start, end)
-    return PhasePlan(
-        curve, params.after_end == "straight_through", params.gumbel_noise, params.hardening != "temperature"
-    )
+from nncf_slb.search.phases import Phase, SearchClock
+from nncf_slb.search.runtime import FixedWeight
+from nncf_slb.search.searchable import SearchableWeight, SearchState, WeightKind
+from nncf_slb.search.statistics import layers_statistics
+from nncf_slb.search.strip import chosen_codes, fixed_activation
 
 
 class SLBController(PTCompressionAlgorithmController):  # type: ignore[misc]
@@ -62,11 +45,11 @@ class SLBController(PTCompressionAlgorithmController):  # type: ignore[misc]
         slb_config: This algorithm's section.
         epochs: Number of epochs that fractions of the schedule refer to if the section states none.
         plan: What is searched and what is not.
+        search: State that the searched weights share.
         sensitivities: What was measured where bits are ``auto``, by node name and bits.
 
     Attributes:
         searchable_weights: Searched weights by node name.
-        lowering: How the network is exported.
     """
 
     def __init__(
@@ -76,6 +59,7 @@ class SLBController(PTCompressionAlgorithmController):  # type: ignore[misc]
         slb_config: SLBConfig,
         epochs: int,
         plan: SearchPlan,
+        search: SearchState,
         sensitivities: Sensitivities,
     ) -> None:
         super().__init__(model)
@@ -83,39 +67,33 @@ class SLBController(PTCompressionAlgorithmController):  # type: ignore[misc]
         self._modules = list(dict.fromkeys(self.searchable_weights.values()))
         self._plan = plan
         self._sensitivities = sensitivities
-        self.lowering = lowering_settings(nncf_config, slb_config)
-        self._loss = ConfidenceLoss(self._modules, slb_config.params.confidence_loss_weight)
-        params = slb_config.params
+        self._search = search
+        self._loss = ZeroCompressionLoss(next(model.parameters()).device)
         self._codes_before: dict[SearchableWeight, Tensor] = {}
-        self._whole_layers = params.hardening == "layers_by_confidence"
-        if params.hardening != "temperature":
-            for searchable in self._modules:
-                searchable.decide_gradually()
+        params, batches = slb_config.params, registered_batches(nncf_config)
         self.batchnorm = DiscreteBatchNorm(
             model,
-            self._modules,
+            search,
             two_states=params.batchnorm == "state",
             batches=params.batchnorm_calibration_batches,
-            data_loader=registered_loader(nncf_config),
+            data=batches,
+            no_data_advice=f"{REGISTER_LOADER}, or set compression.params.batchnorm to 'state'.",
             host_is_tracing=lambda: bool(model.nncf.get_tracing_context().trace_dynamic_graph),
         )
-        self._scheduler = SLBScheduler(
-            make_plan(slb_config, epochs), self._set_phase, self._remember_codes,
-            params.update_per_optimizer_step, params.steps_per_epoch, _batches(registered_loader(nncf_config)),
-        )  # fmt: skip
+        per_step = params.update_per_optimizer_step
+        clock = SearchClock(params.curve(epochs), per_step, params.steps_per_epoch, length_of(nncf_config))
+        self._scheduler = SLBScheduler(clock, self._set_phase, self._remember_codes)
+        set_export_defaults(model, ExportDefaults(lowering_settings(nncf_config, slb_config), example_arguments))
 
     def _remember_codes(self) -> None:
         self._codes_before = {searchable: searchable.codes() for searchable in self._modules}
 
     def _set_phase(self, phase: Phase) -> None:
-        for searchable in self._modules:
-            searchable.phase = phase
-        if phase.decided:
-            decide(self._modules, phase.decided, self._whole_layers)
+        self._search.phase = phase
 
     @property
-    def loss(self) -> ConfidenceLoss:
-        """Confidence loss, zero by default."""
+    def loss(self) -> PTCompressionLoss:
+        """Zero: the paper's loss is the task's alone."""
         return self._loss
 
     @property
@@ -125,24 +103,24 @@ class SLBController(PTCompressionAlgorithmController):  # type: ignore[misc]
 
     def compression_stage(self) -> CompressionStage:
         """Uncompressed before the temperature falls, partially compressed while it does, then fully compressed."""
-        scheduler = self._scheduler
-        if scheduler.phase.discrete:
+        clock = self._scheduler.clock
+        if clock.phase.discrete:
             return CompressionStage.FULLY_COMPRESSED
-        if scheduler.current_epoch < 0 or not scheduler.plan.curve.has_started(scheduler.position):
-            return CompressionStage.UNCOMPRESSED
-        return CompressionStage.PARTIALLY_COMPRESSED
+        return CompressionStage.PARTIALLY_COMPRESSED if clock.temperature_falls else CompressionStage.UNCOMPRESSED
 
     def statistics(self, quickly_collected_only: bool = False) -> NNCFStatistics:
         """NNCF statistics with an ``slb`` entry of type `SLBStatistics`; empty if only quick ones are asked for."""
         result = NNCFStatistics()
         if not quickly_collected_only:
             by_name = {names[0]: module for module, names in self._names_by_module().items()}
-            inverse_temperature = self._scheduler.inverse_temperature
-            collected = statistics.collect(
-                by_name, self._codes_before, inverse_temperature, self._plan.full_precision, self._sensitivities
+            collected = SLBStatistics(
+                inverse_temperature=self._scheduler.inverse_temperature,
+                layers=layers_statistics(by_name, self._codes_before),
+                full_precision_layers=tuple(self._plan.full_precision),
+                sensitivities=self._sensitivities,
+                left_out=self._plan.left_out,
+                left_out_share=self._plan.left_out_share,
             )
-            left_out, share = self._plan.left_out, self._plan.left_out_share
-            collected = dataclasses.replace(collected, left_out=left_out, left_out_share=share)
             result.register("slb", collected)
         return result
 
@@ -155,7 +133,7 @@ class SLBController(PTCompressionAlgorithmController):  # type: ignore[misc]
     @contextmanager
     def searched_network(self) -> Iterator[NNCFNetwork]:
         """Within it, eval mode runs the expected (continuous) weights with batch norm statistics of their own."""
-        with self.batchnorm.searched_statistics(), kind_of_weights(self._modules, WeightKind.EXPECTED):
+        with self.batchnorm.searched_statistics(), self._search.using(WeightKind.EXPECTED):
             self.batchnorm.calibrate_searched()
             yield self.model
 
@@ -176,14 +154,16 @@ class SLBController(PTCompressionAlgorithmController):  # type: ignore[misc]
         DiscreteBatchNorm.detach(model)
         fixed: dict[nn.Module, nn.Module] = {}
         for operation in _own_operations(model):
-            kind = FixedWeight if isinstance(operation.op, SearchableWeight) else FixedActivation
             if operation.op not in fixed:
-                fixed[operation.op] = kind(operation.op)
+                searched = isinstance(operation.op, SearchableWeight)
+                fixed[operation.op] = (
+                    FixedWeight(chosen_codes(operation.op)) if searched else fixed_activation(operation.op)
+                )
             operation.op = fixed[operation.op]
         return model
 
     def _copy(self, model: NNCFNetwork) -> NNCFNetwork:
-        with shared_logits(model):
+        with self._search.sharing_copies():
             return copy_model(model)
 
     def strip(self, do_copy: bool = True, strip_format: StripFormat = StripFormat.NATIVE) -> nn.Module:
@@ -223,21 +203,6 @@ def lowering_settings(nncf_config: NNCFConfig, slb_config: SLBConfig) -> Lowerin
     openvino = slb_config.openvino
     device = find_target_device(nncf_config.get("target_device"))
     return LoweringSettings(device, openvino.binary_convolution, openvino.dynamic_quantization)
-
-
-def registered_loader(config: NNCFConfig) -> Any | None:
-    """NNCF's initializing data loader that the user registered; None where there is none."""
-    if not config.has_extra_struct(BNAdaptationInitArgs):
-        return None
-    return config.get_extra_struct(BNAdaptationInitArgs).data_loader
-
-
-def _batches(loader: Any | None) -> int | None:
-    """Length of a data loader; None without one, or where it has no length."""
-    try:
-        return None if loader is None else len(loader)
-    except (TypeError, NotImplementedError):
-        return None
 
 
 def child_controller(ctrl: Any) -> SLBController:

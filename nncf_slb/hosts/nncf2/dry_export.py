@@ -17,7 +17,8 @@ from nncf_slb.openvino.export import convert, form_of_call
 from nncf_slb.openvino.targets import LoweringSettings
 from nncf_slb.search.activations import ActivationQuantizer
 from nncf_slb.search.batchnorm import STATISTICS, batch_norms
-from nncf_slb.search.strip import CodedWeight, FixedActivation, make_low_bit_
+from nncf_slb.search.runtime import CodedWeight, FixedActivation, make_low_bit_
+from nncf_slb.search.strip import chosen_codes, fixed_activation
 
 
 def dry_export(
@@ -28,7 +29,7 @@ def dry_export(
     Args:
         model: NNCF network into which nothing has been inserted yet; stays as it is.
         insertions: Modules of the layers to search.
-        arguments: Arguments of the network, as from `nncf_slb.openvino.export.example_arguments`.
+        arguments: Arguments of the network, as from `nncf_slb.hosts.nncf2.export.example_arguments`.
         settings: How the network will be exported.
 
     Raises:
@@ -44,7 +45,7 @@ def dry_export(
         quantizer = insertions.quantizers.get(name)
         if quantizer is not None and quantizer not in fixed:
             fixed[quantizer] = _fixed(quantizer, numbers)
-        make_low_bit_(layer, insertions.weights[name], None if quantizer is None else fixed[quantizer])
+        make_low_bit_(layer, chosen_codes(insertions.weights[name]), None if quantizer is None else fixed[quantizer])
     _make_numbers_differ(plain, numbers)
     form, tensors = form_of_call(plain, *arguments)
     return convert(plain, tensors, form, settings=settings)
@@ -55,7 +56,7 @@ def _fixed(quantizer: ActivationQuantizer, numbers: torch.Generator) -> FixedAct
     ready = copy.deepcopy(quantizer)
     ready.signed, ready.initialized = ready.signed is not False, True
     _make_numbers_differ(ready, numbers)
-    return FixedActivation(ready)
+    return fixed_activation(ready)
 
 
 @torch.no_grad()

@@ -19,7 +19,9 @@ from nncf_slb.config.section import FULL_PRECISION, ResolvedActivations, SLBConf
 from nncf_slb.hosts.nncf2.planning import SearchPlan, UnsupportedLayersError
 from nncf_slb.openvino.targets import find_target_device, why_not_binary
 from nncf_slb.search.activations import ActivationQuantizer
-from nncf_slb.search.searchable import SearchableWeight, transposed_groups
+from nncf_slb.search.channels import transposed_groups
+from nncf_slb.search.choices import ScaleName
+from nncf_slb.search.searchable import SearchableWeight, SearchState
 from nncf_slb.search.values import ValueSet, make_values
 
 
@@ -36,7 +38,7 @@ class _Chosen:
     """What the config says of one layer."""
 
     values: ValueSet
-    scale: str
+    scale: ScaleName
     activations: ResolvedActivations
 
     @property
@@ -48,6 +50,7 @@ class _Chosen:
 class Insertions:
     """Modules by NNCF node name; layers that share a parameter or an input share the module."""
 
+    search: SearchState = field(default_factory=SearchState)
     weights: dict[str, SearchableWeight] = field(default_factory=dict)
     quantizers: dict[str, ActivationQuantizer] = field(default_factory=dict)
 
@@ -92,7 +95,7 @@ def make_insertions(
     for name, layer in plan.layers.items():
         weight: Any = layer.weight
         if id(weight) not in weights:
-            weights[id(weight)] = _make_weight(layer, chosen[name], config).to(device)
+            weights[id(weight)] = _make_weight(layer, chosen[name], config, made.search).to(device)
         made.weights[name] = weights[id(weight)]
         settings = chosen[name].activations
         if settings.bits != FULL_PRECISION:
@@ -121,7 +124,7 @@ def _producer(model: NNCFNetwork, name: str) -> tuple[Any, ...]:
     return (name,) if first is None else (first.from_node.node_name, first.output_port_id)
 
 
-def _make_weight(layer: nn.Module, chosen: _Chosen, config: SLBConfig) -> SearchableWeight:
+def _make_weight(layer: nn.Module, chosen: _Chosen, config: SLBConfig, search: SearchState) -> SearchableWeight:
     initializer = config.initializer
     weight: Any = layer.weight
     return SearchableWeight(
@@ -133,6 +136,7 @@ def _make_weight(layer: nn.Module, chosen: _Chosen, config: SLBConfig) -> Search
         # Nothing trains a frozen weight, so random logits would stay its weights.
         random=initializer.logits == "random" and weight.requires_grad,
         descent=config.params.descent,
+        search=search,
     )
 
 

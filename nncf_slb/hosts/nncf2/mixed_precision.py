@@ -10,19 +10,19 @@ from typing import Any
 
 from nncf.common.scopes import matches_any
 from nncf.torch.nncf_network import NNCFNetwork
-from nncf.torch.utils import get_model_device
 from torch import nn
 
 from nncf_slb.bits.allocation import allocate
 from nncf_slb.bits.sensitivity import Sensitivities, measure
 from nncf_slb.config.budget import AUTO
 from nncf_slb.config.section import ConfigError, SLBConfig, find_slb_sections
+from nncf_slb.hosts.nncf2.export import example_arguments
 from nncf_slb.hosts.nncf2.insertion import make_insertions
+from nncf_slb.hosts.nncf2.loaders import REGISTER_LOADER
 from nncf_slb.hosts.nncf2.planning import SearchPlan
 from nncf_slb.hosts.nncf2.size_prediction import predict_bin_bytes, saved_by_quantization
-from nncf_slb.openvino.export import example_arguments
 from nncf_slb.openvino.targets import LoweringSettings
-from nncf_slb.search.discrete_batchnorm import batch_runner, batches_of
+from nncf_slb.search.batches import Batches
 from nncf_slb.search.values import ValueSet, make_values, packed_size
 
 logger = logging.getLogger("nncf_slb")
@@ -92,7 +92,7 @@ def choose_bits(
     plan: SearchPlan,
     config: SLBConfig,
     nncf_config: Mapping[str, Any],
-    loader: Any,
+    batches: Batches | None,
     settings: LoweringSettings,
 ) -> ChosenBits:
     """Measure the layers whose bits are ``auto``, and choose the bits whose sensitivities have the least sum.
@@ -102,7 +102,7 @@ def choose_bits(
         plan: Layers to search.
         config: Settings of slb.
         nncf_config: Whole config.
-        loader: NNCF's initializing data loader; None where none is registered.
+        batches: Those of the registered data loader; None where none is registered.
         settings: How the network will be exported.
 
     Raises:
@@ -112,20 +112,19 @@ def choose_bits(
     """
     at, budget = f"{find_slb_sections(nncf_config)[0][0]}.weights", config.weights.budget
     assert budget is not None  # the config's own check
-    if loader is None:
+    if batches is None:
         raise ConfigError([
             f'{at}.bits: received "auto" without a data loader; allowed: "auto" with one, to measure the layers '
-            "with. Call nncf.torch.register_default_init_args(config, train_loader) before create_compressed_model"
+            f"with. {REGISTER_LOADER}"
         ])  # fmt: skip
     layers = _layers_to_choose(plan, config)
     if budget.bytes is None:
         choose = _mean_bits_limit(layers, float(budget.mean_bits or 0), at)
     else:
         choose = _bytes_limit(layers, budget.bytes, at, _size_of(model, plan, config, nncf_config, settings, at))
-    batches = batches_of(loader, budget.samples)
-    runner = batch_runner(model, loader, get_model_device(model))
+    seen, runner = batches.take_samples(budget.samples), batches.runner(model)
     modules = {layer.names[0]: layer.module for layer in layers}
-    measured = measure(model, modules, {layer.names[0]: layer.candidates for layer in layers}, runner, batches)
+    measured = measure(model, modules, {layer.names[0]: layer.candidates for layer in layers}, runner, seen)
     bits = _by_name(layers, choose(measured))
     logger.info("slb: bits chosen within %s: %s", budget.model_dump(exclude_none=True), bits)
     return ChosenBits(bits, measured)

@@ -11,12 +11,13 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.nn.parameter import is_lazy
 from torch.nn.utils.spectral_norm import SpectralNorm
 
+from nncf_slb.errors import SLBError
 from nncf_slb.hosts.nncf2.modules import register_subclasses
 from nncf_slb.hosts.nncf2.planning import COMPUTED, UnsupportedLayersError
-from nncf_slb.search.searchable import SEARCHABLE_LAYERS
+from nncf_slb.search.channels import SEARCHABLE_LAYERS
 
 
-class ModelError(ValueError):
+class ModelError(SLBError, ValueError):
     """A network, or a state of torch, with which `create_compressed_model` cannot work; the message says what to do."""
 
 

@@ -17,7 +17,7 @@ from nncf.torch.layers import NNCF_MODULES_DICT, NNCF_WRAPPED_USER_MODULES_DICT,
 from torch import nn
 from torch.nn.utils.parametrize import is_parametrized
 
-from nncf_slb.search.searchable import SEARCHABLE_LAYERS
+from nncf_slb.search.channels import SEARCHABLE_LAYERS
 
 
 def plain_class(layer: nn.Module) -> type[nn.Module] | None:

@@ -9,8 +9,9 @@ from torch import nn
 
 from nncf_slb.hosts.nncf2.modules import plain_class
 from nncf_slb.search.activations import ActivationQuantizer
+from nncf_slb.search.runtime import FixedActivation, make_low_bit_
 from nncf_slb.search.searchable import SearchableWeight
-from nncf_slb.search.strip import FixedActivation, make_low_bit_
+from nncf_slb.search.strip import chosen_codes, fixed_activation
 
 
 def modules_by_scope(model: NNCFNetwork) -> list[tuple[str, nn.Module]]:
@@ -100,8 +101,8 @@ def to_plain_torch(model: NNCFNetwork) -> nn.Module:
         if searchable is not None:
             activation = None
             if quantizer is not None:
-                activation = fixed.setdefault(quantizer, FixedActivation(quantizer))
-            make_low_bit_(module, searchable, activation)
+                activation = fixed.setdefault(quantizer, fixed_activation(quantizer))
+            make_low_bit_(module, chosen_codes(searchable), activation)
     original_class = model.nncf._original_class
     del model._nncf
     plain_model: nn.Module = model

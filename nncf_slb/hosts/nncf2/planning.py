@@ -15,10 +15,11 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
 from nncf_slb.config.section import ConfigError, SLBConfig, scope_list
+from nncf_slb.errors import SLBError
 from nncf_slb.hosts.nncf2.modules import plain_class
 from nncf_slb.hosts.nncf2.network import modules_by_scope, own_nodes, run_as_traced, searchable_of, weighted_nodes
 from nncf_slb.hosts.weight_uses import Use, uses_of_parameters
-from nncf_slb.search.searchable import SEARCHABLE_LAYERS
+from nncf_slb.search.channels import SEARCHABLE_LAYERS
 
 _NEVER_SEARCHED = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.PReLU, nn.RMSNorm)
 _TABLES = (nn.Embedding, nn.EmbeddingBag)
@@ -31,7 +32,7 @@ COMPUTED = (
 )
 
 
-class UnsupportedLayersError(ValueError):
+class UnsupportedLayersError(SLBError, ValueError):
     """Layers in scope that cannot be searched; the message names all of them, with reason and remedy."""
 
 
@@ -330,6 +331,6 @@ def refuse_ignored_embeddings(model: NNCFNetwork, nncf_config: Mapping[str, Any]
             raise ConfigError([
                 f"compression[{index}].weights.ignored_scopes: received {json.dumps(scopes)}, which includes "
                 f"{', '.join(found)}; allowed: scopes without it, since NNCF quantizes the output of an embedding by "
-                'its weights. Write "{re}^(?!.*NNCFEmbedding).*$", which leaves all other weights alone, or add the '
+                'its weights. Write "{re}^(?!.*Embedding).*$", which leaves all other weights alone, or add the '
                 "embedding to the ignored_scopes of the section itself"
             ])  # fmt: skip

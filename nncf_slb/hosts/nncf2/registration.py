@@ -6,7 +6,6 @@ import dataclasses
 import logging
 import os
 import sys
-from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -20,14 +19,8 @@ def prepare_environment() -> None:
     """Switch NNCF to the tracing that its builder/controller API needs; call before `nncf.torch` is imported.
 
     Raises:
-        ImportError: If NNCF has no builder/controller API, or `nncf.torch` was already imported in the other mode.
+        ImportError: If `nncf.torch` was already imported in the other mode.
     """
-    version = metadata.version("nncf")
-    if tuple(int(part) for part in version.split(".")[:2]) != (2, 19):
-        raise ImportError(
-            f"nncf_slb needs NNCF 2.19, the last version with create_compressed_model and its builder/controller API; "
-            f"found {version}. Install it with: pip install 'nncf>=2.19,<2.20'"
-        )
     patching = sys.modules.get("nncf.torch.dynamic_graph.patch_pytorch_state")
     too_late = "nncf.torch" in sys.modules and not (patching and patching.PATCHING_STATE.operators_are_wrapped)
     if too_late:
@@ -131,7 +124,7 @@ def _register_statistics() -> None:
     """Give `NNCFStatistics` a field for this algorithm: composites register each child's statistics by name."""
     from nncf.common.statistics import NNCFStatistics
 
-    from nncf_slb.search.statistics import SLBStatistics
+    from nncf_slb.hosts.nncf2.statistics import SLBStatistics
 
     @dataclasses.dataclass
     class WithSLB:

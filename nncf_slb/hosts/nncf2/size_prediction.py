@@ -34,7 +34,7 @@ def predict_bin_bytes(
     Args:
         model: NNCF network into which nothing has been inserted yet; stays as it is.
         insertions: Modules of the layers to search.
-        arguments: Arguments of the network, as from `nncf_slb.openvino.export.example_arguments`.
+        arguments: Arguments of the network, as from `nncf_slb.hosts.nncf2.export.example_arguments`.
         settings: How the network will be exported.
 
     Raises:
