@@ -9,10 +9,11 @@ from torch import Tensor, nn
 
 from samples.classification.datasets import DATASETS, Splits
 from samples.classification.models import MODELS
+from samples.classification.recipes import RECIPES
 from samples.training.settings import Task
 from samples.training.trainer import Trainer
 
-TASK = Task("classification", MODELS, DATASETS)
+TASK = Task("classification", MODELS, DATASETS, RECIPES)
 
 
 class Classification(Trainer):

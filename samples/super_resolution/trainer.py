@@ -15,6 +15,7 @@ from samples.super_resolution.datasets import DATASETS, Sources, Splits
 from samples.super_resolution.metrics import quality
 from samples.super_resolution.models import MODELS
 from samples.super_resolution.pairs import make_pair
+from samples.super_resolution.recipes import RECIPES
 from samples.super_resolution.report import Report, Row, bicubic
 from samples.training.settings import Task, count
 from samples.training.trainer import Trainer
@@ -38,6 +39,7 @@ TASK = Task(
     "super_resolution",
     MODELS,
     DATASETS,
+    RECIPES,
     arguments={
         "--scale": {"type": int, "choices": SCALES, "help": "factor of height and width instead of the config's"},
         "--test-data": {"nargs": "+", "help": "folders of test images instead of photographs of scikit-image"},

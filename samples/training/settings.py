@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from nncf_slb.config import ConfigError, validate_nncf_config
+from samples.training.recipes import Recipes
 
 OPTIMIZERS = {"SGD": torch.optim.SGD, "Adam": torch.optim.Adam, "AdamW": torch.optim.AdamW}
 SCHEDULES = ("constant", "cosine", "step", "multistep")
@@ -29,6 +30,7 @@ class Task:
         name: Name of the sample, as in ``python -m samples.NAME.main``.
         models: Networks by the name that a config's ``model`` takes.
         datasets: Data sets by the name that a config's ``dataset`` takes.
+        recipes: Configs by name.
         arguments: Own arguments of the command, as argparse wants them; values take their places in the config.
         problems: Further problems of a config, one line each.
     """
@@ -36,6 +38,7 @@ class Task:
     name: str
     models: Mapping[str, Callable[..., nn.Module]]
     datasets: Mapping[str, Any]
+    recipes: Recipes
     arguments: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     problems: Callable[[dict[str, Any]], list[str]] = lambda config: []
 
@@ -77,7 +80,9 @@ def read_config(path: Path) -> dict[str, Any]:
     try:
         config = json.loads(path.read_text())
     except FileNotFoundError:
-        raise SettingsError(f"config: '{path}' does not exist; the shipped ones are in configs/") from None
+        raise SettingsError(
+            f"config: '{path}' does not exist; use another one, or --recipe (see --list-recipes)"
+        ) from None
     except (OSError, ValueError) as error:
         raise SettingsError(f"config: '{path}' is not JSON ({error})") from None
     if not isinstance(config, dict):

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from samples.classification.main import main
+from samples.classification.recipes import RECIPES
 from samples.classification.trainer import Classification
 from samples.training import checkpoint
 from samples.training.settings import Settings, SettingsError, read_config
@@ -113,7 +114,8 @@ def test_the_best_checkpoint_is_tested_and_exported(tmp_path, monkeypatch, capsy
         return next(scores) if text == "validation" else evaluate(self, batches, text)
 
     monkeypatch.setattr(Classification, "evaluate", evaluated)
-    float_config = ROOT / "configs/classification/digits_net_digits_float.json"
+    float_config = tmp_path / "float.json"
+    float_config.write_text(json.dumps(RECIPES["digits_net_digits_float"]))
     own = arguments(tmp_path, "--mode", "train", "test", "export", config=float_config, epochs="2")
     assert main(own) == 0
     printed = capsys.readouterr().out
