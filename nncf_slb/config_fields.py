@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+from nncf_slb.config_errors import refuse
+from nncf_slb.config_patterns import scope_problem
 from nncf_slb.temperature import CURVES
 from nncf_slb.values import MAX_VALUES, VALUE_SETS
 
@@ -46,9 +48,11 @@ def _check_schedule(value: Any) -> str:
 
 def _check_scopes(value: Any) -> tuple[str, ...]:
     scopes = (value,) if isinstance(value, str) else value
-    if isinstance(scopes, list | tuple) and all(isinstance(scope, str) and scope for scope in scopes):
-        return tuple(scopes)
-    raise PydanticCustomError("not_allowed", "not allowed")
+    if not (isinstance(scopes, list | tuple) and all(isinstance(scope, str) and scope for scope in scopes)):
+        raise PydanticCustomError("not_allowed", "not allowed")
+    problems = [(index, scope_problem(scope)) for index, scope in enumerate(scopes)]
+    refuse([(() if isinstance(value, str) else (index,), *problem) for index, problem in problems if problem])
+    return tuple(scopes)
 
 
 def _check_some_scopes(value: Any) -> tuple[str, ...]:

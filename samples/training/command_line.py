@@ -18,7 +18,7 @@ from samples.training.checkpoint import CheckpointError
 from samples.training.data import DatasetError
 from samples.training.processes import Processes, join_from_environment
 from samples.training.recipes import RecipeError
-from samples.training.settings import Settings, SettingsError, Task, check, read_config
+from samples.training.settings import Settings, SettingsError, Task, check, read_with_problems
 from samples.training.trainer import Trainer, TrainingError
 
 
@@ -59,7 +59,14 @@ def make_settings(arguments: argparse.Namespace, task: Task) -> Settings:
         RecipeError: If there is no recipe of this name.
         SettingsError: With every problem.
     """
-    config = task.recipes[arguments.recipe] if arguments.recipe else read_config(arguments.config)
+    of_text: list[str] = []
+    if arguments.recipe:
+        config = task.recipes[arguments.recipe]
+    else:
+        config, of_text = read_with_problems(arguments.config)
+    if arguments.dataset is not None and arguments.dataset != config.get("dataset"):
+        for name in ("num_classes", "input_info"):  # those of the config's data set
+            config.pop(name, None)
     own = [name.removeprefix("--").replace("-", "_") for name in task.arguments]
     for name in ("dataset", "epochs", "batch_size", "seed", *own):
         if getattr(arguments, name) is not None:
@@ -68,7 +75,7 @@ def make_settings(arguments: argparse.Namespace, task: Task) -> Settings:
         config, arguments.log_dir, arguments.data, arguments.weights, arguments.resume, arguments.device,
         arguments.workers,
     )  # fmt: skip
-    check(settings, task)
+    check(settings, task, of_text)
     return settings
 
 

@@ -31,7 +31,7 @@ class TrainingError(RuntimeError):
 
 _RUN_KEYS = ("model", "optimizers", "epoch", "best", "compression_state", "rng", "config")
 # Settings that a resumed run may change; all others decide what network it is and how it is trained.
-_MAY_CHANGE = {"epochs", "batch_size", "seed", "dataset", "test_data", "strict"}
+_MAY_CHANGE = {"epochs", "batch_size", "seed", "dataset", "num_classes", "input_info", "test_data", "strict"}
 
 
 class Trainer(ABC):
@@ -54,7 +54,6 @@ class Trainer(ABC):
         self.settings, self.config = settings, settings.config
         self.processes = processes or Processes()
         self.device = torch.device(self.processes.device(settings.device))
-        self.log = Log(settings.log_dir, self.processes.first)
         self.seed = int(self.config.get("seed", 0))
         torch.manual_seed(self.seed)
         self.splits = self._load_data()
@@ -66,6 +65,7 @@ class Trainer(ABC):
             self._compress(resumed["compression_state"] if resumed else None)
         self.trained: nn.Module = self.processes.wrap(self.model)
         self.optimizers = Optimizers(self.model, self.config)
+        self.log = Log(settings.log_dir, self.processes.first)
         self.epoch, self.best = 0, -1.0
         if resumed:
             self._restore(resumed)

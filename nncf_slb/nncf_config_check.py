@@ -1,0 +1,108 @@
+"""A whole NNCF config: slb's section, those of NNCF's own algorithms by NNCF's schema, and the keys outside them."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jsonschema  # type: ignore[import-untyped]
+from nncf.config.schema import ACCURACY_AWARE_TRAINING_SCHEMA, REF_VS_ALGO_SCHEMA
+
+from nncf_slb.config import ConfigError, find_slb_sections, scope_list, validate_nncf_config
+from nncf_slb.config_outside import outside_problems
+from nncf_slb.config_patterns import scope_problem
+from nncf_slb.targets import find_target_device
+
+_SLB = "slb"
+_SCOPE_KEYS = ("ignored_scopes", "target_scopes")
+_TYPES = {
+    "number": "a number", "integer": "an integer", "string": "a string", "boolean": "true or false",
+    "object": "an object", "array": "a list",
+}  # fmt: skip
+
+
+class WholeConfigError(ConfigError):
+    """Everything wrong with a config, one line per problem."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__(problems)
+        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        self.args = ("\n- ".join([f"{count} in the config:", *problems]),)
+
+
+def config_problems(config: Mapping[str, Any]) -> list[str]:
+    """A line for each problem of a config for any program that uses NNCF."""
+    return [*outside_problems(config), *algorithm_problems(config)]
+
+
+def algorithm_problems(config: Mapping[str, Any]) -> list[str]:
+    """A line for each problem of the algorithms' sections, and of what must fit to them."""
+    problems: list[str] = []
+    try:
+        validate_nncf_config(config)
+    except ConfigError as error:
+        problems += error.problems
+    compression = config.get("compression")
+    sections = list(enumerate(compression)) if isinstance(compression, list | tuple) else [(None, compression)]
+    for index, section in sections:
+        if isinstance(section, Mapping) and "algorithm" in section and section["algorithm"] != _SLB:
+            problems += _section_problems(section, "compression" if index is None else f"compression[{index}]")
+    if isinstance(accuracy_aware := config.get("accuracy_aware_training"), Mapping):
+        problems += _schema_problems(ACCURACY_AWARE_TRAINING_SCHEMA, accuracy_aware, "accuracy_aware_training")
+    if find_slb_sections(config) and config.get("target_device") == "TRIAL":  # which NNCF knows and slb does not
+        try:
+            find_target_device("TRIAL")
+        except ValueError as error:
+            problems.append(str(error))
+    return problems
+
+
+def _section_problems(section: Mapping[str, Any], path: str) -> list[str]:
+    names = sorted({*REF_VS_ALGO_SCHEMA, _SLB})
+    name = section["algorithm"]
+    if name not in names:
+        near = difflib.get_close_matches(name, names, 1) if isinstance(name, str) else []
+        advice = f'Did you mean "{near[0]}"?' if near else "Change it"
+        return [f"{path}.algorithm: received {json.dumps(name)}; allowed: one of {', '.join(names)}. {advice}"]
+    return [*_schema_problems(REF_VS_ALGO_SCHEMA[name], section, path), *_pattern_problems(section, path)]
+
+
+def _schema_problems(schema: Mapping[str, Any], section: Any, path: str) -> Iterator[str]:
+    for problem in jsonschema.Draft7Validator(schema).iter_errors(section):
+        error = jsonschema.exceptions.best_match([problem])
+        place = path + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error.absolute_path)
+        if error.validator == "additionalProperties" and isinstance(error.instance, Mapping):
+            keys = list(error.schema.get("properties", {}))
+            for key in error.instance.keys() - set(keys):
+                near = difflib.get_close_matches(key, keys, 1)
+                advice = f"Unknown key: did you mean {near[0]}?" if near else "Unknown key: remove it"
+                yield f"{place}.{key}: received an unknown key; allowed: the keys {', '.join(keys)}. {advice}"
+        else:
+            yield f"{place}: received {_shown(error.instance)}; allowed: {_words(error)}. Change it"
+
+
+def _words(error: jsonschema.ValidationError) -> str:
+    """What NNCF's schema allows, in words where there are some."""
+    allowed = error.validator_value
+    if error.validator == "enum":
+        return f"one of {', '.join(map(json.dumps, allowed))}"
+    if error.validator == "type":
+        return " or ".join(_TYPES.get(name, name) for name in ([allowed] if isinstance(allowed, str) else allowed))
+    return f"what NNCF's schema does ({error.message[:200]})"
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value, default=repr)
+    return text if len(text) <= 100 else f"{text[:97]}..."
+
+
+def _pattern_problems(node: Any, path: str) -> Iterator[str]:
+    """Regular expressions that cannot be used, anywhere in a section."""
+    for key, value in node.items() if isinstance(node, Mapping) else ():
+        yield from _pattern_problems(value, f"{path}.{key}")
+        scopes = scope_list(value) if key in _SCOPE_KEYS and isinstance(value, str | list) else []
+        for scope in scopes:
+            if isinstance(scope, str) and (problem := scope_problem(scope)):
+                yield f"{path}.{key}: received {_shown(scope)}; allowed: {problem[0]}. {problem[1]}"
