@@ -10,13 +10,14 @@ from typing import Any
 import jsonschema  # type: ignore[import-untyped]
 from nncf.config.schema import ACCURACY_AWARE_TRAINING_SCHEMA, REF_VS_ALGO_SCHEMA
 
-from nncf_slb.config import ConfigError, find_slb_sections, scope_list, validate_nncf_config
+from nncf_slb.config import ConfigError, find_slb_sections, validate_nncf_config
 from nncf_slb.config_outside import outside_problems
 from nncf_slb.config_patterns import scope_problem
 from nncf_slb.targets import find_target_device
 
 _SLB = "slb"
 _SCOPE_KEYS = ("ignored_scopes", "target_scopes")
+_COUNT_KEYS = ("num_init_samples", "num_bn_adaptation_samples")  # of which NNCF's schema asks only to be numbers
 _TYPES = {
     "number": "a number", "integer": "an integer", "string": "a string", "boolean": "true or false",
     "object": "an object", "array": "a list",
@@ -46,6 +47,7 @@ def algorithm_problems(config: Mapping[str, Any]) -> list[str]:
         problems += error.problems
     compression = config.get("compression")
     sections = list(enumerate(compression)) if isinstance(compression, list | tuple) else [(None, compression)]
+    problems += _repeated_algorithms([section for _, section in sections])
     for index, section in sections:
         if isinstance(section, Mapping) and "algorithm" in section and section["algorithm"] != _SLB:
             problems += _section_problems(section, "compression" if index is None else f"compression[{index}]")
@@ -66,7 +68,14 @@ def _section_problems(section: Mapping[str, Any], path: str) -> list[str]:
         near = difflib.get_close_matches(name, names, 1) if isinstance(name, str) else []
         advice = f'Did you mean "{near[0]}"?' if near else "Change it"
         return [f"{path}.algorithm: received {json.dumps(name)}; allowed: one of {', '.join(names)}. {advice}"]
-    return [*_schema_problems(REF_VS_ALGO_SCHEMA[name], section, path), *_pattern_problems(section, path)]
+    return [*_schema_problems(REF_VS_ALGO_SCHEMA[name], section, path), *_value_problems(section, path)]
+
+
+def _repeated_algorithms(sections: list[Any]) -> Iterator[str]:
+    names = [section.get("algorithm") for section in sections if isinstance(section, Mapping)]
+    for name in dict.fromkeys(name for name in names if isinstance(name, str) and name != _SLB):
+        if names.count(name) > 1:
+            yield f'compression: received {names.count(name)} sections "{name}"; allowed: one. Remove the others'
 
 
 def _schema_problems(schema: Mapping[str, Any], section: Any, path: str) -> Iterator[str]:
@@ -98,11 +107,32 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 100 else f"{text[:97]}..."
 
 
-def _pattern_problems(node: Any, path: str) -> Iterator[str]:
-    """Regular expressions that cannot be used, anywhere in a section."""
-    for key, value in node.items() if isinstance(node, Mapping) else ():
-        yield from _pattern_problems(value, f"{path}.{key}")
-        scopes = scope_list(value) if key in _SCOPE_KEYS and isinstance(value, str | list) else []
-        for scope in scopes:
-            if isinstance(scope, str) and (problem := scope_problem(scope)):
-                yield f"{path}.{key}: received {_shown(scope)}; allowed: {problem[0]}. {problem[1]}"
+def _value_problems(section: Any, path: str) -> Iterator[str]:
+    """Values anywhere in a section that NNCF's schema lets pass and NNCF does not take."""
+    for place, key, value in _fields(section, path):
+        if key in _COUNT_KEYS and isinstance(value, int | float) and not (isinstance(value, int) and value >= 0):
+            yield f"{place}: received {_shown(value)}; allowed: an integer from 0 on. Change it"
+    for place, scope in scopes_of(section, path):
+        if problem := scope_problem(scope):
+            yield f"{place}: received {_shown(scope)}; allowed: {problem[0]}. {problem[1]}"
+
+
+def _fields(node: Any, path: str) -> Iterator[tuple[str, str, Any]]:
+    """Path, key and value of everything in a section."""
+    if isinstance(node, list | tuple):
+        for index, part in enumerate(node):
+            yield from _fields(part, f"{path}[{index}]")
+    elif isinstance(node, Mapping):
+        for key, value in node.items():
+            place = f"{path}.{key}" if path else str(key)
+            yield place, key, value
+            yield from _fields(value, place)
+
+
+def scopes_of(config: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    """Path and text of each scope, anywhere in a config or section."""
+    for place, key, value in _fields(config, path):
+        if key in _SCOPE_KEYS and isinstance(value, str):
+            yield place, value
+        elif key in _SCOPE_KEYS and isinstance(value, list | tuple):
+            yield from ((f"{place}[{index}]", scope) for index, scope in enumerate(value) if isinstance(scope, str))

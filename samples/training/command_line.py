@@ -76,12 +76,22 @@ def make_settings(arguments: argparse.Namespace, task: Task) -> Settings:
         arguments.workers,
     )  # fmt: skip
     check(settings, task, of_text)
+    _check_export_path(arguments.export_model_path, settings)
     return settings
 
 
+def _check_export_path(path: Path | None, settings: Settings) -> None:
+    allowed = (".xml", ".onnx") if settings.compressed else (".xml",)
+    if path is not None and path.suffix not in allowed:
+        raise SettingsError(
+            f"export-model-path: received '{path}'; allowed: a path that ends in {' or '.join(allowed)}"
+        )
+
+
 USER_ERRORS = (
-    RecipeError, SettingsError, DatasetError, CheckpointError, TrainingError, nncf_slb.ExportError,
-    nncf_slb.LoweringError, nncf_slb.ModelError, nncf_slb.NotFiniteError, nncf_slb.UnsupportedLayersError,
+    RecipeError, SettingsError, DatasetError, CheckpointError, TrainingError, nncf_slb.ConfigError,
+    nncf_slb.ExportError, nncf_slb.LoweringError, nncf_slb.ModelError, nncf_slb.NotFiniteError,
+    nncf_slb.SensitivityError, nncf_slb.UnsupportedLayersError,
 )  # fmt: skip
 
 

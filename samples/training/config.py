@@ -18,6 +18,7 @@ from torch import nn
 from nncf_slb.config_errors import Contradiction, refuse
 from nncf_slb.config_fields import Section, whole
 from nncf_slb.config_outside import Count, TopLevelConfig, section_problems
+from nncf_slb.nncf_config_check import scopes_of
 
 Config = Mapping[str, Any]
 Schedule = Literal["constant", "cosine", "step", "multistep"]
@@ -66,9 +67,9 @@ Pair = _list_of(_check_pair, "a list of two integers above 0")
 class SGDParams(Section):
     """Arguments of `torch.optim.SGD`."""
 
-    momentum: float = Field(default=0.0, ge=0, description="Share of the former step in each step.")
-    dampening: float = Field(default=0.0, ge=0, description="Share of the gradient that momentum leaves out.")
-    weight_decay: float = Field(default=0.0, ge=0, description=_NO_DECAY)
+    momentum: float = Field(default=0.0, ge=0, lt=1, description="Share of the former step in each step.")
+    dampening: float = Field(default=0.0, ge=0, le=1, description="Share of the gradient that momentum leaves out.")
+    weight_decay: float = Field(default=0.0, ge=0, le=1e3, description=_NO_DECAY)
     nesterov: bool = Field(default=False, description="Nesterov's momentum.")
 
     @model_validator(mode="after")
@@ -82,8 +83,8 @@ class AdamParams(Section):
     """Arguments of `torch.optim.Adam` and `torch.optim.AdamW`."""
 
     betas: Betas = Field(default=(0.9, 0.999), description="Decay of the means of gradients and their squares.")
-    eps: float = Field(default=1e-8, gt=0, description="Added to the divisor.")
-    weight_decay: float = Field(default=0.0, ge=0, description=_NO_DECAY)
+    eps: float = Field(default=1e-8, gt=0, le=1, description="Added to the divisor.")
+    weight_decay: float = Field(default=0.0, ge=0, le=1e3, description=_NO_DECAY)
     amsgrad: bool = Field(default=False, description="The variant AMSGrad.")
 
 
@@ -99,9 +100,9 @@ class OptimizerConfig(Section):
     """An optimizer and the course of its learning rate."""
 
     type: Literal[tuple(OPTIMIZERS)] = Field(description="Class of `torch.optim`.")  # type: ignore[valid-type]
-    base_lr: float = Field(gt=0, description="Learning rate at the beginning.")
+    base_lr: float = Field(gt=0, le=1e6, description="Learning rate at the beginning.")
     schedule_type: Schedule = Field(default="constant", description="Course of the learning rate over the epochs.")
-    gamma: float = Field(default=0.1, gt=0, description="Factor of the rate at each step. Only with steps.")
+    gamma: float = Field(default=0.1, gt=0, le=1, description="Factor of the rate at each step. Only with steps.")
     step: Count = Field(default=30, description="Epochs from one step to the next. Only with schedule step.")
     steps: Steps = Field(default=(), description="Epochs at which the rate steps. Only with schedule multistep.")
     optimizer_params: dict[str, Any] = Field(
@@ -147,22 +148,24 @@ def optimizer_problems(config: Config) -> list[str]:
     problems: list[str] = []
     for name in ("optimizer", "logits_optimizer"):
         section = config.get(name)
-        if isinstance(section, dict) and section.get("type") in OPTIMIZERS:
-            params = section.get("optimizer_params", {})
-            if isinstance(params, dict):
-                model = OPTIMIZERS[section["type"]][1]
-                problems += section_problems(model, params, f"{name}.optimizer_params")
+        if not isinstance(section, dict):
+            continue
+        kind, params = section.get("type"), section.get("optimizer_params")
+        if isinstance(kind, str) and kind in OPTIMIZERS and isinstance(params, dict):
+            problems += section_problems(OPTIMIZERS[kind][1], params, f"{name}.optimizer_params")
     return problems
 
 
-def network_problems(make: Callable[..., nn.Module], params: Any, others: Config, shape: Sequence[int]) -> list[str]:
+def network_problems(
+    make: Callable[..., nn.Module], params: Any, others: Config, shape: Sequence[int] | None
+) -> list[str]:
     """Problems inside ``model_params``: by the types of the arguments, then by a network without memory for weights.
 
     Args:
         make: Class of the network.
         params: The config's ``model_params``.
         others: The arguments that come from elsewhere.
-        shape: Channels, height and width of an image.
+        shape: Channels, height and width of an image that it must take; None where that is not known.
     """
     problems = section_problems(_model_of(make, others), params, "model_params")
     if problems:
@@ -172,6 +175,8 @@ def network_problems(make: Callable[..., nn.Module], params: Any, others: Config
             network = make(**others, **params).eval()
     except (TypeError, ValueError) as error:  # the networks' own checks name the argument
         return [f"model_params.{error}"]
+    if shape is None:
+        return []
     try:
         network(torch.zeros(1, *shape, device="meta"))
     except (RuntimeError, ValueError) as error:
@@ -221,3 +226,14 @@ def input_size_problems(config: Config, shape: tuple[int, int, int], words: str,
             if section.get(key, value) != value:
                 problems.append(f'input_info.{key}: received "{section[key]}"; allowed: "{value}". Remove it')
     return problems
+
+
+def refused_by_nncf(config: Config, message: str) -> list[str]:
+    """Lines on what NNCF found wrong with a config once it knew the network."""
+    lines = [
+        f"{place}: received {json.dumps(scope)}, which no operation of the network matches; allowed: an operation's "
+        "name, or {re} and a regular expression that finds some. Correct it, or set validate_scopes to false beside it"
+        for place, scope in scopes_of(config)
+        if "No match has been found" in message and repr(scope) in message
+    ]
+    return lines or [f"compression: NNCF cannot apply it to this network: {' '.join(message.split())}"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -58,16 +59,19 @@ class Task:
     def config_problems(self, config: dict[str, Any]) -> list[str]:
         """A line for each problem of a config, those of NNCF's algorithms among them."""
         problems = section_problems(self.config, config)
-        wrong = {problem.split(":")[0].split(".")[0].split("[")[0] for problem in problems}
-        if "input_info" not in wrong:
-            inside = input_problems(config)
-            problems += inside
-            wrong |= {"input_info"} if inside else set()
+        if not any(problem.startswith("input_info: ") for problem in problems):
+            problems += input_problems(config)
+        wrong = {re.split(r"[:.\[]", problem)[0] for problem in problems}
         problems += optimizer_problems(config)
-        if not wrong & (self.config.model_fields.keys() - _APART):
+        fits = not wrong & (self.config.model_fields.keys() - _APART)
+        if fits:
             problems += self.problems(config)
+        if not wrong & {"model", "model_params"}:
+            right = {key: value for key, value in config.items() if key not in wrong}
+            complete = {**next(iter(self.recipes.values())), **right}
             make, params = self.models[config["model"]], config.get("model_params", {})
-            problems += network_problems(make, params, self.network_arguments(config), self.image_shape(config))
+            shape = self.image_shape(config) if fits else None
+            problems += network_problems(make, params, self.network_arguments(complete), shape)
         return [*problems, *algorithm_problems(config)]
 
 
@@ -147,4 +151,6 @@ def check(settings: Settings, task: Task, of_text: list[str] | None = None) -> N
         problems.append("device: received 'cuda'; torch sees no GPU here, use 'cpu'")
     if problems:
         raise SettingsError.of(problems)
-    settings.config = task.config.model_validate(settings.config).model_dump(mode="json", exclude_unset=True)
+    settings.config = task.config.model_validate(settings.config).model_dump(
+        mode="json", exclude_unset=True, warnings=False
+    )

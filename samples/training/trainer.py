@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, ClassVar
 
+import nncf
 import torch
 from nncf import NNCFConfig
 from nncf.api.compression import CompressionStage
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 import nncf_slb
 from nncf_slb.finite import refuse_not_finite
 from samples.training import checkpoint
+from samples.training.config import refused_by_nncf
 from samples.training.optimizers import Optimizers
 from samples.training.processes import Processes
 from samples.training.progress import Log, track
@@ -104,9 +106,14 @@ class Trainer(ABC):
         nncf_config = NNCFConfig.from_dict({**copy.deepcopy(self.config), "log_dir": str(self.settings.log_dir)})
         nncf_config.setdefault("input_info", {"sample_size": [1, *self.splits.image_shape]})
         nncf_config = register_default_init_args(nncf_config, self.train_batches, device=str(self.device))
-        self.ctrl, self.model = create_compressed_model(
-            self.model, nncf_config, compression_state=state, dump_graphs=False
-        )
+        try:
+            self.ctrl, self.model = create_compressed_model(
+                self.model, nncf_config, compression_state=state, dump_graphs=False
+            )
+        except (nncf.ValidationError, ValueError) as error:
+            if type(error).__module__.startswith("nncf_slb"):  # these name the setting
+                raise
+            raise SettingsError.of(refused_by_nncf(self.config, str(error))) from error
         if self.processes.world > 1:
             self.ctrl.distributed()
 

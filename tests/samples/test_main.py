@@ -85,8 +85,8 @@ def test_all_bad_settings_are_reported_at_once(tmp_path, capsys):
     path.write_text(json.dumps(config))
     assert main(arguments(tmp_path, "--dataset", "mnist", "--weights", "no.pth", config=path, epochs="0")) == 2
     message = capsys.readouterr().err
-    named = ("dataset: received 'mnist'", "epochs: received 0", "optimizer.type", "optimizer.base_lr: received -1")
-    named += ("model_params: activation: received 'tanh'", "weights: received 'no.pth'", "compression.weights.bits")
+    named = ('dataset: received "mnist"', "epochs: received 0", "optimizer.type", "optimizer.base_lr: received -1")
+    named += ("model_params.activation: received 'tanh'", "weights: received 'no.pth'", "compression.weights.bits")
     for part in named:
         assert part in message
 
@@ -95,7 +95,7 @@ def test_unknown_model_is_an_error_that_names_the_others(tmp_path, capsys):
     path = tmp_path / "c.json"
     path.write_text(json.dumps({**read_config(W2), "model": "resnet21"}))
     assert main(arguments(tmp_path, config=path)) == 2
-    assert "model: received 'resnet21'; allowed: digits_net, small_resnet" in capsys.readouterr().err
+    assert 'model: received "resnet21"; allowed: one of "digits_net", "small_resnet"' in capsys.readouterr().err
 
 
 def test_config_that_is_missing_or_not_json_is_an_error(tmp_path):

@@ -184,7 +184,7 @@ def test_all_problems_of_a_config_are_reported_at_once(tmp_path, capsys):
     (tmp_path / "c.json").write_text(json.dumps(config))
     assert main(["--config", str(tmp_path / "c.json"), "--log-dir", str(tmp_path)]) == 2
     shown = capsys.readouterr().err
-    for text in ("loss: received 'l3'; allowed: l1, mse", "channels: received 2", "patch_size: received 0"):
+    for text in ('loss: received "l3"; allowed: one of "l1", "mse"', "channels: received 2", "patch_size: received 0"):
         assert text in shown
 
 
