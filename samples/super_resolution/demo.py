@@ -14,7 +14,7 @@ import openvino as ov
 import nncf_slb  # before anything that imports nncf.torch
 from samples.super_resolution.pairs import make_pair, to_values
 from samples.super_resolution.pictures import crop_sheet
-from samples.super_resolution.recipes import RECIPES
+from samples.super_resolution.recipes import PAIRS, RECIPES
 from samples.super_resolution.report import Quality, Report, Row, bicubic, in_openvino, timed
 from samples.super_resolution.trainer import SuperResolution
 from samples.training.machine import machine
@@ -122,7 +122,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="espcn", choices=list(RECIPES.starts), help="network (default: espcn)")
     parser.add_argument("--scale", type=int, default=2, choices=(2, 3, 4))
-    parser.add_argument("--bits", default="w2a8", help="weights and activations of the search (default: w2a8)")
+    parser.add_argument("--bits", default="w2a8", choices=[f"w{w}a{a}" for w, a in PAIRS], help="default: w2a8")
     parser.add_argument("--log-dir", type=Path, help="folder of all files (default: one for each model and scale)")
     arguments = parser.parse_args()
     folder = arguments.log_dir or Path(f"runs/super_resolution_{arguments.model}_x{arguments.scale}")

@@ -143,8 +143,9 @@ def check(settings: Settings, task: Task, of_text: list[str] | None = None) -> N
         path = getattr(settings, name)
         if path is not None and not path.is_file():
             problems.append(f"{name}: received '{path}'; there is no such file")
-    if settings.log_dir.exists() and not settings.log_dir.is_dir():
-        problems.append(f"log-dir: received '{settings.log_dir}'; allowed: a folder, and this is a file")
+    log_dir = settings.log_dir
+    if not next(path for path in (log_dir, *log_dir.absolute().parents) if path.exists()).is_dir():
+        problems.append(f"log-dir: received '{log_dir}'; allowed: a folder, and this is a file, or inside one")
     if settings.workers < 0:
         problems.append(f"workers: received {settings.workers}; allowed: an integer from 0 on")
     if settings.device == "cuda" and not torch.cuda.is_available():
