@@ -152,6 +152,6 @@ def check(settings: Settings, task: Task, of_text: list[str] | None = None) -> N
         problems.append("device: received 'cuda'; torch sees no GPU here, use 'cpu'")
     if problems:
         raise SettingsError.of(problems)
-    settings.config = task.config.model_validate(settings.config).model_dump(
-        mode="json", exclude_unset=True, warnings=False
-    )
+    typed = task.config.model_validate(settings.config)
+    values = typed.model_dump(mode="json", exclude_unset=True, warnings=False)
+    settings.config = {key: values[key] for key in settings.config}

@@ -122,7 +122,7 @@ def test_whole_numbers_may_be_written_with_a_point(tmp_path):
     settings = Settings({**read_config(W2), "epochs": 3.0, "batch_size": 50.0}, tmp_path)
     check(settings, Classification.task)
     assert [type(settings.config[key]) for key in ("epochs", "batch_size")] == [int, int]
-    assert settings.config == {**read_config(W2), "epochs": 3, "batch_size": 50}
+    assert list(settings.config.items()) == list({**read_config(W2), "epochs": 3, "batch_size": 50}.items())
 
 
 def test_another_data_set_brings_its_own_classes_and_shape(tmp_path, capsys):
