@@ -102,9 +102,9 @@ class OptimizerConfig(Section):
     type: Literal[tuple(OPTIMIZERS)] = Field(description="Class of `torch.optim`.")  # type: ignore[valid-type]
     base_lr: float = Field(gt=0, le=1e6, description="Learning rate at the beginning.")
     schedule_type: Schedule = Field(default="constant", description="Course of the learning rate over the epochs.")
-    gamma: float = Field(default=0.1, gt=0, le=1, description="Factor of the rate at each step. Only with steps.")
-    step: Count = Field(default=30, description="Epochs from one step to the next. Only with schedule step.")
     steps: Steps = Field(default=(), description="Epochs at which the rate steps. Only with schedule multistep.")
+    step: Count = Field(default=30, description="Epochs from one step to the next. Only with schedule step.")
+    gamma: float = Field(default=0.1, gt=0, le=1, description="Factor of the rate at each step. Only with steps.")
     optimizer_params: dict[str, Any] = Field(
         default={}, description="Further arguments of the class.", json_schema_extra={"allowed": "an object"}
     )
