@@ -63,6 +63,7 @@ def _problems(node: Any, path: str) -> Iterator[str]:
 
 
 def add_problems_of_text(problems: list[str], of_text: list[str]) -> list[str]:
-    """All problems, without what the text has wrong with a setting that a check of its meaning names already."""
+    """All problems, without those of the text with a setting that a check of its meaning names already."""
     named = {problem.split(": ")[0] for problem in problems}
-    return problems + [problem for problem in of_text if problem.split(": ")[0] not in named]
+    below = tuple(setting + mark for setting in named for mark in (": ", ".", "["))
+    return problems + [problem for problem in of_text if not problem.startswith(below)]

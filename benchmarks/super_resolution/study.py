@@ -57,7 +57,7 @@ class Runs:
             **RECIPES[f"{self.model}_{name}"],
             "scale": self.scale,
             "seed": self.seed,
-            "test_data": [str(each) for each in self.test_data],
+            "test_data": [str(folder) for folder in self.test_data],
         }
 
     def _job(self, name: str, config: dict[str, Any], labels: dict[str, Any], **other: Any) -> Job:

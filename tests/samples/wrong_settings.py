@@ -90,6 +90,7 @@ WRONG = [
         ("c", "input_info.sample_size", value, None)
         for value in (
             None, [], "1,1,8,8", [1, 1, "8", 8], [1, 3, 8, 8], [1, 1, 8], [1, 1, 0, 8], [1, 1, 8.5, 8], [1, -1, 8, 8],
+            [1, 1, NAN, 8],
         )
     ),
     ("s", "input_info.sample_size", [1, 3, 24, 24], None),
