@@ -20,7 +20,7 @@ _MODEL_HELP = (
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Entry point; exit status 0 on success, 1 for findings (problems, out of tolerance), 2 for what can't be used."""
+    """Entry point; exit status 0 on success, 1 for findings (out of tolerance), 2 for what can't be used."""
     arguments = _parser().parse_args(argv)
     status: int = arguments.run(arguments)
     return status
@@ -31,7 +31,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     schema = commands.add_parser("schema", help="print the JSON schema of the slb section")
     schema.set_defaults(run=_print_schema)
-    check = commands.add_parser("check", help="check NNCF configs and list every problem of their slb sections")
+    check = commands.add_parser("check", help="check NNCF configs and list every problem")
     check.add_argument("config", type=Path, nargs="+", help="JSON files")
     check.set_defaults(run=lambda arguments: max(_check(path) for path in arguments.config))
     inspect = commands.add_parser("inspect", help="list the layers of an exported IR and the kernels that run them")
@@ -78,21 +78,37 @@ def _print_schema(arguments: argparse.Namespace) -> int:
 
 
 def _check(path: Path) -> int:
-    from nncf_slb.config.section import ConfigError, validate_nncf_config
+    from nncf_slb.config.reading import (
+        UnreadableConfigError,
+        add_problems_of_text,
+        read_config_file,
+    )
+    from nncf_slb.hosts.config_check import WholeConfigError, config_problems
 
     try:
-        config = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        return _fail(f"{path}: not a readable JSON file ({error})")
-    if not isinstance(config, dict):
-        return _fail(f"{path}: holds {type(config).__name__}; a config is one JSON object")
-    try:
-        validate_nncf_config(config)
-    except ConfigError as error:
-        print(f"{path}: {error}", file=sys.stderr)
-        return 1
+        config, of_text = read_config_file(path)
+    except UnreadableConfigError as error:
+        return _fail(str(error))
+    check = _check_of_samples(config) or config_problems
+    problems = add_problems_of_text(check(config), of_text)
+    if problems:
+        print(f"{path}: {WholeConfigError(problems)}", file=sys.stderr)
+        return 2
     print(f"{path}: good")
     return 0
+
+
+def _check_of_samples(config: dict[str, Any]) -> Any:
+    """The check of the sample that a config is for; None if it is for none, or the samples are not here."""
+    if not {"model", "dataset"} & config.keys():
+        return None
+    sys.path.insert(0, os.getcwd())
+    try:
+        return importlib.import_module("samples.tasks").task_of(config).config_problems
+    except ImportError:
+        return None
+    finally:
+        sys.path.pop(0)
 
 
 def _fail(message: str) -> int:

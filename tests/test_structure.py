@@ -22,8 +22,6 @@ HOSTLESS = ("search", "bits", "config")
 TEXTS_OF_HOSTS = re.compile(
     r"\.pre_ops\.|input_infos|loader\.get_inputs|ctrl\.export_model|child_ctrls|\bNNCF[A-Z][a-z]|prefix\(.NNCF"
 )
-    r"\.pre_ops\.|input_infos|loader\.get_inputs|export_model|\bNNCF[A-Z]\w|['\"]NNCF['\"]|child_ctrls"
-)
 BESIDE = {"errors", "files", "version"}
 
 

@@ -15,7 +15,6 @@ from typing import Any
 
 from benchmarks.accuracy import ablation, report, results, worker
 from benchmarks.accuracy.protocol import (
-    CONFIGS,
     DISTILLED_METHODS,
     DISTILLED_ROWS,
     METHODS,
@@ -26,6 +25,7 @@ from benchmarks.accuracy.protocol import (
 )
 from benchmarks.jobs import Job, result_of, write_json
 from benchmarks.pool import FailedJobsError, MissingEnvironmentError, Study, run_jobs
+from samples.classification.recipes import RECIPES
 
 Maker = Callable[[tuple[str, float], int, bool], Job]  # (optimizer and learning rate, seed, whether to test) -> run
 
@@ -181,9 +181,9 @@ def main(argv: list[str] | None = None) -> int:
     add("--rivals-python", type=Path, default=Path(".venv-rivals/bin/python"), help="Python of the rivals' environment")
     arguments = parser.parse_args(argv)
     protocol = Protocol(arguments.network, arguments.dataset, arguments.epochs, tuple(range(arguments.seeds)))
-    known = sorted(path.name.removesuffix("_w1a1.json") for path in CONFIGS.glob("*_w1a1.json"))
+    known = sorted(RECIPES.starts)
     if protocol.key not in known:
-        parser.error(f"--network, --dataset: received '{protocol.key}'; configs exist for {', '.join(known)}")
+        parser.error(f"--network, --dataset: received '{protocol.key}'; recipes exist for {', '.join(known)}")
     study = Study(
         arguments.work / protocol.key, arguments.data, arguments.device, arguments.processes, arguments.rivals_python,
         workers=arguments.workers,

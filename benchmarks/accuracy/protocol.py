@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import copy
-import json
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from benchmarks.jobs import Job
+from samples.classification.recipes import PAIRS, RECIPES
 
-CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "classification"
-# The paper's rows: (bits of the weights, bits of the activations), 32 for full precision.
-ROWS = ((1, 1), (1, 2), (1, 4), (1, 8), (1, 32), (2, 2), (2, 4), (2, 8), (2, 32), (4, 4), (4, 8), (4, 32))
+ROWS = PAIRS  # the paper's rows
 # Rows that are run with distillation as well.
 DISTILLED_ROWS = tuple(row for row in ROWS if row[1] >= 8)
 AS_SHIPPED = "as shipped"  # setting in the table of epochs
@@ -91,8 +88,8 @@ class Protocol:
         return f"{self.network}_{self.dataset}"
 
     def config(self, name: str, seed: int, epochs: int | None = None) -> dict[str, Any]:
-        """Shipped config of this network and data set, with seed and epochs."""
-        config: dict[str, Any] = json.loads((CONFIGS / f"{self.key}_{name}.json").read_text())
+        """Recipe of this network and data set, with seed and epochs."""
+        config = RECIPES[f"{self.key}_{name}"]
         return {**config, "seed": seed, "epochs": config["epochs"] if epochs is None else epochs}
 
     def float_start(self, name: str) -> Job:
@@ -103,7 +100,7 @@ class Protocol:
         return Job(f"start/{found[0]}", self.config(found[0], 0), labels={"method": "float"}, test=False)
 
     def _has(self, name: str) -> bool:
-        return (CONFIGS / f"{self.key}_{name}.json").exists()
+        return f"{self.key}_{name}" in RECIPES
 
     def run_of(self, row: tuple[int, int], seed: int, random: bool = False, epochs: int | None = None) -> Job:
         """`slb` as shipped, from the float checkpoint or from random weights and logits."""

@@ -1,4 +1,4 @@
-"""Networks to measure: float, 8-bit by NNCF's post-training quantization, and searched ones from `configs/`.
+"""Networks to measure: float, 8-bit by NNCF's post-training quantization, and searched ones from the recipes.
 
 Speed and size depend on shapes and kernels, not on what a network has learned, so all start from random weights.
 """
@@ -6,7 +6,6 @@ Speed and size depend on shapes and kernels, not on what a network has learned, 
 from __future__ import annotations
 
 import copy
-import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,14 +25,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from samples.classification.models import MODELS
 from samples.training.trainer import export_float
 
-CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "classification"
 _BATCHES, _BATCH = 4, 2
-
-
-def read_config(name: str) -> dict[str, Any]:
-    """A config of `configs/classification`."""
-    config: dict[str, Any] = json.loads((CONFIGS / f"{name}.json").read_text())
-    return config
 
 
 def noise(shape: list[int]) -> DataLoader:

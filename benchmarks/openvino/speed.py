@@ -27,10 +27,10 @@ from benchmarks.openvino.networks import (
     export_linear,
     export_reference,
     export_searched,
-    read_config,
     searched_controller,
 )
 from nncf_slb.openvino.ir import device_name
+from samples.classification.recipes import RECIPES
 from samples.training.quiet import quieten
 
 RESULTS = Path(__file__).parent / "results"
@@ -80,15 +80,15 @@ def make(work: Path) -> tuple[list[Group], list[Export]]:
     work.mkdir(parents=True, exist_ok=True)
     groups, exports = [], []
     for model, rounds in (("resnet18_imagenet", 40), ("resnet20_cifar10", 100)):
-        irs = list(export_reference(read_config(f"{model}_float"), work, f"{model}_"))
+        irs = list(export_reference(RECIPES[f"{model}_float"], work, f"{model}_"))
         for bits in (1, 2, 3, 4):
-            controller = searched_controller(read_config(f"{model}_w2a8"), bits)
+            controller = searched_controller(RECIPES[f"{model}_w2a8"], bits)
             irs.append(work / f"{model}_w{bits}a8.xml")
             exports.append(export_searched(controller, irs[-1]))
         groups.append(Group(f"{model}, A8", tuple(irs), LIMITS, rounds))
     model = "resnet18_imagenet"
-    irs = list(export_reference(read_config(f"{model}_bireal_float"), work, f"{model}_bireal_"))
-    controller = searched_controller(read_config(f"{model}_w1a1"))
+    irs = list(export_reference(RECIPES[f"{model}_bireal_float"], work, f"{model}_bireal_"))
+    controller = searched_controller(RECIPES[f"{model}_w1a1"])
     for form in ("always", "never"):
         irs.append(work / f"{model}_w1a1_{'binary' if form == 'always' else 'int8'}.xml")
         exports.append(export_searched(controller, irs[-1], binary_convolution=form))

@@ -14,11 +14,12 @@ from typing import Any
 from benchmarks.documents import page_of, write_between_markers
 from benchmarks.jobs import Job, write_json
 from benchmarks.pool import FailedJobsError, Study, run_jobs
-from benchmarks.super_resolution.study import ACTIVATIONS, BITS, CONFIGS, RATES, RIVALS, SCALES_OF_WEIGHTS, Runs
+from benchmarks.super_resolution.study import ACTIVATIONS, BITS, RATES, RIVALS, SCALES_OF_WEIGHTS, Runs
 from benchmarks.super_resolution.worker import make_trainer
 from samples.super_resolution.demo import TIMED_SIZE, export_8_bit
 from samples.super_resolution.pairs import make_pair
 from samples.super_resolution.pictures import crop_sheet
+from samples.super_resolution.recipes import RECIPES
 from samples.super_resolution.report import Quality, Report, Row, bicubic, in_openvino, timed
 from samples.training.machine import machine
 
@@ -131,15 +132,15 @@ def main(argv: list[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     parser.add_argument("--work", type=Path, default=Path("runs/super_resolution_study"), help="folder of all runs")
-    parser.add_argument("--model", default="espcn", help="network of configs/super_resolution")
+    parser.add_argument("--model", default="espcn", help="network of samples/super_resolution/recipes.py")
     parser.add_argument("--scale", type=int, default=2, choices=(2, 3, 4))
     parser.add_argument("--data", type=Path, help="folder of training images instead of photographs of packages")
     parser.add_argument("--test-data", type=Path, nargs="+", default=[], help="folders of test images")
     parser.add_argument("--processes", type=int, default=2, help="runs at a time, one thread each")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     arguments = parser.parse_args(argv)
-    if not (CONFIGS / f"{arguments.model}_float.json").exists():
-        known = ", ".join(sorted(path.stem.removesuffix("_float") for path in CONFIGS.glob("*_float.json")))
+    if arguments.model not in RECIPES.starts:
+        known = ", ".join(sorted(RECIPES.starts))
         parser.error(f"--model: received '{arguments.model}'; allowed: {known}")
     runs = Runs(arguments.model, arguments.scale, data=arguments.data, test_data=tuple(arguments.test_data))
     study = Study(

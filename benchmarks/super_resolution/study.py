@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import copy
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from benchmarks.accuracy.protocol import slb_section
 from benchmarks.jobs import Job
+from samples.super_resolution.recipes import RECIPES
 
-CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "super_resolution"
 BITS = (1, 2, 4)
 ACTIVATIONS = (32, 8)
 SCALES_OF_WEIGHTS = ("none", "per_channel_fixed", "per_channel")
@@ -33,7 +32,7 @@ class Runs:
     """Makers of runs.
 
     Attributes:
-        model: Network of ``configs/super_resolution``.
+        model: Network of the recipes.
         scale: Factor of height and width.
         seed: Seed of every run.
         data: Folder of training images; photographs of installed packages if None.
@@ -53,9 +52,13 @@ class Runs:
         return f"super_resolution_{self.model}_x{self.scale}{data}"
 
     def config(self, name: str) -> dict[str, Any]:
-        """Shipped config of the network at this scale."""
-        config: dict[str, Any] = json.loads((CONFIGS / f"{self.model}_{name}.json").read_text())
-        return {**config, "scale": self.scale, "seed": self.seed, "test_data": [str(each) for each in self.test_data]}
+        """Recipe of the network at this scale."""
+        return {
+            **RECIPES[f"{self.model}_{name}"],
+            "scale": self.scale,
+            "seed": self.seed,
+            "test_data": [str(folder) for folder in self.test_data],
+        }
 
     def _job(self, name: str, config: dict[str, Any], labels: dict[str, Any], **other: Any) -> Job:
         return Job(f"{self.key}/{name}", config, labels=labels, **other)

@@ -7,6 +7,8 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WrapValidator
 from pydantic_core import PydanticCustomError
 
+from nncf_slb.config.errors import refuse
+from nncf_slb.config.patterns import scope_problem
 from nncf_slb.search.values import MAX_VALUES, WIDTHS, ValuesName
 
 
@@ -34,6 +36,14 @@ def _as_tuple(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
+def _scopes_that_end(value: tuple[str, ...] | str) -> tuple[str, ...]:
+    """Scopes as a tuple, once all regular expressions are valid and end in reasonable time."""
+    scopes: tuple[str, ...] = _alone_as_tuple(value)
+    problems = [(index, scope_problem(scope)) for index, scope in enumerate(scopes)]
+    refuse([(() if isinstance(value, str) else (index,), *problem) for index, problem in problems if problem])
+    return scopes
+
+
 def _alone_as_tuple(value: Any) -> Any:
     return (value,) if isinstance(value, str) else _as_tuple(value)
 
@@ -56,9 +66,9 @@ Bits = Annotated[int, Field(ge=WIDTHS[0], le=WIDTHS[-1]), BeforeValidator(whole_
 _Numbers = Annotated[tuple[float, ...], Field(min_length=2, max_length=MAX_VALUES), Unique, AsTuple, Different]
 Values = Annotated[ValuesName | _Numbers, OneMistake]
 _Scope = Annotated[str, Field(min_length=1)]
-Scopes = Annotated[_Scope | Annotated[tuple[_Scope, ...], AsTuple], OneMistake, AfterValidator(_alone_as_tuple)]
+Scopes = Annotated[_Scope | Annotated[tuple[_Scope, ...], AsTuple], OneMistake, AfterValidator(_scopes_that_end)]
 SomeScopes = Annotated[
-    _Scope | Annotated[tuple[_Scope, ...], Field(min_length=1), AsTuple], OneMistake, AfterValidator(_alone_as_tuple)
+    _Scope | Annotated[tuple[_Scope, ...], Field(min_length=1), AsTuple], OneMistake, AfterValidator(_scopes_that_end)
 ]
 
 SCOPE_HELP = "in NNCF's scope syntax: a layer's name, or `{re}` and a regular expression."

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 def inlined_schema(model: type[BaseModel]) -> dict[str, Any]:
     """JSON schema without ``$ref``, so that it can stand inside another schema."""
     schema = model.model_json_schema()
-    definitions = schema.pop("$defs")
+    definitions = schema.pop("$defs", {})
 
     def inline(node: Any) -> Any:
         if isinstance(node, list):
@@ -29,8 +29,11 @@ def inlined_schema(model: type[BaseModel]) -> dict[str, Any]:
 def describe_allowed(schema: Mapping[str, Any]) -> str:
     """What a node of the schema allows, in words: ``an integer from 1 to 4``.
 
-    Says nothing of null, which stands for a setting that is left out.
+    Says nothing of null, which stands for a setting that is left out. A node that has words of its own under
+    ``allowed`` is described by them.
     """
+    if "allowed" in schema:
+        return str(schema["allowed"])
     if "anyOf" in schema:
         branches = [branch for branch in schema["anyOf"] if branch.get("type") != "null"]
         return ", or ".join(describe_allowed(branch) for branch in branches)

@@ -12,7 +12,7 @@ from pydantic import Field, ValidationError
 
 from nncf_slb.config.activations import FULL_PRECISION, ActivationsConfig, ResolvedActivations
 from nncf_slb.config.errors import ConfigError, Contradiction, dotted, explain, received
-from nncf_slb.config.fields import SCOPE_HELP, Scopes, Section
+from nncf_slb.config.fields import SCOPE_HELP, Scopes, Section, whole
 from nncf_slb.config.schema import inlined_schema
 from nncf_slb.config.training import DEFAULT_EPOCHS, InitializerConfig, ParamsConfig
 from nncf_slb.config.weights import ResolvedWeights, WeightsConfig
@@ -114,7 +114,13 @@ def find_slb_sections(nncf_config: Mapping[str, Any]) -> list[tuple[str, Mapping
 
 def total_epochs(nncf_config: Mapping[str, Any]) -> int:
     """Training epochs at the top level of an NNCF config, else the default."""
-    return int(nncf_config.get("epochs") or DEFAULT_EPOCHS)
+    return _epochs(nncf_config) or DEFAULT_EPOCHS
+
+
+def _epochs(nncf_config: Mapping[str, Any]) -> int | None:
+    """Training epochs at the top level of an NNCF config; None where nothing, or something else, has this name."""
+    epochs = whole(nncf_config.get("epochs"))
+    return epochs if isinstance(epochs, int) and not isinstance(epochs, bool) and epochs > 0 else None
 
 
 def scope_list(scopes: str | list[str] | None) -> list[str]:
@@ -151,8 +157,7 @@ def validate_nncf_config(nncf_config: Mapping[str, Any]) -> None:
 
 def _contradictions_outside(config: SLBConfig, nncf_config: Mapping[str, Any]) -> Iterator[Contradiction]:
     """Contradictions between a section and what stands outside it."""
-    epochs = nncf_config.get("epochs")
-    for at, allowed, advice in config.params.range_contradiction(int(epochs) if epochs else None):
+    for at, allowed, advice in config.params.range_contradiction(_epochs(nncf_config)):
         yield ("params", *at), allowed, advice
     device, budget = nncf_config.get("target_device"), config.weights.budget
     if budget is not None and budget.bytes is not None and device not in (None, "CPU", "CPU_SPR"):

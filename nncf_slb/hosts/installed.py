@@ -31,6 +31,11 @@ def _is_right(version: str | None) -> bool:
     return version is not None and tuple(int(part) for part in version.split(".")[:2]) == _NNCF
 
 
+def has_nncf() -> bool:
+    """Whether NNCF 2.19 is installed."""
+    return _is_right(_installed_nncf())
+
+
 def require_nncf() -> None:
     """Check that NNCF 2.19 is installed.
 

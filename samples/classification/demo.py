@@ -7,6 +7,7 @@ from datetime import date
 from pathlib import Path
 
 import nncf_slb
+from samples.classification.recipes import RECIPES
 from samples.classification.report import (
     Row,
     differing_classes,
@@ -17,18 +18,16 @@ from samples.classification.report import (
 from samples.classification.trainer import Classification, top1
 from samples.training.machine import machine
 from samples.training.progress import console
-from samples.training.settings import Settings, check, read_config
+from samples.training.settings import Settings, check
 from samples.training.terminal import exit_status
-
-CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "classification"
 
 
 def run_demo(float_name: str, search_name: str, log_dir: Path, data: Path | None = None) -> Path:
     """Train, search, export, compare.
 
     Args:
-        float_name: Config of the float network in ``configs/classification``.
-        search_name: Config of the search.
+        float_name: Recipe of the float network.
+        search_name: Recipe of the search.
         log_dir: Folder of everything that is written.
         data: Folder of the data set, if it needs one.
 
@@ -57,7 +56,7 @@ def run_demo(float_name: str, search_name: str, log_dir: Path, data: Path | None
 def _trainer(
     name: str, log_dir: Path, data: Path | None, weights: Path | None = None, resume: Path | None = None
 ) -> Classification:
-    settings = Settings(read_config(CONFIGS / f"{name}.json"), log_dir, data, weights, resume)
+    settings = Settings(RECIPES[name], log_dir, data, weights, resume)
     check(settings, Classification.task)
     return Classification(settings)
 

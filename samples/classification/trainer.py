@@ -7,12 +7,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from samples.classification.config import TASK
 from samples.classification.datasets import DATASETS, Splits
-from samples.classification.models import MODELS
 from samples.training.settings import Task
 from samples.training.trainer import Trainer
-
-TASK = Task("classification", MODELS, DATASETS)
 
 
 class Classification(Trainer):

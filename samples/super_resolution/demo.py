@@ -14,14 +14,14 @@ import openvino as ov
 import nncf_slb  # before anything that imports nncf.torch
 from samples.super_resolution.pairs import make_pair, to_values
 from samples.super_resolution.pictures import crop_sheet
+from samples.super_resolution.recipes import PAIRS, RECIPES
 from samples.super_resolution.report import Quality, Report, Row, bicubic, in_openvino, timed
 from samples.super_resolution.trainer import SuperResolution
 from samples.training.machine import machine
 from samples.training.progress import console
-from samples.training.settings import Settings, check, read_config
+from samples.training.settings import Settings, check
 from samples.training.terminal import exit_status
 
-CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "super_resolution"
 CALIBRATION_IMAGES = 100
 TIMED_SIZE = 256  # height and width of the low-resolution image that speed is measured on
 
@@ -29,10 +29,10 @@ TIMED_SIZE = 256  # height and width of the low-resolution image that speed is m
 def make_trainer(
     name: str, scale: int, folder: Path, weights: Path | None = None, resume: Path | None = None
 ) -> SuperResolution:
-    """Trainer of a shipped config at a scale, at the last completed epoch of its folder, or at `resume`."""
+    """Trainer of a recipe at a scale, at the last completed epoch of its folder, or at `resume`."""
     last = folder / "last.pth"
     resume = resume or (last if last.exists() else None)
-    config = {**read_config(CONFIGS / f"{name}.json"), "scale": scale}
+    config = {**RECIPES[name], "scale": scale}
     settings = Settings(config, folder, None, weights, resume)
     check(settings, SuperResolution.task)
     return SuperResolution(settings)
@@ -63,9 +63,9 @@ def run(model: str, scale: int, bits: str, folder: Path) -> Path:
     """Train, search, export, compare; goes on with what an interrupted run left.
 
     Args:
-        model: Network of the configs.
+        model: Network of the recipes.
         scale: Factor of height and width.
-        bits: Bits of weights and activations in the search's config, such as ``w2a8``.
+        bits: Bits of weights and activations in the search's recipe, such as ``w2a8``.
         folder: Folder of everything that is written.
 
     Returns:
@@ -120,9 +120,9 @@ def _compare(reference: SuperResolution, searched: SuperResolution, name: str, s
 def main() -> int:
     """Entry point; exit status 2 on what a user can mend, 130 on Ctrl-C."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", default="espcn", help="network of configs/super_resolution (default: espcn)")
+    parser.add_argument("--model", default="espcn", choices=list(RECIPES.starts), help="network (default: espcn)")
     parser.add_argument("--scale", type=int, default=2, choices=(2, 3, 4))
-    parser.add_argument("--bits", default="w2a8", help="weights and activations of the search's config (default: w2a8)")
+    parser.add_argument("--bits", default="w2a8", choices=[f"w{w}a{a}" for w, a in PAIRS], help="default: w2a8")
     parser.add_argument("--log-dir", type=Path, help="folder of all files (default: one for each model and scale)")
     arguments = parser.parse_args()
     folder = arguments.log_dir or Path(f"runs/super_resolution_{arguments.model}_x{arguments.scale}")

@@ -11,40 +11,15 @@ import nncf_slb  # noqa: F401  before anything that imports nncf.torch
 from nncf.torch.quantization.layers import SymmetricQuantizer
 from torch import Tensor, nn
 
+from samples.super_resolution.config import TASK
 from samples.super_resolution.datasets import DATASETS, Sources, Splits
 from samples.super_resolution.metrics import quality
-from samples.super_resolution.models import MODELS
 from samples.super_resolution.pairs import make_pair
 from samples.super_resolution.report import Report, Row, bicubic
-from samples.training.settings import Task, count
+from samples.training.settings import Task
 from samples.training.trainer import Trainer
 
-SCALES = (2, 3, 4)
 LOSSES = {"l1": nn.functional.l1_loss, "mse": nn.functional.mse_loss}
-
-
-def problems(config: dict[str, Any]) -> list[str]:
-    """What is wrong with the keys of this sample, one line each."""
-    found = [*count("patch_size", config.get("patch_size")), *count("patches", config.get("patches"))]
-    for name, allowed in (("scale", SCALES), ("channels", (1, 3)), ("loss", tuple(LOSSES))):
-        if config.get(name) not in allowed:
-            found.append(f"{name}: received {config.get(name)!r}; allowed: {', '.join(map(str, allowed))}")
-    if not isinstance(config.get("strict", False), bool):
-        found.append(f"strict: received {config['strict']!r}; allowed: true, false")
-    return found
-
-
-TASK = Task(
-    "super_resolution",
-    MODELS,
-    DATASETS,
-    arguments={
-        "--scale": {"type": int, "choices": SCALES, "help": "factor of height and width instead of the config's"},
-        "--test-data": {"nargs": "+", "help": "folders of test images instead of photographs of scikit-image"},
-        "--strict": {"action": "store_true", "default": None, "help": "stop at images that cannot be used"},
-    },
-    problems=problems,
-)
 
 
 def keep_input_range(model: nn.Module) -> None:

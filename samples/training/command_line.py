@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shlex
 import sys
@@ -16,7 +17,8 @@ import nncf_slb
 from samples.training.checkpoint import CheckpointError
 from samples.training.data import DatasetError
 from samples.training.processes import Processes, join_from_environment
-from samples.training.settings import Settings, SettingsError, Task, check, read_config
+from samples.training.recipes import RecipeError
+from samples.training.settings import Settings, SettingsError, Task, check, read_with_problems
 from samples.training.trainer import Trainer, TrainingError
 
 
@@ -24,7 +26,11 @@ def make_parser(task: Task) -> argparse.ArgumentParser:
     """Arguments of NNCF's own samples, and those of the task."""
     parser = argparse.ArgumentParser(prog=f"samples.{task.name}.main", description=__doc__)
     add = parser.add_argument
-    add("--config", "-c", type=Path, required=True, help=f"JSON config; see configs/{task.name}")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--config", "-c", type=Path, help=f"JSON config; configs/{task.name} has examples")
+    source.add_argument("--recipe", "-r", metavar="NAME", help=f"config of samples/{task.name}/recipes.py")
+    source.add_argument("--list-recipes", action="store_true", help="print the names of all recipes and stop")
+    add("--print-config", action="store_true", help="print the config, as JSON that NNCF reads, and stop")
     add("--mode", "-m", nargs="+", choices=["train", "test", "export"], default=["train", "test"])
     add("--data", type=Path, help="folder of the data set, where it needs one")
     add("--dataset", help="data set instead of the config's")
@@ -50,9 +56,17 @@ def make_settings(arguments: argparse.Namespace, task: Task) -> Settings:
     """Checked settings.
 
     Raises:
+        RecipeError: If there is no recipe of this name.
         SettingsError: With every problem.
     """
-    config = read_config(arguments.config)
+    of_text: list[str] = []
+    if arguments.recipe:
+        config = task.recipes[arguments.recipe]
+    else:
+        config, of_text = read_with_problems(arguments.config)
+    if arguments.dataset is not None and arguments.dataset != config.get("dataset"):
+        for name in ("num_classes", "input_info"):  # those of the config's data set
+            config.pop(name, None)
     own = [name.removeprefix("--").replace("-", "_") for name in task.arguments]
     for name in ("dataset", "epochs", "batch_size", "seed", *own):
         if getattr(arguments, name) is not None:
@@ -61,13 +75,23 @@ def make_settings(arguments: argparse.Namespace, task: Task) -> Settings:
         config, arguments.log_dir, arguments.data, arguments.weights, arguments.resume, arguments.device,
         arguments.workers,
     )  # fmt: skip
-    check(settings, task)
+    check(settings, task, of_text)
+    _check_export_path(arguments.export_model_path, settings)
     return settings
 
 
+def _check_export_path(path: Path | None, settings: Settings) -> None:
+    allowed = (".xml", ".onnx") if settings.compressed else (".xml",)
+    if path is not None and path.suffix not in allowed:
+        raise SettingsError(
+            f"export-model-path: received '{path}'; allowed: a path that ends in {' or '.join(allowed)}"
+        )
+
+
 USER_ERRORS = (
-    SettingsError, DatasetError, CheckpointError, TrainingError, nncf_slb.ExportError, nncf_slb.LoweringError,
-    nncf_slb.ModelError, nncf_slb.NotFiniteError, nncf_slb.UnsupportedLayersError,
+    RecipeError, SettingsError, DatasetError, CheckpointError, TrainingError, nncf_slb.ConfigError,
+    nncf_slb.ExportError, nncf_slb.LoweringError, nncf_slb.ModelError, nncf_slb.NotFiniteError,
+    nncf_slb.SensitivityError, nncf_slb.UnsupportedLayersError,
 )  # fmt: skip
 
 
@@ -113,8 +137,14 @@ def _spawned(local_rank: int, kind: type[Trainer], arguments: argparse.Namespace
 def main(kind: type[Trainer], argv: list[str] | None = None) -> int:
     """Run a task's command; exit status 2 on bad settings, data or checkpoints."""
     arguments = make_parser(kind.task).parse_args(argv)
+    if arguments.list_recipes:
+        print(kind.task.recipes.to_str())
+        return 0
     try:
-        make_settings(arguments, kind.task)
+        settings = make_settings(arguments, kind.task)
+        if arguments.print_config:
+            print(json.dumps(settings.config, indent=2))
+            return 0
         if arguments.multiprocessing_distributed is not None:
             world = arguments.multiprocessing_distributed or max(1, torch.cuda.device_count())
             os.environ.setdefault("MASTER_ADDR", "127.0.0.1")

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import nncf_slb
-from samples.training.settings import OPTIMIZERS
+from samples.training.config import OPTIMIZERS
 
 
 def learning_rate(config: dict[str, Any], epoch: int, epochs: int) -> float:
@@ -33,7 +33,7 @@ class Optimizers:
         own = config.get("logits_optimizer")
         parts = [(others, config["optimizer"]), (logits, own)] if own else [(others + logits, config["optimizer"])]
         self._parts = [
-            (OPTIMIZERS[part["type"]](parameters, lr=part["base_lr"], **part.get("optimizer_params", {})), part)
+            (OPTIMIZERS[part["type"]][0](parameters, lr=part["base_lr"], **part.get("optimizer_params", {})), part)
             for parameters, part in parts
             if parameters
         ]

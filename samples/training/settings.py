@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,14 +11,27 @@ from typing import Any
 import torch
 from torch import nn
 
-from nncf_slb.config.section import ConfigError, validate_nncf_config
+from nncf_slb.config.outside import input_problems, section_problems
+from nncf_slb.config.reading import (
+    UnreadableConfigError,
+    add_problems_of_text,
+    read_config_file,
+)
+from nncf_slb.hosts.config_check import algorithm_problems
+from samples.training.config import RunConfig, network_problems, optimizer_problems
+from samples.training.recipes import Recipes
 
-OPTIMIZERS = {"SGD": torch.optim.SGD, "Adam": torch.optim.Adam, "AdamW": torch.optim.AdamW}
-SCHEDULES = ("constant", "cosine", "step", "multistep")
+# Keys whose problems do not keep the network from being made.
+_APART = {"optimizer", "logits_optimizer", "compression", "seed", "epochs", "batch_size", "log_dir", "target_device"}
 
 
 class SettingsError(ValueError):
     """Settings with problems; the message has one line for each."""
+
+    @classmethod
+    def of(cls, problems: list[str]) -> SettingsError:
+        """Error that lists problems."""
+        return cls("settings with problems:\n" + "\n".join(f"  {problem}" for problem in problems))
 
 
 @dataclass(frozen=True)
@@ -27,17 +40,43 @@ class Task:
 
     Attributes:
         name: Name of the sample, as in ``python -m samples.NAME.main``.
+        config: Keys of its configs.
         models: Networks by the name that a config's ``model`` takes.
         datasets: Data sets by the name that a config's ``dataset`` takes.
+        recipes: Configs by name.
+        network_arguments: Arguments of the network beside a config's ``model_params``.
+        image_shape: Channels, height and width of a config's images.
+        problems: What does not fit together in a config of valid keys, one line each.
         arguments: Own arguments of the command, as argparse wants them; values take their places in the config.
-        problems: Further problems of a config, one line each.
     """
 
     name: str
+    config: type[RunConfig]
     models: Mapping[str, Callable[..., nn.Module]]
     datasets: Mapping[str, Any]
+    recipes: Recipes
+    network_arguments: Callable[[dict[str, Any]], dict[str, Any]]
+    image_shape: Callable[[dict[str, Any]], tuple[int, int, int]]
+    problems: Callable[[dict[str, Any]], list[str]]
     arguments: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    problems: Callable[[dict[str, Any]], list[str]] = lambda config: []
+
+    def config_problems(self, config: dict[str, Any]) -> list[str]:
+        """A line for each problem of a config, those of NNCF's algorithms among them."""
+        problems = section_problems(self.config, config)
+        if not any(problem.startswith("input_info: ") for problem in problems):
+            problems += input_problems(config)
+        wrong = {re.split(r"[:.\[]", problem)[0] for problem in problems}
+        problems += optimizer_problems(config)
+        fits = not wrong & (self.config.model_fields.keys() - _APART)
+        if fits:
+            problems += self.problems(config)
+        if not wrong & {"model", "model_params"}:
+            right = {key: value for key, value in config.items() if key not in wrong}
+            complete = {**next(iter(self.recipes.values())), **right}
+            make, params = self.models[config["model"]], config.get("model_params", {})
+            shape = self.image_shape(config) if fits else None
+            problems += network_problems(make, params, self.network_arguments(complete), shape)
+        return [*problems, *algorithm_problems(config)]
 
 
 @dataclass
@@ -72,82 +111,51 @@ def read_config(path: Path) -> dict[str, Any]:
     """The JSON object of a file.
 
     Raises:
-        SettingsError: If the file is missing or not JSON.
+        SettingsError: If the file is missing or not JSON, or its text has problems.
     """
-    try:
-        config = json.loads(path.read_text())
-    except FileNotFoundError:
-        raise SettingsError(f"config: '{path}' does not exist; the shipped ones are in configs/") from None
-    except (OSError, ValueError) as error:
-        raise SettingsError(f"config: '{path}' is not JSON ({error})") from None
-    if not isinstance(config, dict):
-        raise SettingsError(f"config: '{path}' holds {type(config).__name__}; it must hold one JSON object")
+    config, problems = read_with_problems(path)
+    if problems:
+        raise SettingsError.of(problems)
     return config
 
 
-def check(settings: Settings, task: Task) -> None:
-    """Look for every problem of a task's settings at once.
+def read_with_problems(path: Path) -> tuple[dict[str, Any], list[str]]:
+    """The JSON object of a file, and a line for each problem of its text.
+
+    Raises:
+        SettingsError: If the file is missing or not JSON.
+    """
+    try:
+        return read_config_file(path)
+    except UnreadableConfigError as error:
+        raise SettingsError(f"config: {error}; use another file, or --recipe (see --list-recipes)") from None
+
+
+def check(settings: Settings, task: Task, of_text: list[str] | None = None) -> None:
+    """Look for every problem of a task's settings at once, and give numbers in the config their types.
+
+    Args:
+        settings: The settings.
+        task: Their task.
+        of_text: Problems of the config's text.
 
     Raises:
         SettingsError: With one line for each.
     """
-    config = settings.config
-    problems = [
-        *_choice("model", config.get("model"), task.models),
-        *_model_params(config, task),
-        *_choice("dataset", config.get("dataset"), task.datasets),
-        *count("epochs", config.get("epochs")),
-        *count("batch_size", config.get("batch_size")),
-        *_optimizer("optimizer", config.get("optimizer")),
-        *task.problems(config),
-    ]
-    if "logits_optimizer" in config:
-        problems += _optimizer("logits_optimizer", config["logits_optimizer"])
+    problems = add_problems_of_text(task.config_problems(settings.config), of_text or [])
     for name in ("weights", "resume"):
         path = getattr(settings, name)
         if path is not None and not path.is_file():
             problems.append(f"{name}: received '{path}'; there is no such file")
+    log_dir = settings.log_dir
+    if not next(path for path in (log_dir, *log_dir.absolute().parents) if path.exists()).is_dir():
+        problems.append(f"log-dir: received '{log_dir}'; allowed: a folder, and this is a file, or inside one")
+    if settings.workers < 0:
+        problems.append(f"workers: received {settings.workers}; allowed: an integer from 0 on")
     if settings.device == "cuda" and not torch.cuda.is_available():
         problems.append("device: received 'cuda'; torch sees no GPU here, use 'cpu'")
-    try:
-        validate_nncf_config(config)
-    except ConfigError as error:
-        problems += error.problems
     if problems:
-        raise SettingsError("settings with problems:\n" + "\n".join(f"  {p}" for p in problems))
-
-
-def _choice(name: str, received: Any, allowed: Mapping[str, Any]) -> list[str]:
-    return [] if received in allowed else [f"{name}: received {received!r}; allowed: {', '.join(allowed)}"]
-
-
-def _model_params(config: dict[str, Any], task: Task) -> list[str]:
-    if config.get("model") not in task.models:
-        return []
-    try:
-        with torch.device("meta"):  # no memory for weights: only the network's own checks of its arguments
-            task.models[config["model"]](**config.get("model_params", {}))
-    except (TypeError, ValueError) as error:
-        return [f"model_params: {error}"]
-    return []
-
-
-def count(name: str, received: Any) -> list[str]:
-    """The problem of a number that must be an integer above 0, if there is one."""
-    valid = isinstance(received, int) and not isinstance(received, bool) and received > 0
-    return [] if valid else [f"{name}: received {received!r}; allowed: an integer above 0"]
-
-
-def _optimizer(name: str, received: Any) -> list[str]:
-    if not isinstance(received, dict):
-        return [
-            f"{name}: received {received!r}; allowed: an object with type, base_lr, schedule_type, optimizer_params"
-        ]
-    problems = _choice(f"{name}.type", received.get("type"), OPTIMIZERS)
-    problems += _choice(f"{name}.schedule_type", received.get("schedule_type", "constant"), dict.fromkeys(SCHEDULES))
-    rate = received.get("base_lr")
-    if not isinstance(rate, (int, float)) or isinstance(rate, bool) or rate <= 0:
-        problems.append(f"{name}.base_lr: received {rate!r}; allowed: a number above 0")
-    known = {"type", "base_lr", "schedule_type", "optimizer_params", "gamma", "step", "steps"}
-    problems += [f"{name}.{key}: unknown key; allowed: {', '.join(sorted(known))}" for key in set(received) - known]
-    return problems
+        raise SettingsError.of(problems)
+    typed = task.config.model_validate(settings.config)
+    values = typed.model_dump(mode="json", exclude_unset=True, warnings=False)
+    settings.config = {key: values[key] for key in settings.config}

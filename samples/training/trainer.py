@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, ClassVar
 
+import nncf
 import torch
 from nncf import NNCFConfig
 from nncf.api.compression import CompressionStage
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 import nncf_slb
 from nncf_slb.search.finite import refuse_not_finite
 from samples.training import checkpoint
+from samples.training.config import refused_by_nncf
 from samples.training.optimizers import Optimizers
 from samples.training.processes import Processes
 from samples.training.progress import Log, track
@@ -31,7 +33,7 @@ class TrainingError(RuntimeError):
 
 _RUN_KEYS = ("model", "optimizers", "epoch", "best", "compression_state", "rng", "config")
 # Settings that a resumed run may change; all others decide what network it is and how it is trained.
-_MAY_CHANGE = {"epochs", "batch_size", "seed", "dataset", "test_data", "strict"}
+_MAY_CHANGE = {"epochs", "batch_size", "seed", "dataset", "num_classes", "input_info", "test_data", "strict"}
 
 
 class Trainer(ABC):
@@ -54,7 +56,6 @@ class Trainer(ABC):
         self.settings, self.config = settings, settings.config
         self.processes = processes or Processes()
         self.device = torch.device(self.processes.device(settings.device))
-        self.log = Log(settings.log_dir, self.processes.first)
         self.seed = int(self.config.get("seed", 0))
         torch.manual_seed(self.seed)
         self.splits = self._load_data()
@@ -66,6 +67,7 @@ class Trainer(ABC):
             self._compress(resumed["compression_state"] if resumed else None)
         self.trained: nn.Module = self.processes.wrap(self.model)
         self.optimizers = Optimizers(self.model, self.config)
+        self.log = Log(settings.log_dir, self.processes.first)
         self.epoch, self.best = 0, -1.0
         if resumed:
             self._restore(resumed)
@@ -104,9 +106,14 @@ class Trainer(ABC):
         nncf_config = NNCFConfig.from_dict({**copy.deepcopy(self.config), "log_dir": str(self.settings.log_dir)})
         nncf_config.setdefault("input_info", {"sample_size": [1, *self.splits.image_shape]})
         nncf_config = register_default_init_args(nncf_config, self.train_batches, device=str(self.device))
-        self.ctrl, self.model = create_compressed_model(
-            self.model, nncf_config, compression_state=state, dump_graphs=False
-        )
+        try:
+            self.ctrl, self.model = create_compressed_model(
+                self.model, nncf_config, compression_state=state, dump_graphs=False
+            )
+        except (nncf.ValidationError, ValueError) as error:
+            if type(error).__module__.startswith("nncf_slb"):  # these name the setting
+                raise
+            raise SettingsError.of(refused_by_nncf(self.config, str(error))) from error
         if self.processes.world > 1:
             self.ctrl.distributed()
 

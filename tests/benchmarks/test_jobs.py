@@ -10,6 +10,7 @@ import pytest
 
 from benchmarks import jobs, pool
 from benchmarks.accuracy import ablation, results
+from samples.classification.recipes import RECIPES
 from tests.benchmarks.digits_study import DIGITS
 
 
@@ -29,7 +30,7 @@ def test_jobs_run_once_and_begin_from_one_another(tmp_path):
 
 
 def test_a_failed_job_is_reported_with_its_log(tmp_path):
-    job = jobs.Job("bad", {**DIGITS.config("w1a32", 0), "dataset": "cifar10"})
+    job = jobs.Job("bad", RECIPES["resnet20_cifar10_w1a32"])  # its data is not here
     waiting = jobs.Job("waits", job.config, start="bad")
     with pytest.raises(pool.FailedJobsError, match=r"1 runs failed, 1 wait.*\n.*bad/log\.txt"):
         pool.run_jobs([job, waiting], pool.Study(tmp_path))

@@ -1,5 +1,6 @@
-"""Every shipped config: it loads, builds its network, and quantizes what its file name says."""
+"""Every recipe: it is valid, builds its network, and quantizes what its name says; files in configs/ equal theirs."""
 
+import json
 import re
 from pathlib import Path
 
@@ -20,14 +21,16 @@ from nncf_slb.search.activations import ActivationQuantizer
 from nncf_slb.search.searchable import SearchableWeight
 from samples.classification.models import MODELS
 from samples.classification.models.resnet import BasicBlock, BiRealBlock
+from samples.classification.recipes import PAIRS, RECIPES
 from samples.classification.trainer import TASK
-from samples.training.settings import Settings, check, read_config
+from samples.super_resolution import recipes as super_resolution
+from samples.training.settings import Settings, check
 
-CONFIGS = sorted((Path(__file__).resolve().parents[2] / "configs/classification").glob("*.json"))
-COMPRESSED = [path for path in CONFIGS if not path.stem.endswith("_float")]
+FILES = sorted((Path(__file__).resolve().parents[2] / "configs").glob("*/*.json"))
+COMPRESSED = [name for name in RECIPES if not name.endswith("_float")]
 NAME = re.compile(
     r"(?P<start>(?P<model>digits_net|small_resnet|resnet20|resnet18|vgg_small)_(?P<dataset>[a-z0-9_]+?))"
-    r"(_(?P<form>bireal|hardtanh))?_(float|w(?P<weights>\d)a(?P<inputs>\d+)(?P<paper>_paper)?)"
+    r"(_(?P<form>bireal|hardtanh))?_(float|(?P<mixed>mixed)?w?(?P<weights>\d)a(?P<inputs>\d+)(?P<paper>_paper)?)"
 )
 IMAGES = 7  # no layer has as many channels, so that sums of images can be told from sums of weights
 
@@ -41,13 +44,30 @@ def one_thread():
     torch.set_num_threads(before)
 
 
-def read_name(path):
-    return NAME.fullmatch(path.stem).groupdict()
+def read_name(name):
+    return NAME.fullmatch(name).groupdict()
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
-def test_every_config_loads_and_makes_its_network(path, tmp_path):
-    config, name = read_config(path), read_name(path)
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_every_config_file_is_what_its_recipe_makes(path):
+    recipes = {"classification": RECIPES, "super_resolution": super_resolution.RECIPES}[path.parent.name]
+    assert json.loads(path.read_text()) == recipes[path.stem]
+
+
+def test_the_papers_factor_is_larger_with_full_precision_activations():
+    def factor(name):
+        return RECIPES[f"{name}_paper"]["compression"]["params"]["inverse_temperature_factor"]
+
+    for start in ("resnet20_cifar10", "vgg_small_cifar10"):
+        factors = [factor(f"{start}_w{weights}a4") for weights in (1, 2, 4)]
+        assert factors == [1.03, 1.04, 1.05]
+        assert [factor(f"{start}_w{weights}a32") for weights in (1, 2, 4)] == [1.04, 1.05, 1.06]
+    assert {factor(f"resnet18_imagenet_w{w}a{a}") for w, a in PAIRS} == {1.05}
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_every_recipe_loads_and_makes_its_network(recipe, tmp_path):
+    config, name = RECIPES[recipe], read_name(recipe)
     check(Settings(config, tmp_path), TASK)
     assert (config["model"], config["dataset"]) == (name["model"], name["dataset"])
     assert ("compression" in config) == (name["weights"] is not None)
@@ -60,20 +80,20 @@ def test_every_config_loads_and_makes_its_network(path, tmp_path):
     assert has(network, nn.Hardtanh) == (not residual and one_bit)
 
 
-@pytest.mark.parametrize("path", COMPRESSED, ids=lambda p: p.stem)
-def test_every_search_has_a_float_config_of_its_network(path):
-    config, name = read_config(path), read_name(path)
+@pytest.mark.parametrize("recipe", COMPRESSED)
+def test_every_search_has_a_float_recipe_of_its_network(recipe):
+    config, name = RECIPES[recipe], read_name(recipe)
     if name["paper"]:
         assert config["compression"]["initializer"]["logits"] == "random"
         return
-    starts = [read_config(p) for p in CONFIGS if p.stem.startswith(name["start"]) and p.stem.endswith("_float")]
+    starts = [RECIPES[other] for other in RECIPES if other.startswith(name["start"]) and other.endswith("_float")]
     same = ("model", "model_params", "dataset", "num_classes", "input_info")
     assert [all(start[key] == config[key] for key in same) for start in starts].count(True) == 1
 
 
-@pytest.mark.parametrize("path", COMPRESSED, ids=lambda p: p.stem)
-def test_every_config_quantizes_what_its_name_says(path):
-    config, name = read_config(path), read_name(path)
+@pytest.mark.parametrize("recipe", COMPRESSED)
+def test_every_recipe_quantizes_what_its_name_says(recipe):
+    config, name = RECIPES[recipe], read_name(recipe)
     torch.manual_seed(0)
     network = with_fitting_batchnorm(narrowed(make_network(config)), images_for(config))
     layers = [name for name, module in network.named_modules() if isinstance(module, nn.Conv2d | nn.Linear)]
@@ -84,6 +104,11 @@ def test_every_config_quantizes_what_its_name_says(path):
     nncf_takes_part = not name["paper"] and input_bits < 32
     own_bits = input_bits if name["paper"] or input_bits < 8 else 32
     searched = {layer: slb_bits(modules[layer]) for layer in layers if slb_bits(modules[layer])}
+    if name["mixed"]:
+        assert set(searched) == set(layers) - kept and {inputs for _, inputs in searched.values()} == {own_bits}
+        counts = {layer: network.get_submodule(layer).weight.numel() for layer in searched}
+        assert sum(searched[layer][0] * counts[layer] for layer in searched) <= weight_bits * sum(counts.values())
+        return
     assert searched == dict.fromkeys(set(layers) - kept, (weight_bits, own_bits))
     assert {layer for layer in layers if nncf_weight_bits(modules[layer]) == 8} == (kept if nncf_takes_part else set())
     with torch.no_grad(), Operands(model) as operands:

@@ -12,9 +12,10 @@ import pytest
 import torch
 
 from samples.classification.main import main
+from samples.classification.recipes import RECIPES
 from samples.classification.trainer import Classification
 from samples.training import checkpoint
-from samples.training.settings import Settings, SettingsError, read_config
+from samples.training.settings import Settings, SettingsError, check, read_config
 
 ROOT = Path(__file__).resolve().parents[2]
 W2 = ROOT / "configs/classification/digits_net_digits_w2a32.json"
@@ -84,8 +85,8 @@ def test_all_bad_settings_are_reported_at_once(tmp_path, capsys):
     path.write_text(json.dumps(config))
     assert main(arguments(tmp_path, "--dataset", "mnist", "--weights", "no.pth", config=path, epochs="0")) == 2
     message = capsys.readouterr().err
-    named = ("dataset: received 'mnist'", "epochs: received 0", "optimizer.type", "optimizer.base_lr: received -1")
-    named += ("model_params: activation: received 'tanh'", "weights: received 'no.pth'", "compression.weights.bits")
+    named = ('dataset: received "mnist"', "epochs: received 0", "optimizer.type", "optimizer.base_lr: received -1")
+    named += ("model_params.activation: received 'tanh'", "weights: received 'no.pth'", "compression.weights.bits")
     for part in named:
         assert part in message
 
@@ -94,7 +95,41 @@ def test_unknown_model_is_an_error_that_names_the_others(tmp_path, capsys):
     path = tmp_path / "c.json"
     path.write_text(json.dumps({**read_config(W2), "model": "resnet21"}))
     assert main(arguments(tmp_path, config=path)) == 2
-    assert "model: received 'resnet21'; allowed: digits_net, small_resnet" in capsys.readouterr().err
+    assert 'model: received "resnet21"; allowed: one of "digits_net", "small_resnet"' in capsys.readouterr().err
+
+
+UNMET = {
+    "ignored_scopes": (["{re}nothing"], 'compression.ignored_scopes[0]: received "{re}nothing", which no operation'),
+    "target_scopes": ("conv7", 'compression.target_scopes: received "conv7", which no operation'),
+    "weights": (
+        {"bits": "auto", "budget": {"bytes": 10}}, "compression.weights.budget.bytes: received 10; allowed: at least",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("key", UNMET)
+def test_scopes_and_budgets_that_cannot_be_met_are_one_line(key, tmp_path, capsys):
+    value, line = UNMET[key]
+    config = read_config(W2)
+    config["compression"][key] = value
+    (tmp_path / "c.json").write_text(json.dumps(config))
+    assert main(arguments(tmp_path / "run", config=tmp_path / "c.json")) == 2
+    assert capsys.readouterr().err.splitlines()[1].strip(" -").startswith(line)
+    assert not (tmp_path / "run").exists()
+
+
+def test_whole_numbers_may_be_written_with_a_point(tmp_path):
+    settings = Settings({**read_config(W2), "epochs": 3.0, "batch_size": 50.0}, tmp_path)
+    check(settings, Classification.task)
+    assert [type(settings.config[key]) for key in ("epochs", "batch_size")] == [int, int]
+    assert list(settings.config.items()) == list({**read_config(W2), "epochs": 3, "batch_size": 50}.items())
+
+
+def test_another_data_set_brings_its_own_classes_and_shape(tmp_path, capsys):
+    command = ["--recipe", "resnet20_cifar10_w2a8", "--dataset", "cifar100", "--print-config"]
+    assert main(command) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["dataset"] == "cifar100" and not {"num_classes", "input_info"} & printed.keys()
 
 
 def test_config_that_is_missing_or_not_json_is_an_error(tmp_path):
@@ -113,7 +148,8 @@ def test_the_best_checkpoint_is_tested_and_exported(tmp_path, monkeypatch, capsy
         return next(scores) if text == "validation" else evaluate(self, batches, text)
 
     monkeypatch.setattr(Classification, "evaluate", evaluated)
-    float_config = ROOT / "configs/classification/digits_net_digits_float.json"
+    float_config = tmp_path / "float.json"
+    float_config.write_text(json.dumps(RECIPES["digits_net_digits_float"]))
     own = arguments(tmp_path, "--mode", "train", "test", "export", config=float_config, epochs="2")
     assert main(own) == 0
     printed = capsys.readouterr().out

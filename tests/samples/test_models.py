@@ -7,9 +7,9 @@ from torch import nn
 from samples.classification.models import MODELS
 from samples.classification.models.activations import make_activation
 from samples.classification.models.resnet import BiRealBlock
+from samples.classification.recipes import RECIPES
 from samples.classification.trainer import Classification
-from samples.training.settings import Settings, read_config
-from tests.samples.test_main import ROOT
+from samples.training.settings import Settings
 
 IMAGES = {
     "digits_net": (1, 8, 8),
@@ -137,7 +137,7 @@ def test_unknown_activation_is_an_error_that_names_the_others():
 )
 def test_one_bit_network_learns_from_its_float_network(start, search, tmp_path):
     def trainer(name, weights=None):
-        config = read_config(ROOT / f"configs/classification/{name}.json")
+        config = RECIPES[name]
         config |= {"dataset": "digits", "input_info": {"sample_size": [1, 1, 8, 8]}}  # data that is always there
         config |= {"batch_size": 50, "epochs": 2, "seed": 1}
         return Classification(Settings(config, tmp_path / name, weights=weights))
