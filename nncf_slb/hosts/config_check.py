@@ -12,11 +12,11 @@ from typing import Any
 
 import jsonschema  # type: ignore[import-untyped]
 
+from nncf_slb.config.devices import find_target_device
 from nncf_slb.config.outside import outside_problems
 from nncf_slb.config.patterns import scope_problem
 from nncf_slb.config.section import ConfigError, find_slb_sections, validate_nncf_config
 from nncf_slb.hosts.installed import has_nncf
-from nncf_slb.openvino.targets import find_target_device
 
 _SLB = "slb"
 _SCOPE_KEYS = ("ignored_scopes", "target_scopes")

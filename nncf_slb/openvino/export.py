@@ -12,6 +12,7 @@ import openvino as ov
 import torch
 from torch import Tensor, nn
 
+from nncf_slb.config.devices import find_target_device
 from nncf_slb.errors import SLBError
 from nncf_slb.files import new_file
 from nncf_slb.openvino.call_form import Arguments, CallForm, call_form, flat_call, flat_outputs
@@ -22,7 +23,7 @@ from nncf_slb.openvino.lowering import lower
 from nncf_slb.openvino.machine import binary_is_faster
 from nncf_slb.openvino.metadata import DYNAMIC_QUANTIZATION_OFF, write_metadata
 from nncf_slb.openvino.stripped_network import export_defaults, stripped_network
-from nncf_slb.openvino.targets import LoweringSettings, find_target_device, why_not_binary
+from nncf_slb.openvino.targets import LoweringSettings, why_not_binary
 from nncf_slb.openvino.tracing_form import tracing_form
 from nncf_slb.search.batchnorm import preserved_modes
 from nncf_slb.search.finite import refuse_not_finite

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import openvino as ov
 
+from nncf_slb.config.devices import TargetDevice
 from nncf_slb.openvino.binary import keep_signs_unfused, use_binary_form
 from nncf_slb.openvino.detours import take_detours
 from nncf_slb.openvino.graph import (
@@ -20,7 +21,6 @@ from nncf_slb.openvino.graph import (
     module_of,
 )
 from nncf_slb.openvino.inputs import lower_inputs
-from nncf_slb.openvino.targets import TargetDevice
 from nncf_slb.openvino.weights import (
     decode_in_place,
     is_1x1_convolution,

@@ -4,32 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 from torch import nn
 
+from nncf_slb.config.devices import TargetDevice
 from nncf_slb.search.channels import SEARCHABLE_LAYERS
 
-TargetDevice = Literal["CPU", "GPU", "NPU", "ANY"]
-TARGET_DEVICES: tuple[TargetDevice, ...] = get_args(TargetDevice)
 BINARY_CHANNEL_MULTIPLE = 8
-
-
-def find_target_device(name: str | None) -> TargetDevice:
-    """Target of NNCF's top-level ``target_device``; if left out, the CPU, since that is where low bits run fastest.
-
-    Raises:
-        ValueError: On any other name.
-    """
-    for device in TARGET_DEVICES:
-        if name == device:
-            return device
-    if name in (None, "CPU_SPR"):
-        return "CPU"
-    raise ValueError(
-        f"target_device: received {name!r}; allowed are {', '.join(TARGET_DEVICES)}, and CPU_SPR, which means CPU. "
-        "Choose one of them, or leave it out for CPU"
-    )
 
 
 def why_not_binary(layer: nn.Module, table: Sequence[float]) -> str | None:

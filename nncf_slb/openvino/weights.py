@@ -12,6 +12,7 @@ import numpy.typing as npt
 import openvino as ov
 from openvino import opset13 as ops
 
+from nncf_slb.config.devices import TargetDevice
 from nncf_slb.openvino.graph import (
     ZERO_POINT_SUFFIX,
     CodedConstant,
@@ -23,7 +24,6 @@ from nncf_slb.openvino.graph import (
     replace_output,
 )
 from nncf_slb.openvino.packing import Bytes, pack
-from nncf_slb.openvino.targets import TargetDevice
 
 _PORTABLE_BITS = 4
 _I4_RANGE = (-8, 7)

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from nncf_slb.config.section import find_slb_sections, json_schema, validate_nncf_config
 from nncf_slb.config import reference as config_reference
+from nncf_slb.config.section import find_slb_sections, json_schema, validate_nncf_config
 from tests.config.config_sections import accepted_by_model, leaves, section
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "config.md"

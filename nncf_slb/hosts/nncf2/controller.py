@@ -17,6 +17,7 @@ from nncf.torch.nncf_network import NNCFNetwork
 from torch import Tensor, nn
 
 from nncf_slb.bits.sensitivity import Sensitivities
+from nncf_slb.config.devices import find_target_device
 from nncf_slb.config.section import SLBConfig
 from nncf_slb.hosts.nncf2.export import example_arguments, export_controller
 from nncf_slb.hosts.nncf2.loaders import REGISTER_LOADER, length_of, registered_batches
@@ -25,7 +26,7 @@ from nncf_slb.hosts.nncf2.planning import SearchPlan
 from nncf_slb.hosts.nncf2.scheduler import SLBScheduler
 from nncf_slb.hosts.nncf2.statistics import SLBStatistics
 from nncf_slb.openvino.stripped_network import ExportDefaults, set_export_defaults
-from nncf_slb.openvino.targets import LoweringSettings, find_target_device
+from nncf_slb.openvino.targets import LoweringSettings
 from nncf_slb.search.activations import ActivationQuantizer
 from nncf_slb.search.discrete_batchnorm import DiscreteBatchNorm
 from nncf_slb.search.finite import refuse_not_finite

@@ -15,9 +15,10 @@ from nncf.torch.nncf_network import NNCFNetwork
 from nncf.torch.utils import get_model_device
 from torch import nn
 
+from nncf_slb.config.devices import find_target_device
 from nncf_slb.config.section import FULL_PRECISION, ResolvedActivations, SLBConfig
 from nncf_slb.hosts.nncf2.planning import SearchPlan, UnsupportedLayersError
-from nncf_slb.openvino.targets import find_target_device, why_not_binary
+from nncf_slb.openvino.targets import why_not_binary
 from nncf_slb.search.activations import ActivationQuantizer
 from nncf_slb.search.channels import transposed_groups
 from nncf_slb.search.choices import ScaleName
