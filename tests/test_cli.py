@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 
+import jsonschema
 import numpy as np
 import pytest
 
@@ -74,3 +75,44 @@ def test_json_is_all_that_stands_on_the_standard_output(tmp_path):
     _, path = exported_small(tmp_path)
     command = [sys.executable, "-m", "nncf_slb.cli", "inspect", str(path), "--json"]
     assert json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)["layers"]
+
+
+def test_schema_command_prints_the_schema_that_nncf_checks_with(capsys):
+    assert main(["schema"]) == 0
+    schema = json.loads(capsys.readouterr().out)
+    jsonschema.Draft7Validator.check_schema(schema)
+    jsonschema.validate({"algorithm": "slb"}, schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({"algorithm": "slb", "weights": {"bits": 5}}, schema)
+
+
+def test_schema_command_prints_nothing_but_json():
+    assert (
+        json.loads(
+            subprocess.run([sys.executable, "-m", "nncf_slb.cli", "schema"], capture_output=True, text=True).stdout
+        )["additionalProperties"]
+        is False
+    )
+
+
+def test_check_command_lists_problems_by_file(tmp_path, capsys):
+    good, bad, broken = (tmp_path / name for name in ("good.json", "bad.json", "broken.json"))
+    good.write_text('{"compression": {"algorithm": "slb"}}')
+    bad.write_text('{"compression": {"algorithm": "slb", "wieghts": {}}}')
+    broken.write_text("{")
+    assert main(["check", str(good)]) == 0
+    assert main(["check", str(good), str(bad)]) == 2
+    assert "did you mean" in capsys.readouterr().err
+    assert main(["check", str(broken)]) == 2
+
+
+def test_nncfs_own_schema_message_never_reaches_the_user():
+    from nncf import NNCFConfig
+
+    for compression in (
+        {"algorithm": "slb", "bits": 2},
+        [{"algorithm": "slb", "bits": 2}, {"algorithm": "quantization"}],
+    ):
+        with pytest.raises(nncf_slb.ConfigError) as caught:
+            NNCFConfig.from_dict({"compression": compression})
+        assert "not valid under any" not in str(caught.value) and "weights.bits" in str(caught.value)

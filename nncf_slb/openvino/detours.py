@@ -13,7 +13,7 @@ import numpy as np
 import openvino as ov
 from openvino import opset13 as ops
 
-from nncf_slb.openvino.graph import constant_names, following_chain, is_quantized, replace_output
+from nncf_slb.openvino.graph import INT8_SUFFIX, constant_names, following_chain, is_quantized, replace_output
 
 # Small enough to change no float32 output of a layer, yet no zero, which the plugin would drop. Negative: the sign of
 # an output of exactly zero stays -1.
@@ -22,6 +22,11 @@ _TRANSPOSED = {"ConvolutionBackpropData", "GroupConvolutionBackpropData"}
 _CONVOLUTIONS = {"Convolution", "GroupConvolution", *_TRANSPOSED}
 _REDUCTIONS = {"ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceL1", "ReduceL2", "ReduceProd"}
 _NORMS = {"MVN", "NormalizeL2"}
+_MOVING = {
+    "Reshape", "Squeeze", "Unsqueeze", "Transpose", "Slice", "StridedSlice", "Pad", "Split", "VariadicSplit", "Concat",
+    "Gather", "Tile", "Broadcast", "MaxPool", "ReduceMax", "ReduceMin", "Interpolate", "Relu", "DepthToSpace",
+    "SpaceToDepth", "ShuffleChannels",
+}  # fmt: skip
 _ELEMENTWISE = {
     "Add", "Multiply", "Subtract", "Divide", "Maximum", "Minimum", "Relu", "Clamp", "Elu", "Gelu", "Sigmoid", "Swish",
     "HSwish", "Tanh", "Exp", "FakeQuantize", "Abs", "Negative", "Sqrt", "Convert", "Power",
@@ -35,6 +40,7 @@ def take_detours(model: ov.Model) -> None:
     give_convolutions_a_bias(model)
     keep_norms_in_float(model)
     average_and_clamp_in_float(model)
+    keep_requantizations(model)
     spread_in_float(model)
     keep_other_axes_unfused(model)
     keep_single_channels_unfused(model)
@@ -103,6 +109,33 @@ def average_and_clamp_in_float(model: ov.Model) -> None:
     for node in model.get_ordered_ops():
         if node.get_type_name() in ("AvgPool", "Clamp") and is_quantized(node.input_value(0)):
             node.input(0).replace_source_output(_unchanged(node.input_value(0)))
+
+
+def keep_requantizations(model: ov.Model) -> None:
+    """Part a quantization from the one that its numbers come from.
+
+    Where both have nearly the same range, the plugin leaves out the second, and up to one level is lost.
+    """
+    for node in model.get_ordered_ops():
+        same_levels = node.get_friendly_name().endswith(INT8_SUFFIX)  # the second is the identity on the first's levels
+        if node.get_type_name() == "FakeQuantize" and not same_levels and _behind_quantizer(node):
+            node.input(0).replace_source_output(_unchanged(node.input_value(0)))
+
+
+def _behind_quantizer(node: ov.Node) -> bool:
+    """Whether all numbers of a node's data come out of quantizers, at most moved, repeated or the larger of several."""
+    waiting, seen = [node.input_value(0).get_node()], set()
+    while waiting:
+        source = waiting.pop()
+        kind = source.get_type_name()
+        if source.get_name() in seen or kind == "FakeQuantize":
+            continue
+        if kind not in _MOVING:
+            return False
+        seen.add(source.get_name())
+        count = source.get_input_size() if kind == "Concat" else 1
+        waiting += [source.input_value(index).get_node() for index in range(count)]
+    return True
 
 
 def spread_in_float(model: ov.Model) -> None:

@@ -20,6 +20,7 @@ WEIGHTED_OPS = {
 MODULE_PREFIX = "__module."
 ZERO_POINT_SUFFIX = "/with_zero_point"
 SCALE_SUFFIX = "/scaled"
+INT8_SUFFIX = "/as_int8"  # an identity quantization to 256 levels
 QUANTIZER_OPERATION = "/aten::fake_quantize"  # in the name that the converter gives a quantizer
 QUANTIZER_SUFFIX = f".input_quantizer{QUANTIZER_OPERATION}/transposed"
 _TYPES = {1: ov.Type.u1, 2: ov.Type.u2, 3: ov.Type.u3, 4: ov.Type.u4}

@@ -2,7 +2,7 @@
 
 Measured (OpenVINO 2026.4.1): an 8-bit convolution behind a FakeQuantize of fewer than 16 levels runs in f32; a second,
 identity one of 256 levels brings it to int8. A sign is a FakeQuantize of 2 levels; while exporting, the stripped
-network's signs are converted to one with output 0 and 1 (see `nncf_slb.search.strip.FixedActivation`).
+network's signs are converted to one with output 0 and 1 (see `nncf_slb.openvino.tracing_form`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 import openvino as ov
 from openvino import opset13 as ops
 
-from nncf_slb.openvino.graph import Floats, replace_output
+from nncf_slb.openvino.graph import INT8_SUFFIX, Floats, replace_output
 
 _SIGN_LEVELS = 2
 _FEWEST_INT8_LEVELS = 16
@@ -66,5 +66,5 @@ def _as_int8(old: ov.Node, rounded: ov.Node, lowest: int, step: float) -> None:
     """Give the consumers of `old` an identity quantization of `rounded` to the 256 levels from ``lowest * step``."""
     ends = [ops.constant(np.float32(end * step)) for end in (lowest, lowest + 255)]
     identity = ops.fake_quantize(rounded, *ends, *ends, 256)
-    identity.set_friendly_name(f"{old.get_friendly_name()}/as_int8")
+    identity.set_friendly_name(f"{old.get_friendly_name()}{INT8_SUFFIX}")
     replace_output(old.output(0), identity.output(0), but=identity)

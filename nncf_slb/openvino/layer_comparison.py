@@ -66,11 +66,13 @@ class LayerComparison:
             is a rounding of PyTorch's; False where no activations are quantized.
         joint_steps: Quantizers that the plugin rounds to the step of a range that they have in common with others in
             front of a Concat, and that step.
+        outputs: What the IR gave while the outputs of its layers were kept.
     """
 
     first: LayerDifference | None
     by_rounding: bool
     joint_steps: dict[str, float] = field(default_factory=dict)
+    outputs: tuple[Array, ...] = ()
 
 
 def compare_layers(
@@ -124,7 +126,7 @@ def compare_layers(
         for ours, reference in zip(read[:count], outputs, strict=True)
     )
     if same and injection.used and not injection.wrong:
-        return LayerComparison(None, True, joint_steps)
+        return LayerComparison(None, True, joint_steps, tuple(read[:count]))
     # A factor behind a layer may have become part of it, so what differs in more than that is named first.
     for fitted in (True, False):
         for checkpoint, ours, reference in pairs:

@@ -19,7 +19,7 @@ import openvino as ov
 import torch
 from torch import Tensor, nn
 
-from nncf_slb.openvino.graph import MODULE_PREFIX, QUANTIZER_OPERATION
+from nncf_slb.openvino.graph import INT8_SUFFIX, MODULE_PREFIX, QUANTIZER_OPERATION
 from nncf_slb.openvino.sample_data import Array
 from nncf_slb.search.runtime import FixedActivation
 
@@ -73,7 +73,7 @@ def quantizer_outputs(ir: ov.Model) -> list[QuantizerOutput]:
         else:
             # A transposition that the converter moved behind the quantizer has its name; and of a sign and the identity
             # quantization to 256 levels behind it, the last one counts.
-            stem = name.removesuffix("/as_int8").removesuffix("/sign")
+            stem = name.removesuffix(INT8_SUFFIX).removesuffix("/sign")
             found[stem] = QuantizerOutput(module, node.output(0), None, joint_steps.get(name, 0.0))
     return list(found.values())
 

@@ -258,6 +258,15 @@ def test_an_int8_clamp_cuts_its_bound_off_behind_the_point():
     assert is_wrong(model, data, without_rewriting(model, data))
 
 
+def test_a_quantization_to_nearly_the_same_range_is_left_out():
+    """`detours.keep_requantizations`"""
+    x = ops.parameter([2, 4, 8, 8], np.float32)
+    pooled = ops.max_pool(unsigned(x, 0.9941), [2, 2], [1, 1], [0, 0], [0, 0], [2, 2]).output(0)
+    model = ov.Model([convolution(unsigned(pooled, 0.9978), weight(8, 4, 1, 1)[0])], [x])
+    data = np.abs(noise(2, 4, 8, 8))
+    assert is_wrong(model, data, without_rewriting(model, data))
+
+
 @pytest.mark.skipif("avx512" not in FLAGS, reason="the kernel is one for AVX512")
 def test_a_product_that_spreads_an_int8_tensor_over_an_image_loses_its_scales_at_a_free_batch_of_one():
     """`detours.spread_in_float`"""

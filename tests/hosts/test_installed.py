@@ -1,0 +1,94 @@
+"""Importing the package never fails because of what is installed, and what lacks a host says what to install."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+NNCF3 = Path(sys.prefix) / "nncf3"
+WITHOUT_NNCF = """
+import importlib.abc, importlib.metadata, sys
+class Hidden(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name.split(".")[0] == "nncf":
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Hidden())
+installed = importlib.metadata.version
+def version(name):
+    if name == "nncf":
+        raise importlib.metadata.PackageNotFoundError(name)
+    return installed(name)
+importlib.metadata.version = version
+"""
+WITH_NNCF3 = f"import sys; sys.path.insert(0, {str(NNCF3)!r}); import nncf; assert nncf.__version__.startswith('3.')\n"
+OTHER_INSTALLATIONS = [
+    pytest.param(WITHOUT_NNCF, "found none", id="none"),
+    pytest.param(
+        WITH_NNCF3,
+        "found 3.",
+        id="3.4",
+        marks=pytest.mark.skipif(not NNCF3.is_dir(), reason="make test installs NNCF 3.4 beside 2.19"),
+    ),
+]
+EXPORT = """
+import nncf_slb, torch
+from nncf_slb.search.channels import transposed_groups
+from nncf_slb.search.runtime import make_low_bit_
+from nncf_slb.search.searchable import SearchableWeight
+from nncf_slb.search.strip import chosen_codes
+from nncf_slb.search.values import make_values
+network = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.ReLU(), torch.nn.Conv2d(8, 4, 3)).eval()
+for layer in (network[0], network[2]):
+    searched = SearchableWeight(layer.weight.detach(), make_values("uniform", 2), None, "per_channel")
+    make_low_bit_(layer, chosen_codes(searched), None)
+x = torch.randn(2, 3, 8, 8)
+nncf_slb.export_openvino(network, PATH, example_input=x)
+assert nncf_slb.verify_openvino(network, PATH, x).passed
+print(nncf_slb.inspect_openvino(PATH).to_str())
+"""
+
+
+def run(code):
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+
+
+@pytest.mark.parametrize(("environment", "found"), OTHER_INSTALLATIONS)
+def test_all_but_the_host_works_without_nncf_2_19(environment, found, tmp_path):
+    done = run(environment + EXPORT.replace("PATH", repr(str(tmp_path / "m.xml"))))
+    assert done.returncode == 0, done.stderr
+    assert "u2" in done.stdout
+
+
+@pytest.mark.parametrize(("environment", "found"), OTHER_INSTALLATIONS)
+@pytest.mark.parametrize("name", ["searched_network", "SLBStatistics", "ModelError"])
+def test_what_lacks_its_host_says_what_to_install(environment, found, name):
+    message = run(f"{environment}import nncf_slb; nncf_slb.{name}").stderr.splitlines()[-1]
+    assert "MissingHostError" in message and found in message and "pip install 'nncf>=2.19,<2.20'" in message
+
+
+@pytest.mark.parametrize(("environment", "found"), OTHER_INSTALLATIONS)
+@pytest.mark.parametrize("arguments", [["schema"], ["check", "configs/classification/resnet20_cifar10_w1a1.json"]])
+def test_the_command_works_without_nncf_2_19(environment, found, arguments):
+    done = run(f"{environment}from nncf_slb.cli import main; sys.exit(main({arguments}))")
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_algorithm_is_registered_as_soon_as_nncf_is_imported():
+    code = (
+        "import nncf_slb, sys; assert 'nncf' not in sys.modules and 'torch' not in sys.modules; from nncf import "
+        "NNCFConfig; NNCFConfig.from_dict({'compression': {'algorithm': 'slb'}}); from nncf.torch.algo_selector import "
+        "PT_COMPRESSION_ALGORITHMS as known; assert 'slb' in known.registry_dict"
+    )
+    assert run(code).returncode == 0
+
+
+def test_import_after_nncf_torch_says_what_to_do():
+    code = "import os; os.environ.pop('NNCF_TORCH_LEGACY_TRACING', None); import nncf.torch; import nncf_slb"
+    message = run(code).stderr
+    assert "ImportError" in message and "Put 'import nncf_slb' above every import of nncf.torch" in message
+
+
+def test_every_public_name_resolves():
+    code = "import nncf_slb; [getattr(nncf_slb, name) for name in nncf_slb.__all__]; nncf_slb.nothing"
+    assert run(code).stderr.splitlines()[-1] == "AttributeError: module 'nncf_slb' has no attribute 'nothing'"
