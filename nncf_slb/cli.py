@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from nncf_slb.errors import SettingError, SLBError
 from nncf_slb.photos.tiling import DEFAULT_OVERLAP
 
 _VERIFY_HELP = "run the stripped PyTorch model and an IR on the same data and compare"
@@ -116,20 +117,13 @@ def _fail(message: str) -> int:
     return 2
 
 
-class _UsageError(ValueError):
-    """An argument that cannot be used."""
-
-
 def _on_openvino(run: Any) -> Any:
     """A command that turns what is wrong with files and devices into one message and exit status 2."""
 
     def guarded(arguments: argparse.Namespace) -> int:
-        from nncf_slb.openvino.ir import IrError
-        from nncf_slb.photos.images import ImageError
-
         try:
             result, status = run(arguments)
-        except (ImageError, IrError, _UsageError) as error:
+        except SLBError as error:
             return _fail(str(error))
         print(json.dumps(result.to_dict(), indent=2) if arguments.json else result.to_str())
         return int(status)
@@ -177,7 +171,7 @@ def _properties(arguments: argparse.Namespace) -> dict[str, str]:
     pairs = [text.partition("=") for text in arguments.property]
     wrong = [name for name, sign, value in pairs if not (name and sign and value)]
     if wrong:
-        raise _UsageError(f"--property: received {', '.join(wrong)}; write NAME=VALUE")
+        raise SettingError(f"--property: received {', '.join(wrong)}; write NAME=VALUE")
     return {name: value for name, _, value in pairs}
 
 
@@ -189,25 +183,25 @@ def _shape(arguments: argparse.Namespace) -> list[int] | None:
     except ValueError:
         lengths = [0]
     if min(lengths) < 1:
-        raise _UsageError(f"--shape: received {arguments.shape}; write numbers above 0, such as 1,3,256,256")
+        raise SettingError(f"--shape: received {arguments.shape}; write numbers above 0, such as 1,3,256,256")
     return lengths
 
 
 def _load_model(text: str) -> Any:
     module, colon, function = text.partition(":")
     if not (module and colon and function):
-        raise _UsageError(f"model: received {text}; write MODULE:FUNCTION, such as my_project.networks:load_searched")
+        raise SettingError(f"model: received {text}; write MODULE:FUNCTION, such as my_project.networks:load_searched")
     from nncf_slb.openvino.stripped_network import stripped_network
 
     sys.path.insert(0, os.getcwd())
     try:
         make = getattr(importlib.import_module(module), function)
     except (ImportError, AttributeError) as error:
-        raise _UsageError(f"model: received {text}, which cannot be imported ({error})") from error
+        raise SettingError(f"model: received {text}, which cannot be imported ({error})") from error
     try:
         return stripped_network(make())
     except TypeError as error:
-        raise _UsageError(f"model: {text} cannot be called or gives what cannot be verified ({error})") from error
+        raise SettingError(f"model: {text} cannot be called or gives what cannot be verified ({error})") from error
 
 
 def _load_data(path: Path | None) -> Any:
@@ -218,7 +212,7 @@ def _load_data(path: Path | None) -> Any:
     try:
         loaded = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise _UsageError(f"--data: {path} is no readable .npy or .npz file ({error})") from error
+        raise SettingError(f"--data: {path} is no readable .npy or .npz file ({error})") from error
     return tuple(loaded[name] for name in loaded.files) if hasattr(loaded, "files") else loaded
 
 

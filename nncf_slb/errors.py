@@ -3,3 +3,15 @@
 
 class SLBError(Exception):
     """Any error that this package raises for what its user gave; the message says what to do."""
+
+
+class SettingError(SLBError, ValueError):
+    """An argument of a function or command that cannot be used."""
+
+
+class DataError(SLBError, ValueError):
+    """Data that a network cannot take, or a network whose outputs do not count the samples that it takes."""
+
+
+class DeviceError(SLBError, RuntimeError):
+    """A device that cannot compile or run a network."""

@@ -91,18 +91,6 @@ def append(row: Row, file: Path) -> None:
         os.close(descriptor)
 
 
-def refusals() -> tuple[type[Exception], ...]:
-    """Errors of this package that say what to do."""
-    from nncf_slb.hosts.nncf2.model_checks import ModelError
-    from nncf_slb.openvino.graph import LoweringError
-    from nncf_slb.search.finite import NotFiniteError
-
-    return (
-        nncf_slb.ConfigError, nncf_slb.UnsupportedLayersError, nncf_slb.ExportError, nncf_slb.IrError, NotFiniteError,
-        ModelError, LoweringError,
-    )  # fmt: skip
-
-
 def try_network(network: Network, row: Row, folder: Path, trained: bool = True) -> Row:
     """Fill a row in.
 
@@ -118,9 +106,9 @@ def try_network(network: Network, row: Row, folder: Path, trained: bool = True) 
         _run(network, row, folder)
     except Exception as error:
         traceback.print_exc()
-        before_training = row.stage == "create" and isinstance(error, refusals())
+        before_training = row.stage == "create" and isinstance(error, nncf_slb.SLBError)
         row.outcome = REFUSED if before_training else FAILED
-        kind = "" if isinstance(error, refusals()) else f"{type(error).__name__}: "
+        kind = "" if isinstance(error, nncf_slb.SLBError) else f"{type(error).__name__}: "
         row.reason = f"{kind}{_short(str(error))}"
     row.seconds = round(time.perf_counter() - start, 1)
     return row

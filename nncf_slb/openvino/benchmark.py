@@ -16,7 +16,8 @@ import numpy.typing as npt
 import openvino as ov
 from tabulate import tabulate
 
-from nncf_slb.openvino.ir import IrError, compile_ir, device_name, read_ir, with_batch
+from nncf_slb.errors import SettingError
+from nncf_slb.openvino.ir import compile_ir, device_name, read_ir, with_batch
 
 _WARM_UP = 0.1  # share of the rounds
 _BURST_SECONDS = 0.05
@@ -126,11 +127,13 @@ def benchmark_openvino(
         IR's in the same round, which a machine whose speed drifts hardly touches.
 
     Raises:
-        nncf_slb.openvino.ir.IrError: If a file cannot be used or has another fixed batch, or a number is below 1.
+        nncf_slb.openvino.ir.IrError: If a file cannot be used.
+        nncf_slb.errors.SettingError: If a number is below 1, or a file has another fixed batch.
+        nncf_slb.errors.DeviceError: If the device cannot compile it.
     """
     for name, value in {"batch": batch, "rounds": rounds, "paths": len(paths)}.items():
         if value < 1:
-            raise IrError(f"{name}: received {value}; allowed is at least 1")
+            raise SettingError(f"{name}: received {value}; allowed is at least 1")
     batch = batch if shape is None else shape[0]
     own = dict(properties or {})
     if threads is not None:
@@ -154,7 +157,9 @@ def _read(path: str | Path, batch: int, shape: Sequence[int] | None) -> ov.Model
     model = with_batch(read_ir(path), batch, shape)
     fixed = {int(port.get_partial_shape()[0].get_length()) for port in model.inputs if len(port.get_partial_shape())}
     if fixed - {batch}:
-        raise IrError(f"{path}: its batch size is fixed to {fixed.pop()}, and batch is {batch}; use the same for all")
+        raise SettingError(
+            f"{path}: its batch size is fixed to {fixed.pop()}, and batch is {batch}; use the same for all"
+        )
     return model
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import openvino as ov
 
-from nncf_slb.errors import SLBError
+from nncf_slb.errors import DeviceError, SettingError, SLBError
 from nncf_slb.openvino.metadata import ExportInfo, read_metadata
 
 
@@ -69,12 +69,12 @@ def compile_ir(model: ov.Model, device: str, config: dict[str, Any] | None = Non
     """Compile a model.
 
     Raises:
-        IrError: If the device is not there or its plugin can't compile the model.
+        DeviceError: If the device is not there or its plugin can't compile the model.
     """
     try:
         return ov.Core().compile_model(model, device, config or {})
     except RuntimeError as error:
-        raise IrError(
+        raise DeviceError(
             f"device {device}: OpenVINO cannot compile the model ({last_line(error)}); devices here: "
             f"{', '.join(ov.Core().available_devices)}"
         ) from error
@@ -97,7 +97,7 @@ def with_batch(model: ov.Model, batch: int, shape: Sequence[int] | None = None) 
         shape: Shape to fix instead, where the model has one input.
 
     Raises:
-        IrError: If another dimension is dynamic as well and there is no `shape`, or the network does not take it.
+        SettingError: If another dimension is dynamic as well and there is no `shape`, or the network does not take it.
     """
     if shape is not None:
         return with_shape(model, shape)
@@ -106,7 +106,7 @@ def with_batch(model: ov.Model, batch: int, shape: Sequence[int] | None = None) 
         own = port.get_partial_shape()
         rest = list(own)[1:]
         if any(dimension.is_dynamic for dimension in rest):
-            raise IrError(
+            raise SettingError(
                 f"input {index} has the shape {own}, and only its first dimension may be free here: give a "
                 "shape, such as --shape 1,1,256,256"
             )
@@ -121,12 +121,14 @@ def with_shape(model: ov.Model, shape: Sequence[int]) -> ov.Model:
     """The model of one input with that input's shape fixed, in place.
 
     Raises:
-        IrError: If the network does not take such inputs.
+        SettingError: If the network does not take such inputs.
     """
     try:
         model.reshape(ov.PartialShape(list(shape)))
     except RuntimeError as error:
-        raise IrError(f"the network does not take inputs of the shape {list(shape)} ({last_line(error)})") from error
+        raise SettingError(
+            f"the network does not take inputs of the shape {list(shape)} ({last_line(error)})"
+        ) from error
     return model
 
 

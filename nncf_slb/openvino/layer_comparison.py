@@ -12,9 +12,10 @@ import openvino as ov
 import torch
 from torch import Tensor, nn
 
+from nncf_slb.errors import DeviceError
 from nncf_slb.openvino.call_form import CallForm, flat_outputs
 from nncf_slb.openvino.graph import MODULE_PREFIX, constant_names, following_chain, module_of, weighted_nodes
-from nncf_slb.openvino.ir import IrError, compile_ir
+from nncf_slb.openvino.ir import compile_ir
 from nncf_slb.openvino.same_side import injected, quantizer_outputs
 from nncf_slb.openvino.sample_data import Array
 
@@ -107,7 +108,7 @@ def compare_layers(
     places = {_source(port): index for index, port in enumerate(ir.outputs)}
     try:
         result = compile_ir(ir, device, properties)(inputs)
-    except (IrError, RuntimeError):  # with so many outputs the plugin fuses otherwise, and may fail
+    except (DeviceError, RuntimeError):  # with so many outputs the plugin fuses differently, and may fail
         return LayerComparison(None, False)
     read = [result[index] for index in range(len(ir.outputs))]
     tensors: dict[str, list[Array]] = {}

@@ -10,7 +10,7 @@ import openvino as ov
 import torch
 from torch import Tensor
 
-from nncf_slb.openvino.ir import IrError
+from nncf_slb.errors import DataError
 
 Array = npt.NDArray[Any]
 _RANDOM_SAMPLES = 16
@@ -25,7 +25,7 @@ def input_arrays(ir: ov.Model, data: Any = None) -> list[Array]:
             (seed 0), for inputs that take fractions.
 
     Raises:
-        IrError: If the data is not of numbers that the inputs take, in shapes that they take; or without data, if an
+        DataError: If the data is not of numbers that the inputs take, in shapes that they take; or without data, if an
             input takes whole numbers or is of free size.
     """
     if data is None:
@@ -39,7 +39,7 @@ def input_arrays(ir: ov.Model, data: Any = None) -> list[Array]:
     )
     if not fit or len({len(array) for array in arrays}) != 1 or not len(arrays[0]):
         received = ", ".join(str(list(array.shape)) for array in arrays)
-        raise IrError(
+        raise DataError(
             f"data: received {received}; the network takes {', '.join(map(str, ports))}, where the first dimension may "
             "be any number of samples, the same for every input"
         )
@@ -52,7 +52,9 @@ def _numbers(data: Any) -> Tensor:
         # A writable copy where it is none, since torch warns of others, and of negative strides.
         tensor = data if isinstance(data, Tensor) else torch.from_numpy(np.require(data, requirements=["C", "W"]))
     except (TypeError, ValueError) as error:
-        raise IrError(f"data: received {type(data).__name__}, not a tensor or an array of numbers ({error})") from error
+        raise DataError(
+            f"data: received {type(data).__name__}, not a tensor or an array of numbers ({error})"
+        ) from error
     return tensor.detach().cpu()
 
 
@@ -60,7 +62,7 @@ def _as_input(data: Tensor, port: ov.Output, index: int) -> Array:
     """Array of the element type that an input takes."""
     wanted = torch.from_numpy(np.empty(0, port.get_element_type().to_dtype())).dtype
     if not torch.can_cast(data.dtype, wanted):
-        raise IrError(
+        raise DataError(
             f"data: received {data.dtype} for input {index}, which takes {wanted}; allowed are numbers that this type "
             "holds. Convert the data, or export with an example input of the other type"
         )
@@ -74,10 +76,10 @@ def _free_batch(shape: ov.PartialShape) -> ov.PartialShape:
 def _random(port: ov.Output, generator: np.random.Generator) -> Array:
     if not port.get_element_type().is_real():
         kind = port.get_element_type().get_type_name()
-        raise IrError(f"data: received none, and the network takes {kind}, of a range not known here: pass data")
+        raise DataError(f"data: received none, and the network takes {kind}, of a range not known here: pass data")
     lengths = [_RANDOM_SAMPLES]
     for dimension in list(port.get_partial_shape())[1:]:
         if dimension.is_dynamic:
-            raise IrError(f"data: received none, and the network takes {port.get_partial_shape()}: pass data")
+            raise DataError(f"data: received none, and the network takes {port.get_partial_shape()}: pass data")
         lengths.append(dimension.get_length())
     return generator.standard_normal(lengths).astype(port.get_element_type().to_dtype())

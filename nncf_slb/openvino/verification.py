@@ -13,6 +13,7 @@ import openvino as ov
 from tabulate import tabulate
 from torch import Tensor, nn
 
+from nncf_slb.errors import DataError
 from nncf_slb.openvino.ir import IrError, compile_ir, device_name, read_own_ir, with_batch
 from nncf_slb.openvino.layer_comparison import EXACT, LayerComparison, LayerDifference, compare_layers, run_torch
 from nncf_slb.openvino.metadata import ExportInfo
@@ -181,8 +182,10 @@ def verify_openvino(
         Largest and mean difference, agreement of predictions, and the first layer out of tolerance.
 
     Raises:
-        nncf_slb.openvino.ir.IrError: If the IR is missing, truncated, not one of this package's or does not compile,
-            or the data does not fit it, or an output does not count samples along its first dimension.
+        nncf_slb.openvino.ir.IrError: If the IR is missing, truncated, not one of this package's or of another network.
+        nncf_slb.errors.DeviceError: If it does not compile.
+        nncf_slb.errors.DataError: If the data does not fit it, or an output does not count samples along its first
+            dimension.
         TypeError: If `model` is neither a controller nor a torch module.
     """
     ir, info = read_own_ir(path)
@@ -330,7 +333,7 @@ def _name(port: ov.Output, index: int) -> str:
 def _refuse_without_samples(outputs: list[Tensor], batch: int) -> None:
     wrong = [f"output {k}, {list(each.shape)}" for k, each in enumerate(outputs) if each.shape[:1] != (batch,)]
     if wrong:
-        raise IrError(
+        raise DataError(
             f"model: a batch of {batch} gives {'; '.join(wrong)}; allowed are outputs whose first dimension counts "
             "samples, such as logits but no loss. Export a network that returns only such outputs"
         )

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import openvino as ov
 
+from nncf_slb.errors import DeviceError, SettingError
 from nncf_slb.openvino.ir import IrError, compile_ir, device_name, last_line, read_ir, with_shape
 from nncf_slb.photos.images import check_fits, read_photo, resize_bicubic, write_photo
 from nncf_slb.photos.tiling import DEFAULT_OVERLAP, in_tiles, pieces, window_length
@@ -97,7 +98,7 @@ def upscale_image(
     """
     for name, value, least in (("tile", tile, 1), ("overlap", overlap, 0)):
         if value is not None and value < least:
-            raise IrError(f"{name}: received {value}; allowed is at least {least}")
+            raise SettingError(f"{name}: received {value}; allowed is at least {least}")
     image = read_photo(photo)
     _, height, width = image.values.shape
     step = tile or max(height, width)
@@ -155,7 +156,7 @@ def _inference(compiled: ov.CompiledModel, path: str | Path) -> Callable[[FloatA
         try:
             result = request.infer([values[None].astype(kind)], share_inputs=True, share_outputs=True)
         except RuntimeError as error:
-            raise IrError(
+            raise DeviceError(
                 f"{path}: OpenVINO cannot run it on {list(values.shape)} ({last_line(error)}); where memory is short, "
                 "set a (smaller) tile"
             ) from error

@@ -32,18 +32,18 @@ def test_free_sizes_are_those_of_the_shape_given(tmp_path, capsys):
     assert main(["inspect", str(path), "--shape", "1,1,9,10"]) == 0
     assert main(["inspect", str(path), "--shape", "1,1,0,x"]) == 2
     assert "--shape: received 1,1,0,x; write numbers above 0" in capsys.readouterr().err
-    with pytest.raises(nncf_slb.IrError, match=r"only its first dimension may be free here: give a shape"):
+    with pytest.raises(nncf_slb.SettingError, match=r"only its first dimension may be free here: give a shape"):
         nncf_slb.benchmark_openvino([path])
-    with pytest.raises(nncf_slb.IrError, match=r"does not take inputs of the shape \[1, 2, 9, 10\]"):
+    with pytest.raises(nncf_slb.SettingError, match=r"does not take inputs of the shape \[1, 2, 9, 10\]"):
         nncf_slb.inspect_openvino(path, shape=[1, 2, 9, 10])
 
 
 def test_a_fixed_batch_and_numbers_below_one_are_refused(tmp_path):
     _, path = exported_small(tmp_path, target_device="NPU")
-    with pytest.raises(nncf_slb.IrError, match=r"m\.xml: its batch size is fixed to 50, and batch is 1"):
+    with pytest.raises(nncf_slb.SettingError, match=r"m\.xml: its batch size is fixed to 50, and batch is 1"):
         nncf_slb.benchmark_openvino([path])
     for name, value in (("rounds", 0), ("batch", -1)):
-        with pytest.raises(nncf_slb.IrError, match=f"{name}: received {value}; allowed is at least 1"):
+        with pytest.raises(nncf_slb.SettingError, match=f"{name}: received {value}; allowed is at least 1"):
             nncf_slb.benchmark_openvino([path], **{name: value})
-    with pytest.raises(nncf_slb.IrError, match="paths: received 0"):
+    with pytest.raises(nncf_slb.SettingError, match="paths: received 0"):
         nncf_slb.benchmark_openvino([])

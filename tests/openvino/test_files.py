@@ -64,5 +64,5 @@ def test_a_name_without_xml_and_an_unknown_device_are_refused(tmp_path):
     _, path = exported_small(tmp_path)
     with pytest.raises(nncf_slb.IrError, match=r"an IR file ends in \.xml"):
         nncf_slb.inspect_openvino(path.with_suffix(".bin"))
-    with pytest.raises(nncf_slb.IrError, match=r"device NO_SUCH: .*devices here: CPU"):
+    with pytest.raises(nncf_slb.DeviceError, match=r"device NO_SUCH: .*devices here: CPU"):
         nncf_slb.inspect_openvino(path, device="NO_SUCH")

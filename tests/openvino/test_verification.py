@@ -96,7 +96,7 @@ def test_a_composite_is_verified_too(tmp_path):
 )
 def test_data_that_does_not_fit_is_refused_with_what_does(data, received, tmp_path):
     ctrl, path = exported_small(tmp_path)
-    with pytest.raises(nncf_slb.IrError, match=rf"data: received {received}; the network takes \[\?,1,8,8\]"):
+    with pytest.raises(nncf_slb.DataError, match=rf"data: received {received}; the network takes \[\?,1,8,8\]"):
         nncf_slb.verify_openvino(ctrl, path, data)
 
 
@@ -121,7 +121,7 @@ def test_numbers_of_any_type_become_those_of_the_input(convert, tmp_path):
 @pytest.mark.parametrize("data", [np.array([None]), "images.npy", np.array(["a"]), (torch.zeros(1, 1, 8, 8), {})])
 def test_data_without_numbers_is_refused(data, tmp_path):
     ctrl, path = exported_small(tmp_path)
-    with pytest.raises(nncf_slb.IrError, match=r"data: received .*not a tensor or an array of numbers"):
+    with pytest.raises(nncf_slb.DataError, match=r"data: received .*not a tensor or an array of numbers"):
         nncf_slb.verify_openvino(ctrl, path, data)
 
 
@@ -132,9 +132,11 @@ def test_inputs_of_whole_numbers_need_data_and_take_no_fractions(tmp_path):
     words = torch.arange(20).view(5, 4) % 11
     for data in (words, words.int(), words.to(torch.uint8).numpy()):
         assert nncf_slb.verify_openvino(ctrl, path, data).passed
-    with pytest.raises(nncf_slb.IrError, match="received none, and the network takes i64, .*: pass data"):
+    with pytest.raises(nncf_slb.DataError, match="received none, and the network takes i64, .*: pass data"):
         nncf_slb.verify_openvino(ctrl, path)
-    with pytest.raises(nncf_slb.IrError, match=r"received torch.float32 for input 0, which takes torch.int64; allowed"):
+    with pytest.raises(
+        nncf_slb.DataError, match=r"received torch.float32 for input 0, which takes torch.int64; allowed"
+    ):
         nncf_slb.verify_openvino(ctrl, path, words.float())
 
 
@@ -152,7 +154,7 @@ def test_an_output_without_samples_is_refused_by_number_and_shape(tmp_path):
     ctrl, model = compress(WithLoss(), make_config([2, 4]))
     model.eval()
     path = nncf_slb.export_openvino(ctrl, tmp_path / "m.xml")
-    with pytest.raises(nncf_slb.IrError, match=r"a batch of 5 gives output 1, \[\]; allowed are outputs whose first"):
+    with pytest.raises(nncf_slb.DataError, match=r"a batch of 5 gives output 1, \[\]; allowed are outputs whose first"):
         nncf_slb.verify_openvino(ctrl, path, torch.randn(5, 4))
 
 

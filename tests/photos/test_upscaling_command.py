@@ -73,7 +73,7 @@ WRONG_MODELS = {
 def test_other_networks_are_refused(kind, tmp_path):
     network, shape, message = WRONG_MODELS[kind]
     shapes = [shape] * (2 if kind == "two inputs" else 1)
-    with pytest.raises(nncf_slb.IrError, match=message):
+    with pytest.raises(nncf_slb.SLBError, match=message):
         upscaled(tmp_path, PHOTO, ir(tmp_path, network, *shapes))
     assert not (tmp_path / "out.png").exists()
 
@@ -91,7 +91,7 @@ def test_inputs_of_half_precision_are_floating_point_too(tmp_path):
 
 
 def test_integers_are_refused_since_values_from_0_to_1_would_all_be_0(tmp_path):
-    with pytest.raises(nncf_slb.IrError, match=r"u8 \[\?,1,\?,\?\].*one floating point input"):
+    with pytest.raises(nncf_slb.SLBError, match=r"u8 \[\?,1,\?,\?\].*one floating point input"):
         upscaled(tmp_path, PHOTO, repeat_of(np.uint8, tmp_path / "m.xml"))
 
 
@@ -141,5 +141,5 @@ def test_what_fails_while_running_says_how_to_need_less_memory(tmp_path, monkeyp
 
     monkeypatch.setattr(ov.InferRequest, "infer", out_of_memory)
     message = r"m\.xml: OpenVINO cannot run it on \[1, 53, 77\] \(std::bad_alloc\); where memory is short, set a \(sm"
-    with pytest.raises(nncf_slb.IrError, match=message):
+    with pytest.raises(nncf_slb.DeviceError, match=message):
         upscaled(tmp_path, PHOTO, ir(tmp_path, repeat(2)))
