@@ -48,7 +48,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "3-bit weights and NNCF's 8-bit activations": {
         "compression": [
             {"algorithm": "slb", "weights": {"bits": 3}},
-            {"algorithm": "quantization", "weights": {"ignored_scopes": ["{re}^(?!.*Embedding).*$"]}},
+            {"algorithm": "quantization", "weights": {"ignored_scopes": ["{re}^(?!.*/[A-Za-z]*Embedding).*$"]}},
         ]
     },
 }

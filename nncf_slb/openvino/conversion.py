@@ -56,6 +56,7 @@ def convert_torch(
     for parameter, constant in stand_ins:
         parameter.output(0).replace(constant.output(0))
         model.remove_parameter(parameter)
+    _fold_shapes_of_weights(model)  # the transformations ask for more of them
     model.validate_nodes_and_infer_types()
     return model
 

@@ -261,20 +261,21 @@ def following_chain(node: ov.Node, constants: frozenset[str]) -> list[ov.Node]:
         chain.append(after)
 
 
-def constants_below(node: ov.Node) -> list[ov.Node]:
-    """Constants that a node is computed from; for nodes that are computed from constants only."""
-    found: dict[str, ov.Node] = {}
-    seen, waiting = {node.get_name()}, [node]
+def constants_below(*nodes: ov.Node) -> list[ov.Node]:
+    """Constants that nodes are computed from, each once; of what only lends its shape, none."""
+    constants: dict[str, ov.Node] = {}
+    seen, waiting = {node.get_name() for node in nodes}, list(nodes)
     while waiting:
-        each = waiting.pop()
-        if each.get_type_name() == "Constant":
-            found[each.get_name()] = each
-        for index in range(each.get_input_size()):
-            source = each.input_value(index).get_node()
+        node = waiting.pop()
+        kind = node.get_type_name()
+        if kind == "Constant":
+            constants[node.get_name()] = node
+        for index in range(node.get_input_size() if kind != "ShapeOf" else 0):
+            source = node.input_value(index).get_node()
             if source.get_name() not in seen:
                 seen.add(source.get_name())
                 waiting.append(source)
-    return list(found.values())
+    return list(constants.values())
 
 
 def is_quantized(output: ov.Output) -> bool:

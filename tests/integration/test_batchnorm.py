@@ -150,4 +150,4 @@ def test_a_missing_loader_matters_to_batch_norm_only(network, warns, caplog):
     ctrl, model = compress(network(), make_config(SIZE, schedule()))
     train(ctrl, model, loader, 1)
     model(x)
-    assert ("no data loader is registered" in caplog.text) == warns
+    assert ("no batches to calibrate batch norm with" in caplog.text) == warns

@@ -20,7 +20,7 @@ from nncf_slb.hosts.nncf2.export import example_arguments
 from nncf_slb.hosts.nncf2.insertion import make_insertions
 from nncf_slb.hosts.nncf2.loaders import REGISTER_LOADER
 from nncf_slb.hosts.nncf2.planning import SearchPlan
-from nncf_slb.hosts.nncf2.size_prediction import predict_bin_bytes, saved_by_quantization
+from nncf_slb.hosts.nncf2.size_prediction import file_sizes, saved_by_quantization
 from nncf_slb.openvino.targets import LoweringSettings
 from nncf_slb.search.batches import Batches
 from nncf_slb.search.values import ValueSet, make_values, packed_size
@@ -186,21 +186,27 @@ def _size_of(
     settings: LoweringSettings,
     at: str,
 ) -> Callable[[dict[str, int]], int]:
-    arguments = example_arguments(model)
     saved = saved_by_quantization(model, plan, nncf_config)
     device = nncf_config.get("target_device")
+    layers = _layers_to_choose(plan, config)
+    insertions = {
+        width: make_insertions(model, plan, config, device, None, _by_name(layers, _near(layers, width)))
+        for width in sorted({values.bits for layer in layers for values in layer.candidates})
+    }
+    names = [name for layer in layers for name in layer.names]
+    try:
+        sizes = file_sizes(model, insertions, names, example_arguments(model), settings)
+    except Exception as error:  # OpenVINO's share no class of their own
+        raise ConfigError([
+            f"{at}.budget.bytes: received a network that OpenVINO cannot convert, so its size is unknown; allowed: "
+            f"mean_bits for such a network. The converter says: {error}"
+        ]) from error  # fmt: skip
+    return lambda bits: sizes.size(bits) - saved
 
-    def size_of(bits: dict[str, int]) -> int:
-        insertions = make_insertions(model, plan, config, device, None, bits)
-        try:
-            return predict_bin_bytes(model, insertions, arguments, settings) - saved
-        except Exception as error:  # OpenVINO's share no class of their own
-            raise ConfigError([
-                f"{at}.budget.bytes: received a network that OpenVINO cannot convert, so its size is unknown; allowed: "
-                f"mean_bits for such a network. The converter says: {error}"
-            ]) from error  # fmt: skip
 
-    return size_of
+def _near(layers: list[_Layer], width: int) -> list[ValueSet]:
+    """The candidate of that width for each layer, or the first one where it has none."""
+    return [next((v for v in layer.candidates if v.bits == width), layer.smallest) for layer in layers]
 
 
 def refuse_missing_bits(

@@ -331,6 +331,6 @@ def refuse_ignored_embeddings(model: NNCFNetwork, nncf_config: Mapping[str, Any]
             raise ConfigError([
                 f"compression[{index}].weights.ignored_scopes: received {json.dumps(scopes)}, which includes "
                 f"{', '.join(found)}; allowed: scopes without it, since NNCF quantizes the output of an embedding by "
-                'its weights. Write "{re}^(?!.*Embedding).*$", which leaves all other weights alone, or add the '
-                "embedding to the ignored_scopes of the section itself"
+                'its weights. Write "{re}^(?!.*/[A-Za-z]*Embedding).*$", which leaves all other weights alone, or add '
+                "the embedding to the ignored_scopes of the section itself"
             ])  # fmt: skip
