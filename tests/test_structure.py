@@ -22,7 +22,7 @@ HOSTLESS = ("search", "bits", "config")
 TEXTS_OF_HOSTS = re.compile(
     r"\.pre_ops\.|input_infos|loader\.get_inputs|ctrl\.export_model|child_ctrls|\bNNCF[A-Z][a-z]|prefix\(.NNCF"
 )
-BESIDE = {"errors", "files", "version"}
+BESIDE = {"errors", "files", "tables", "version"}
 
 
 def modules(*rooms):

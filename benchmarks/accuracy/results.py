@@ -12,6 +12,7 @@ import pandas as pd
 
 from benchmarks.jobs import Job, result_of
 from nncf_slb.files import new_file
+from nncf_slb.tables import markdown_table
 
 RESULTS = Path(__file__).resolve().parent / "results"
 # Columns of a CSV file; one row is one run. Accuracies are top-1 in per cent, losses cross-entropy in nats, `curve` is
@@ -105,5 +106,4 @@ def mean_and_deviation(values: pd.Series) -> str:
 
 def markdown(header: list[str], rows: list[list[str]]) -> str:
     """Table whose first column is text and whose others are numbers."""
-    lines = [f"| {' | '.join(header)} |", "|---" + "|---:" * (len(header) - 1) + "|"]
-    return "\n".join([*lines, *(f"| {' | '.join(cells)} |" for cells in rows)])
+    return markdown_table(header, rows, "l" + "r" * (len(header) - 1))

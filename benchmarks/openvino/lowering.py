@@ -24,6 +24,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from benchmarks.documents import write_between_markers
 from nncf_slb.openvino.ir import device_name
+from nncf_slb.tables import markdown_table
 from samples.training.quiet import quieten
 
 WEIGHTS = (1, 2, 3, 4)
@@ -140,14 +141,12 @@ def measure(weights: int, activations: int, folder: Path) -> list[Cell]:
 def table(cells: list[Cell]) -> str:
     """Markdown: a row for each kind and activation width, a column for each weight width."""
     found = {(cell.kind, cell.activations, cell.weights): cell for cell in cells}
-    lines = [
-        "| layer | A | " + " | ".join(f"W{w}" for w in WEIGHTS) + " |",
-        "| --- | ---: |" + " --- |" * len(WEIGHTS),
+    rows = [
+        [kind, bits, *(found[kind, bits, w].to_str() for w in WEIGHTS)]
+        for kind in KINDS.values()
+        for bits in ACTIVATIONS
     ]
-    for kind in KINDS.values():
-        for a in ACTIVATIONS:
-            lines.append(f"| {kind} | {a} | " + " | ".join(found[kind, a, w].to_str() for w in WEIGHTS) + " |")
-    return "\n".join(lines)
+    return markdown_table(["layer", "A", *(f"W{w}" for w in WEIGHTS)], rows, "lr" + "l" * len(WEIGHTS))
 
 
 def main() -> int:

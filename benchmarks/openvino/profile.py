@@ -14,6 +14,7 @@ import numpy as np
 import openvino as ov
 
 from nncf_slb.openvino.ir import compile_ir, read_ir, with_batch
+from nncf_slb.tables import markdown_table
 
 _WARM_UP, _ROUNDS = 5, 50
 
@@ -39,9 +40,9 @@ def profile(path: Path, threads: int) -> list[tuple[str, str, int, float]]:
 def markdown(path: Path, threads: int) -> str:
     """The profile as a table, with its sum."""
     rows = profile(path, threads)
-    lines = ["| node | kernel | nodes | ms |", "| --- | --- | ---: | ---: |"]
-    lines += [f"| {kind} | {kernel} | {count} | {time:.2f} |" for kind, kernel, count, time in rows if time >= 0.005]
-    return "\n".join([*lines, f"| sum | | | {sum(row[3] for row in rows):.2f} |"])
+    lines = [[kind, kernel, count, f"{time:.2f}"] for kind, kernel, count, time in rows if time >= 0.005]
+    lines.append(["sum", "", "", f"{sum(row[3] for row in rows):.2f}"])
+    return markdown_table(["node", "kernel", "nodes", "ms"], lines, "llrr")
 
 
 def main() -> int:

@@ -30,6 +30,7 @@ from benchmarks.openvino.networks import (
     searched_controller,
 )
 from nncf_slb.openvino.ir import device_name
+from nncf_slb.tables import markdown_table
 from samples.classification.recipes import RECIPES
 from samples.training.quiet import quieten
 
@@ -133,15 +134,15 @@ def profile(group: Group, ir: str, limit: str) -> str:
 def export_table(exports: list[Export]) -> str:
     """Cost of each export, and its size beside the arithmetic."""
     names = ["IR", "s", "MB", ".bin bytes", "weights", "ratio", "with scales and shifts", "ratio", "in low precision"]
-    lines = [f"| {' | '.join(names)} |", "| --- |" + " ---: |" * (len(names) - 1)]
-    for each in exports:
-        cells = [
+    rows = [
+        [
             each.ir, f"{each.seconds:.1f}", f"{each.megabytes:.0f}", f"{each.bin_bytes:,}", f"{each.weight_bytes:,}",
             f"{each.bin_bytes / each.weight_bytes:.4f}", f"{each.arithmetic_bytes:,}",
             f"{each.bin_bytes / each.arithmetic_bytes:.4f}", f"{each.low_precision} of {each.searched}",
-        ]  # fmt: skip
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+        ]
+        for each in exports
+    ]  # fmt: skip
+    return markdown_table(names, rows, "l" + "r" * (len(names) - 1))
 
 
 def markdown(rows: list[Row], exports: list[Export], profiles: dict[str, str]) -> str:
@@ -155,9 +156,7 @@ def markdown(rows: list[Row], exports: list[Export], profiles: dict[str, str]) -
         lines += ["", f"### {group}", ""]
         names = ["limit", "threads", "IR", ".bin bytes", "ms (10-90 %)", "samples/s"]
         names += [f"{what} / {to}" for what in ("lat.", "thr.") for to in ("float", "int8")]
-        lines.append(f"| {' | '.join(names)} |")
-        lines.append("| --- | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
-        lines += [_line(row) for row in rows if row.group == group]
+        lines.append(markdown_table(names, [_cells(row) for row in rows if row.group == group], "lrlrrrrrrr"))
     lines += [
         "",
         "### Export and size",
@@ -173,13 +172,12 @@ def markdown(rows: list[Row], exports: list[Export], profiles: dict[str, str]) -
     return "\n".join(lines) + "\n"
 
 
-def _line(row: Row) -> str:
-    cells = [
+def _cells(row: Row) -> list[str]:
+    return [
         row.limit, str(row.threads), row.ir, f"{row.bin_bytes:,}", f"{row.ms:.3f} ({row.ms_low:.3f}-{row.ms_high:.3f})",
         f"{row.samples_per_s:.1f}", f"{row.latency_to_float:.2f}", f"{row.latency_to_int8:.2f}",
         f"{row.throughput_to_float:.2f}", f"{row.throughput_to_int8:.2f}",
     ]  # fmt: skip
-    return f"| {' | '.join(cells)} |"
 
 
 def main() -> int:

@@ -11,6 +11,7 @@ from benchmarks.zoo.networks import NETWORKS
 from benchmarks.zoo.worker import EXPORTED, FAILED, REFUSED, WRONG, Row
 from nncf_slb.files import new_file
 from nncf_slb.openvino.ir import device_name
+from nncf_slb.tables import markdown_table
 
 _INTRODUCTION = """# Real architectures
 
@@ -61,20 +62,18 @@ def render(rows: Sequence[Row]) -> str:
     ordered = sorted(rows, key=lambda row: (order.get(row.network, len(order)), row.bits, -row.activations))
     commits = ", ".join(sorted({row.commit for row in rows}))
     made = f"`make zoo` on {device_name('CPU')}, one thread, {date.today().isoformat()}, of commit {commits}."
-    header = ["| " + " | ".join(_COLUMNS) + " |", "| --- | --- | --: | --: | --: | --: | --: | --- |"]
-    table = "\n".join([*header, *map(_line, ordered)])
+    table = markdown_table(_COLUMNS, [_cells(row) for row in ordered], "llrrrrrl")
     return "\n\n".join([_INTRODUCTION, made, table, _EXPLANATION, "## In short", _counts(rows)]) + "\n"
 
 
-def _line(row: Row) -> str:
+def _cells(row: Row) -> list[str]:
     searched = f"{row.searched:,} ({row.share:.0%})" if row.searched else ""
     difference = "" if row.relative is None else f"{row.relative:.1e}"
     if row.by_rounding:
         difference += ", by rounding"
     agreement = "" if row.agreement is None else f"{row.agreement:.0%}"
     size = f"{row.bin_bytes:,}" if row.bin_bytes else ""
-    cells = [_source(row.network), row.pair, searched, difference, agreement, size, f"{row.seconds:.0f}", _remark(row)]
-    return "| " + " | ".join(cells) + " |"
+    return [_source(row.network), row.pair, searched, difference, agreement, size, f"{row.seconds:.0f}", _remark(row)]
 
 
 def _source(name: str) -> str:
@@ -98,7 +97,8 @@ def _counts(rows: Sequence[Row]) -> str:
     for row in rows:
         networks[row.network] = min(networks.get(row.network, EXPORTED), row.outcome, key=worst.index)
     runs, names = Counter(row.outcome for row in rows), Counter(networks.values())
-    lines = [f"{len(networks)} networks in {len(rows)} runs; the worst run of a network decides where it counts.", ""]
-    lines += ["| | networks | runs |", "| --- | --: | --: |"]
-    lines += [f"| {meaning} | {names[outcome]} | {runs[outcome]} |" for outcome, meaning in _MEANING.items()]
-    return "\n".join(lines)
+    counts = [[meaning, names[outcome], runs[outcome]] for outcome, meaning in _MEANING.items()]
+    return (
+        f"{len(networks)} networks in {len(rows)} runs; the worst run of a network decides where it counts.\n\n"
+        + markdown_table(["", "networks", "runs"], counts, "lrr")
+    )

@@ -10,6 +10,7 @@ from typing import Any
 
 from nncf_slb.config.schema import describe_allowed
 from nncf_slb.config.section import json_schema
+from nncf_slb.tables import markdown_table
 
 EXAMPLES: dict[str, dict[str, Any]] = {
     "All defaults: 2-bit weights": {"compression": {"algorithm": "slb"}},
@@ -55,10 +56,10 @@ EXAMPLES: dict[str, dict[str, Any]] = {
 
 _INTRO = """# Config reference
 
-Made from the models in `nncf_slb/config*.py` by `make docs`; edit those, not this file.
+Made from the models in `nncf_slb/config/` by `make docs`; edit those, not this file.
 
 Only `algorithm` is required. Where null is allowed, it means the same as leaving the setting out, unless its row says
-otherwise.
+something else.
 A mistake is reported before training, with every other one in the section: its path, what was received, what is
 allowed and what to do.
 """
@@ -94,10 +95,11 @@ def _sections(node: Mapping[str, Any], path: str) -> Iterator[tuple[str, Mapping
 
 def _table(path: str, section: Mapping[str, Any]) -> str:
     title = f"### `{path}`" if path else "### Top of the section"
-    lines = [title, "", "| setting | allowed | default | meaning |", "| --- | --- | --- | --- |"]
-    for name, node in section["properties"].items():
-        lines.append(f"| `{name}` | {_allowed(node)} | {_default(name, node, section)} | {node['description']} |")
-    return "\n".join(lines) + "\n"
+    rows = [
+        [f"`{name}`", _allowed(node), _default(name, node, section), node["description"]]
+        for name, node in section["properties"].items()
+    ]
+    return f"{title}\n\n{markdown_table(['setting', 'allowed', 'default', 'meaning'], rows, 'llll')}\n"
 
 
 def _allowed(node: Mapping[str, Any]) -> str:

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import openvino as ov
-from tabulate import tabulate
 
 from nncf_slb.errors import SettingError
 from nncf_slb.openvino.ir import compile_ir, device_name, read_ir, with_batch
+from nncf_slb.tables import terminal_table
 
 _WARM_UP = 0.1  # share of the rounds
 _BURST_SECONDS = 0.05
@@ -92,7 +92,7 @@ class Comparison:
         return "\n".join(
             [
                 f"{self.device}, {self.date}, batch {self.batch}, threads: {threads}",
-                tabulate(rows, headers=header, disable_numparse=True, colalign=("left",) + ("right",) * 7),
+                terminal_table(header, rows, "lrrrrrrr"),
                 "ratio: how many times as fast as the first IR in the same round, median",
             ]
         )

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import openvino as ov
-from tabulate import tabulate
 
 from nncf_slb.openvino.graph import (
     SCALE_SUFFIX,
@@ -21,6 +20,7 @@ from nncf_slb.openvino.graph import (
 )
 from nncf_slb.openvino.ir import compile_ir, device_name, read_own_ir, with_batch
 from nncf_slb.openvino.metadata import DYNAMIC_QUANTIZATION_OFF
+from nncf_slb.tables import terminal_table
 
 _FLOAT_BYTES = 4
 # Layer types of the CPU plugin that compute with weights; a Subgraph does where the batch is tiny.
@@ -90,11 +90,10 @@ class Inspection:
             for layer in self.layers
         ]  # fmt: skip
         header = ["layer", "op", "searched", "stored", "weights", "bytes", "bits", "kernel", "precision"]
-        alignment = ("left",) * 4 + ("right",) * 3 + ("left",) * 2
         return "\n".join(
             [
                 f"{self.path}: exported for {self.target_device}, compiled on {self.device}",
-                tabulate(rows, headers=header, disable_numparse=True, colalign=alignment),
+                terminal_table(header, rows, "llllrrrll"),
                 f".bin {self.bin_bytes:,} bytes; with float32 weights {self.float_bytes:,}: "
                 f"{self.float_bytes / max(1, self.bin_bytes):.1f} times as many",
                 f"dynamic quantization of 32-bit inputs: {'on' if self.dynamic_quantization else 'off'}",

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import openvino as ov
-from tabulate import tabulate
 from torch import Tensor, nn
 
 from nncf_slb.errors import DataError
@@ -20,6 +19,7 @@ from nncf_slb.openvino.metadata import ExportInfo
 from nncf_slb.openvino.same_side import NOISES, noisy_quantizers
 from nncf_slb.openvino.sample_data import Array, input_arrays
 from nncf_slb.openvino.stripped_network import stripped_network
+from nncf_slb.tables import terminal_table
 
 _BATCH, _OTHERS = 16, (5, 7)
 _FEW = 4
@@ -128,7 +128,7 @@ class Verification:
         header = ["output", "largest difference", "mean", "largest value", "relative", "same prediction"]
         lines = [
             f"{self.path} on {self.device} against PyTorch, {self.samples} samples",
-            tabulate(rows, headers=header, disable_numparse=True, colalign=("left",) + ("right",) * 5),
+            terminal_table(header, rows, "lrrrrr"),
             f"loaded in {len(self.loadings)} ways; most differs: {self._worst.to_str()}",
             f"{'within' if self.within else 'OUT OF'} tolerance: relative differences up to {self.tolerance:g} allowed",
         ]

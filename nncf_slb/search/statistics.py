@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
-from tabulate import tabulate
 from torch import Tensor
 
 from nncf_slb.search.searchable import SearchableWeight, WeightKind
 from nncf_slb.search.values import packed_size
+from nncf_slb.tables import terminal_table
 
 
 @dataclass(frozen=True)
@@ -87,9 +87,7 @@ class SearchStatistics:
         lines = [
             f"slb: 1/tau {self.inverse_temperature:.4g}, {len(rows)} layers searched, mean bits {self.mean_bits:.2f}, "
             f"{self.bytes:,} bytes of codes",
-            tabulate(rows, headers=header, disable_numparse=True, colalign=("left",) + ("right",) * 6 + ("left",))
-            if rows
-            else "",
+            terminal_table(header, rows, "lrrrrrrl"),
             "full precision: " + (", ".join(self.full_precision_layers) or "none"),
             self._left_out_table(),
             self._sensitivity_table(),
@@ -111,8 +109,7 @@ class SearchStatistics:
             for name, m in self.sensitivities.items()
         ]
         header = ["sensitivity (* chosen)", *(f"{bits}-bit " for bits in widths)]
-        colalign = ("left",) + ("right",) * len(widths)
-        return tabulate(rows, headers=header, disable_numparse=True, colalign=colalign) if rows else ""
+        return terminal_table(header, rows, "l" + "r" * len(widths))
 
 
 @torch.no_grad()

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from nncf_slb import benchmark_openvino
 from nncf_slb.files import new_file
+from nncf_slb.tables import markdown_table
 from samples.training.progress import console, track
 
 
@@ -81,16 +82,16 @@ def show(title: str, rows: list[Row], notes: list[str], file: Path) -> None:
     header = ["network", "top-1 %", ".bin bytes", "ms / image"]
     for name in header:
         table.add_column(name, justify="left" if name == "network" else "right", no_wrap=True)
-    lines = [f"| {' | '.join(header)} |", "|---|---:|---:|---:|"]
+    lines: list[list[str]] = []
     for row in rows:
         cells = [
             row.network, f"{row.top1:.2f}", f"{row.bytes:,}" if row.bytes is not None else "",
             f"{row.milliseconds:.3f}" if row.milliseconds is not None else "",
         ]  # fmt: skip
         table.add_row(*cells)
-        lines.append(f"| {' | '.join(cells)} |")
+        lines.append(cells)
     console.print(table)
     for note in notes:
         console.print(note, highlight=False, soft_wrap=True, markup=False)
     with new_file(file) as partial:
-        partial.write_text("\n".join([f"{title}\n", *lines, "", *notes, ""]))
+        partial.write_text("\n".join([f"{title}\n", markdown_table(header, lines, "lrrr"), "", *notes, ""]))

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from nncf_slb import benchmark_openvino
 from nncf_slb.files import new_file
+from nncf_slb.tables import markdown_table
 from samples.super_resolution.metrics import quality
 from samples.super_resolution.pairs import Pair, enlarged, to_values
 from samples.training.progress import console
@@ -91,13 +92,17 @@ class Report:
         """The table as Markdown, with every image: those of many images have a table of their own."""
         images = {image: [image] for image in self.rows[0].qualities}
         if len(images) <= _COLUMNS:
-            return _markdown(*self._cells(self._sets() | images))
+            return self._table(*self._cells(self._sets() | images))
         lines = []
         for image in images:
             qualities = [row.qualities[image] for row in self.rows]
             lines.append([image, *(f"{psnr:.2f} / {ssim:.4f}" for psnr, ssim in qualities)])
-        own = _markdown(["image", *(row.network for row in self.rows)], lines)
-        return "\n\n".join([_markdown(*self._cells(self._sets())), own])
+        own = self._table(["image", *(row.network for row in self.rows)], lines)
+        return "\n\n".join([self._table(*self._cells(self._sets())), own])
+
+    @staticmethod
+    def _table(header: list[str], lines: list[list[str]]) -> str:
+        return markdown_table(header, lines, "l" + "r" * (len(header) - 1))
 
     def show(self, file: Path) -> None:
         """Print the table without single images, which fits a terminal, and write all of it."""
