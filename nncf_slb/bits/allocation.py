@@ -29,9 +29,9 @@ class BudgetTooSmallError(SLBError, ValueError):
         smallest: Their cost.
     """
 
-    def __init__(self, budget: int, smallest: int) -> None:
+    def __init__(self, budget: float, smallest: float) -> None:
         self.smallest = smallest
-        super().__init__(f"budget: received {budget}; the cheapest options cost {smallest}")
+        super().__init__(f"budget: received {budget:g}; the cheapest options cost {smallest:g}")
 
 
 def allocate(options: Options, budget: int) -> list[int]:

@@ -27,7 +27,7 @@ from nncf_slb.openvino.targets import LoweringSettings, why_not_binary
 from nncf_slb.openvino.tracing_form import tracing_form
 from nncf_slb.search.batchnorm import preserved_modes
 from nncf_slb.search.finite import refuse_not_finite
-from nncf_slb.search.runtime import coded_weights, layer_of_coded_weight, layer_path
+from nncf_slb.search.runtime import CodedWeight, coded_weights, layer_of_coded_weight, layer_path
 
 logger = logging.getLogger("nncf_slb")
 
@@ -201,7 +201,7 @@ def convert(
             `input_shapes` leave free what must be fixed, or if OpenVINO cannot convert the network.
     """
     settings = settings or LoweringSettings()
-    coded = [_constant(stripped, path) for path in coded_weights(stripped)]
+    coded = [_constant(stripped, path, module) for path, module in coded_weights(stripped).items()]
     binary = _binary(stripped, coded, settings)
     static = binary or settings.target_device == "NPU"
     if input_shapes is None:
@@ -284,7 +284,8 @@ def _warn_of_unused(
 @torch.no_grad()
 def _matters(stripped: nn.Module, examples: tuple[Tensor, ...], name: str) -> bool:
     """Whether an output changes with the weights of a layer."""
-    scale = coded_weights(stripped)[name].scale
+    module: Any = stripped.get_submodule(name)
+    scale = module.scale
     before = flat_outputs(stripped(*examples)).values()
     kept = scale.clone()
     scale.mul_(3.0)
@@ -302,18 +303,17 @@ def _refuse_free_sizes(shapes: Sequence[Sequence[int]], binary: bool, settings: 
         raise ExportError(f"input_shapes: received {received}; the NPU needs fixed sizes: give numbers")
 
 
-def _constant(stripped: nn.Module, path: str) -> CodedConstant:
-    module = coded_weights(stripped)[path]
+def _constant(stripped: nn.Module, path: str, module: CodedWeight) -> CodedConstant:
     codes, table = module.codes.cpu().numpy(), module.values.cpu().numpy()
-    binary = _why_not_binary(stripped, path) is None
+    binary = _why_not_binary(stripped, path, module) is None
     return CodedConstant(path, layer_path(stripped, path), codes, module.bits, table, binary)
 
 
-def _why_not_binary(stripped: nn.Module, name: str) -> str | None:
-    layer, quantizer = layer_of_coded_weight(stripped, name)
+def _why_not_binary(stripped: nn.Module, path: str, module: CodedWeight) -> str | None:
+    layer, quantizer = layer_of_coded_weight(stripped, path)
     if quantizer is None or quantizer.bits != 1:
         return _INPUTS_NOT_BINARY
-    return why_not_binary(layer, coded_weights(stripped)[name].values.tolist())
+    return why_not_binary(layer, module.values.tolist())
 
 
 def _binary(stripped: nn.Module, coded: Sequence[CodedConstant], settings: LoweringSettings) -> bool:
@@ -331,7 +331,7 @@ def _refuse_other_than_binary(stripped: nn.Module, settings: LoweringSettings) -
     if settings.target_device != "CPU":
         problems.append(f"target_device is {settings.target_device}, and only the CPU has that kernel")
     for name, module in coded_weights(stripped).items():
-        reason = _why_not_binary(stripped, name) if module.bits == 1 else None
+        reason = _why_not_binary(stripped, name, module) if module.bits == 1 else None
         if reason not in (None, _INPUTS_NOT_BINARY):
             problems.append(f"{layer_path(stripped, name)}: {reason}")
     if problems:

@@ -15,6 +15,7 @@ from nncf.torch.compression_method_api import PTCompressionAlgorithmBuilder
 from nncf.torch.graph.transformations.layout import PTTransformationLayout
 from nncf.torch.nncf_network import NNCFNetwork
 
+from nncf_slb.bits.choice import ChosenBits
 from nncf_slb.config.budget import AUTO
 from nncf_slb.config.section import (
     ResolvedWeights,
@@ -30,7 +31,7 @@ from nncf_slb.hosts.nncf2.dry_export import dry_export
 from nncf_slb.hosts.nncf2.export import example_arguments
 from nncf_slb.hosts.nncf2.insertion import Insertions, make_insertions
 from nncf_slb.hosts.nncf2.loaders import registered_batches
-from nncf_slb.hosts.nncf2.mixed_precision import ChosenBits, choose_bits, refuse_missing_bits
+from nncf_slb.hosts.nncf2.mixed_precision import choose_bits, refuse_missing_bits
 from nncf_slb.hosts.nncf2.planning import (
     Scopes,
     SearchPlan,
