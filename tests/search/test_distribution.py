@@ -5,9 +5,9 @@ import torch
 
 from nncf_slb.search import distribution as F
 from nncf_slb.search.scale import fit_scale, nearest_codes
-from nncf_slb.search.values import make_values
+from nncf_slb.search.values import VALUE_SETS, make_values
 
-SETS = [("uniform", 1), ("uniform", 2), ("uniform", 3), ("uniform", 4), ("ternary", 2), ("power_of_two", 4)]
+SETS = [(name, bits) for name, entry in VALUE_SETS.items() for bits in entry.widths]
 
 
 def numbers_of(name, bits, dtype=torch.float64):
