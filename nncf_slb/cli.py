@@ -67,8 +67,8 @@ def _parser() -> argparse.ArgumentParser:
         )
     for command in (inspect, verify, benchmark, upscale):
         command.add_argument("--device", default="CPU", help="OpenVINO device (default: CPU)")
-        command.add_argument("--property", action="append", default=[], metavar="NAME=VALUE", help="OpenVINO property to "
-                          "compile with, such as INFERENCE_PRECISION_HINT=f32; may be repeated")  # fmt: skip
+        command.add_argument("--property", action="append", default=[], metavar="NAME=VALUE", help="OpenVINO property "
+                             "to compile with, such as INFERENCE_PRECISION_HINT=f32; may be repeated")  # fmt: skip
         command.add_argument("--json", action="store_true", help="print JSON instead of text")
     return parser
 

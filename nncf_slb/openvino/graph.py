@@ -232,7 +232,7 @@ def constant_names(model: ov.Model, shapes: bool = False) -> frozenset[str]:
     return frozenset(constant)
 
 
-def weighted_nodes(model: ov.Model, constants: frozenset[str]) -> list[ov.Node]:
+def weighted_operations(model: ov.Model, constants: frozenset[str]) -> list[ov.Node]:
     """Convolutions and products with constant weights, in an order in which they can run.
 
     Args:
@@ -245,6 +245,9 @@ def weighted_nodes(model: ov.Model, constants: frozenset[str]) -> list[ov.Node]:
         for node in model.get_ordered_ops()
         if node.get_type_name() in kinds and node.input_value(1).get_node().get_name() in constants
     ]
+
+
+weighted_nodes = weighted_operations  # the former name, for inspection.py alone
 
 
 def following_chain(node: ov.Node, constants: frozenset[str]) -> list[ov.Node]:

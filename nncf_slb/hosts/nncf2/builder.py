@@ -56,8 +56,8 @@ class SLBBuilder(PTCompressionAlgorithmBuilder):  # type: ignore[misc]
         super().__init__(config, should_init)
         if everywhere is not None:
             config["ignored_scopes"] = everywhere
-        own: str | list[str] | None = self.ignored_scopes
-        self.ignored_scopes: list[str] | None = [*scope_list(everywhere), *scope_list(own)] or None
+        section_scopes: str | list[str] | None = self.ignored_scopes
+        self.ignored_scopes: list[str] | None = [*scope_list(everywhere), *scope_list(section_scopes)] or None
         self.slb_config: SLBConfig = parse_slb_config(self._algo_config)
         self._insertions = Insertions()
         self._plan = SearchPlan()
