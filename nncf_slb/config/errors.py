@@ -61,8 +61,8 @@ def _nearest_key(schema: Schema, key: str, level: str) -> str | None:
     names = [path.rpartition(".")[2] for path in paths]
     if key in names:
         return paths[names.index(key)]
-    here = [name for path, name in zip(paths, names, strict=True) if path == level + name]
-    for candidates, prefix in ((here, level), (names, None)):
+    level_names = [name for path, name in zip(paths, names, strict=True) if path == level + name]
+    for candidates, prefix in ((level_names, level), (names, None)):
         for near in difflib.get_close_matches(key, candidates, 1):
             return paths[names.index(near)] if prefix is None else prefix + near
     return None

@@ -57,8 +57,8 @@ _INTRO = """# Config reference
 
 Made from the models in `nncf_slb/config*.py` by `make docs`; edit those, not this file.
 
-Only `algorithm` is required. Where null is allowed, it means the same as leaving the setting out, unless its row says
-otherwise.
+Only `algorithm` is required. Where null is allowed, it means the same as leaving the setting out, unless its row
+says something else.
 A mistake is reported before training, with every other one in the section: its path, what was received, what is
 allowed and what to do.
 """

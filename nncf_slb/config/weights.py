@@ -159,8 +159,8 @@ class WeightsConfig(Section):
 
     def _budget_contradictions(self) -> list[Contradiction]:
         if self.bits != AUTO:
-            given = [name for name in ("budget", "candidates") if getattr(self, name) is not None]
-            return [((name,), 'none unless bits is "auto"', 'Remove it, or set bits to "auto"') for name in given]
+            misplaced = [name for name in ("budget", "candidates") if getattr(self, name) is not None]
+            return [((name,), 'none unless bits is "auto"', 'Remove it, or set bits to "auto"') for name in misplaced]
         if _bits_for(self.values, AUTO) != AUTO:
             return []  # the mistake is "auto" itself
         contradictions: list[Contradiction] = []

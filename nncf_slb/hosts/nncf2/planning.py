@@ -109,10 +109,10 @@ def plan_search(model: NNCFNetwork, scopes: Scopes, weight_settings: Callable[[s
         elif isinstance(layer, _TABLES):
             kind = type(layer).__name__.removeprefix("NNCF")
             leave(node.node_name, f"{kind} looks rows up and multiplies no matrix", [layer.weight])
-        elif impossible := _reason_against(layer):
-            problems.append(_Problem(node.node_name, impossible, node.node_name))
-        elif elsewhere := _used_elsewhere(model, layer, uses):
-            leave(node.node_name, elsewhere, layer.parameters(recurse=False))
+        elif obstacle := _reason_against(layer):
+            problems.append(_Problem(node.node_name, obstacle, node.node_name))
+        elif obstacle := _used_elsewhere(model, layer, uses):
+            leave(node.node_name, obstacle, layer.parameters(recurse=False))
         else:
             plan.layers[node.node_name] = layer
     for scope, module, matrices in _outside_layers(model, handled):
@@ -270,11 +270,11 @@ def refuse_unmatched_overrides(plan: SearchPlan, config: SLBConfig, path: str) -
     """
     layers = [*plan.layers, *plan.full_precision]
     weights, activations = config.weights.overrides, config.activations.overrides
-    given = {f"weights.overrides[{index}]": override.target_scopes for index, override in enumerate(weights)}
-    given |= {f"activations.overrides[{index}]": override.target_scopes for index, override in enumerate(activations)}
+    targets = {f"weights.overrides[{index}]": override.target_scopes for index, override in enumerate(weights)}
+    targets |= {f"activations.overrides[{index}]": override.target_scopes for index, override in enumerate(activations)}
     unmatched = {
         key: [scope for scope in scopes if not any(matches_any(name, scope) for name in layers)]
-        for key, scopes in given.items()
+        for key, scopes in targets.items()
     }
     problems = [
         f"{path}.{key}.target_scopes: received {json.dumps(scopes)}, which no layer matches; allowed: "
