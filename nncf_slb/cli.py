@@ -61,13 +61,15 @@ def _parser() -> argparse.ArgumentParser:
     upscale.add_argument("--overlap", type=int, default=DEFAULT_OVERLAP, help="pixels around a tile that the network "
                          "sees too, at least the radius of its receptive field (default: %(default)s)")  # fmt: skip
     upscale.set_defaults(run=_on_openvino(_upscale))
-    for each in (inspect, benchmark):
-        each.add_argument("--shape", help="shape of the input where more than the batch is free, such as 1,3,256,256")
-    for each in (inspect, verify, benchmark, upscale):
-        each.add_argument("--device", default="CPU", help="OpenVINO device (default: CPU)")
-        each.add_argument("--property", action="append", default=[], metavar="NAME=VALUE", help="OpenVINO property to "
-                          "compile with, such as INFERENCE_PRECISION_HINT=f32; may be repeated")  # fmt: skip
-        each.add_argument("--json", action="store_true", help="print JSON instead of text")
+    for command in (inspect, benchmark):
+        command.add_argument(
+            "--shape", help="shape of the input where more than the batch is free, such as 1,3,256,256"
+        )
+    for command in (inspect, verify, benchmark, upscale):
+        command.add_argument("--device", default="CPU", help="OpenVINO device (default: CPU)")
+        command.add_argument("--property", action="append", default=[], metavar="NAME=VALUE", help="OpenVINO property "
+                             "to compile with, such as INFERENCE_PRECISION_HINT=f32; may be repeated")  # fmt: skip
+        command.add_argument("--json", action="store_true", help="print JSON instead of text")
     return parser
 
 

@@ -80,11 +80,11 @@ class ActivationsConfig(Section):
 
     @model_validator(mode="after")
     def _check(self) -> ActivationsConfig:
-        found = _contradictions(self.bits, self.mode, self.signed, ())
+        contradictions = _contradictions(self.bits, self.mode, self.signed, ())
         for index, override in enumerate(self.overrides):
             bits = override.bits or self.bits
-            found += _contradictions(bits, override.mode, override.signed, ("overrides", index))
-        refuse(found)
+            contradictions += _contradictions(bits, override.mode, override.signed, ("overrides", index))
+        refuse(contradictions)
         return self
 
     def resolve(self, match: Callable[[list[str]], bool]) -> ResolvedActivations:
@@ -106,12 +106,12 @@ def _resolved(bits: int, mode: str | None, signed: bool | None) -> ResolvedActiv
     return ResolvedActivations(bits, mode if mode in modes else default, signed if modes == _STEP_MODES else None)
 
 
-def _contradictions(bits: int, mode: str | None, signed: bool | None, at: Location) -> list[Contradiction]:
-    found: list[Contradiction] = []
+def _contradictions(bits: int, mode: str | None, signed: bool | None, location: Location) -> list[Contradiction]:
+    contradictions: list[Contradiction] = []
     modes = modes_of(bits)
     if mode is not None and mode not in modes:
         allowed = f"{' or '.join(modes)} with {bits} bits" if modes else "none with 32 bits, which quantize nothing"
-        found.append(((*at, "mode"), allowed, "Remove it, or change the bits"))
+        contradictions.append(((*location, "mode"), allowed, "Remove it, or change the bits"))
     if signed is not None and modes != _STEP_MODES:
-        found.append(((*at, "signed"), f"none with {bits} bits", "Remove it, or use 2, 4 or 8 bits"))
-    return found
+        contradictions.append(((*location, "signed"), f"none with {bits} bits", "Remove it, or use 2, 4 or 8 bits"))
+    return contradictions

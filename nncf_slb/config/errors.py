@@ -32,10 +32,10 @@ class ConfigError(SLBError, ValueError):
         super().__init__("\n- ".join([f'{count} in the "slb" section of the config:', *problems]))
 
 
-def refuse(found: list[Contradiction]) -> None:
+def refuse(contradictions: list[Contradiction]) -> None:
     """Raise contradictions from a model's validator, if there are any."""
-    if found:
-        raise PydanticCustomError("contradiction", "contradiction", {"found": found})
+    if contradictions:
+        raise PydanticCustomError("contradiction", "contradiction", {"contradictions": contradictions})
 
 
 def _node_at(schema: Schema, location: Location) -> Schema:
@@ -61,8 +61,8 @@ def _nearest_key(schema: Schema, key: str, level: str) -> str | None:
     names = [path.rpartition(".")[2] for path in paths]
     if key in names:
         return paths[names.index(key)]
-    here = [name for path, name in zip(paths, names, strict=True) if path == level + name]
-    for candidates, prefix in ((here, level), (names, None)):
+    level_names = [name for path, name in zip(paths, names, strict=True) if path == level + name]
+    for candidates, prefix in ((level_names, level), (names, None)):
         for near in difflib.get_close_matches(key, candidates, 1):
             return paths[names.index(near)] if prefix is None else prefix + near
     return None
@@ -115,16 +115,18 @@ def _wrong_value(schema: Schema, location: Location, value: Any) -> tuple[str, s
 
 def explain(schema: Schema, error: ErrorDetails, section: Any, path: str) -> list[str]:
     """Lines for one of pydantic\'s errors: full path, what was received, what is allowed, what to do."""
-    location: Location = error["loc"]
+    error_location: Location = error["loc"]
     if error["type"] == "contradiction":
-        found = [((*location, *below), allowed, advice) for below, allowed, advice in error["ctx"]["found"]]
+        problems = [
+            ((*error_location, *below), allowed, advice) for below, allowed, advice in error["ctx"]["contradictions"]
+        ]
     elif error["type"] == "extra_forbidden":
-        found = [(location, *_unknown_key(schema, location))]
+        problems = [(error_location, *_unknown_key(schema, error_location))]
     elif error["type"] == "missing":
-        found = [(location, describe_allowed(_node_at(schema, location)), "Add it")]
+        problems = [(error_location, describe_allowed(_node_at(schema, error_location)), "Add it")]
     else:
-        found = [(location, *_wrong_value(schema, location, error["input"]))]
+        problems = [(error_location, *_wrong_value(schema, error_location, error["input"]))]
     return [
-        f"{path}{dotted(at)}: received {received(section, at)}; allowed: {allowed}. {advice}"
-        for at, allowed, advice in found
+        f"{path}{dotted(location)}: received {received(section, location)}; allowed: {allowed}. {advice}"
+        for location, allowed, advice in problems
     ]

@@ -97,7 +97,7 @@ def parse_slb_config(section: Mapping[str, Any], path: str = "compression") -> S
     try:
         return SLBConfig.model_validate(dict(section) if isinstance(section, Mapping) else section)
     except ValidationError as error:
-        problems = [line for each in error.errors() for line in explain(json_schema(), each, section, path)]
+        problems = [line for detail in error.errors() for line in explain(json_schema(), detail, section, path)]
     raise ConfigError(problems)
 
 
@@ -108,7 +108,9 @@ def find_slb_sections(nncf_config: Mapping[str, Any]) -> list[tuple[str, Mapping
     if isinstance(compression, list | tuple):
         sections = [(f"compression[{index}]", section) for index, section in enumerate(compression)]
     return [
-        (at, section) for at, section in sections if isinstance(section, Mapping) and section.get("algorithm") == "slb"
+        (path, section)
+        for path, section in sections
+        if isinstance(section, Mapping) and section.get("algorithm") == "slb"
     ]
 
 
@@ -146,10 +148,10 @@ def validate_nncf_config(nncf_config: Mapping[str, Any]) -> None:
         except ConfigError as error:
             problems += error.problems
             continue
-        found = _contradictions_outside(config, nncf_config)
+        contradictions = _contradictions_outside(config, nncf_config)
         problems += [
-            f"{path}{dotted(at)}: received {received(section, at)}; allowed: {allowed}. {advice}"
-            for at, allowed, advice in found
+            f"{path}{dotted(location)}: received {received(section, location)}; allowed: {allowed}. {advice}"
+            for location, allowed, advice in contradictions
         ]
     if problems:
         raise ConfigError(problems)
@@ -157,8 +159,8 @@ def validate_nncf_config(nncf_config: Mapping[str, Any]) -> None:
 
 def _contradictions_outside(config: SLBConfig, nncf_config: Mapping[str, Any]) -> Iterator[Contradiction]:
     """Contradictions between a section and what stands outside it."""
-    for at, allowed, advice in config.params.range_contradiction(_epochs(nncf_config)):
-        yield ("params", *at), allowed, advice
+    for location, allowed, advice in config.params.range_contradiction(_epochs(nncf_config)):
+        yield ("params", *location), allowed, advice
     device, budget = nncf_config.get("target_device"), config.weights.budget
     if budget is not None and budget.bytes is not None and device not in (None, "CPU", "CPU_SPR"):
         allowed = f"mean_bits instead with target_device {device}, whose files hold every code in 4 bits"

@@ -179,10 +179,10 @@ class ParamsConfig(Section):
             stated_epochs: Training epochs that stand outside the section; None if none do.
         """
         epochs = self.epochs or stated_epochs
-        found = self._order_contradiction(epochs or DEFAULT_EPOCHS)
-        if not found and (epochs is not None or self.end_epoch is None):
-            found = self._reach_contradiction(epochs or DEFAULT_EPOCHS)
-        return found
+        contradictions = self._order_contradiction(epochs or DEFAULT_EPOCHS)
+        if not contradictions and (epochs is not None or self.end_epoch is None):
+            contradictions = self._reach_contradiction(epochs or DEFAULT_EPOCHS)
+        return contradictions
 
     def _order_contradiction(self, epochs: int) -> list[Contradiction]:
         start, end = self.epoch_range(epochs)
@@ -212,17 +212,17 @@ class ParamsConfig(Section):
 
     @model_validator(mode="after")
     def _check(self) -> ParamsConfig:
-        found = [*self._temperature_contradictions(), *self._switch_contradictions()]
+        contradictions = [*self._temperature_contradictions(), *self._switch_contradictions()]
         for edge in ("start", "end"):
             if getattr(self, f"{edge}_epoch") is not None and getattr(self, f"{edge}_fraction") is not None:
                 allowed = f"either {edge}_epoch or {edge}_fraction, not both"
-                found.append(((f"{edge}_fraction",), allowed, "Remove one of them"))
+                contradictions.append(((f"{edge}_fraction",), allowed, "Remove one of them"))
         same_unit = (self.start_epoch is None) == (self.end_epoch is None)
-        if not found and self.epochs is not None:
-            found += self.range_contradiction(None)
-        elif not found and same_unit:
-            found += self._order_contradiction(DEFAULT_EPOCHS)
-        refuse(found)
+        if not contradictions and self.epochs is not None:
+            contradictions += self.range_contradiction(None)
+        elif not contradictions and same_unit:
+            contradictions += self._order_contradiction(DEFAULT_EPOCHS)
+        refuse(contradictions)
         return self
 
     def _temperature_contradictions(self) -> Iterator[Contradiction]:

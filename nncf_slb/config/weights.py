@@ -77,22 +77,22 @@ def _kind(values: ValuesName | tuple[float, ...]) -> str:
     return f"{values} values" if isinstance(values, str) else f"a list of {len(values)} values"
 
 
-def _bits_contradiction(weights: ResolvedWeights, at: Location) -> list[Contradiction]:
+def _bits_contradiction(weights: ResolvedWeights, location: Location) -> list[Contradiction]:
     widths = widths_of(weights.values)
     if len(widths) == 1 and weights.bits != widths[0]:
         allowed = f"{widths[0]} for {_kind(weights.values)}"
-        return [(at, allowed, f"Remove it, set it to {widths[0]}, or choose other values")]
+        return [(location, allowed, f"Remove it, set it to {widths[0]}, or choose other values")]
     if weights.bits != AUTO and weights.bits not in widths:
         allowed = f"{_kind(weights.values)} with {_in_words(widths)} bits, and here the bits are {weights.bits}"
-        return [(at, allowed, "Change bits or values")]
+        return [(location, allowed, "Change bits or values")]
     return []
 
 
-def _equal_numbers(values: Any, at: Location) -> list[Contradiction]:
+def _equal_numbers(values: Any, location: Location) -> list[Contradiction]:
     if not isinstance(values, tuple) or are_distinct(values):
         return []
     allowed = f"numbers more than {LEAST_DISTANCE:g} of the largest apart"
-    return [((*at, "values"), allowed, "Remove one of the two that are nearly equal, or move them apart")]
+    return [((*location, "values"), allowed, "Remove one of the two that are nearly equal, or move them apart")]
 
 
 class WeightsConfig(Section):
@@ -134,43 +134,49 @@ class WeightsConfig(Section):
     @model_validator(mode="after")
     def _check(self) -> WeightsConfig:
         base = ResolvedWeights(self._filled_bits, self.values, self.scale)
-        found = [*_bits_contradiction(base, ("bits",)), *self._budget_contradictions()]
-        found += _equal_numbers(self.values, ())
+        contradictions = [*_bits_contradiction(base, ("bits",)), *self._budget_contradictions()]
+        contradictions += _equal_numbers(self.values, ())
         for index, override in enumerate(self.overrides):
-            at: Location = ("overrides", index)
-            found += _equal_numbers(override.values, at)
+            location: Location = ("overrides", index)
+            contradictions += _equal_numbers(override.values, location)
             fixed = len(widths_of(self.values)) == 1
             if fixed and override.bits is not None and override.values is None:
                 allowed = "no bits without values, since the values inherited from weights set the bits"
-                found.append(((*at, "bits"), allowed, "Give this override values too, or remove its bits"))
+                contradictions.append(
+                    ((*location, "bits"), allowed, "Give this override values too, or remove its bits")
+                )
             elif override.bits is not None:
-                found += _bits_contradiction(self._with(override), (*at, "bits"))
+                contradictions += _bits_contradiction(self._with(override), (*location, "bits"))
             elif override.values is not None:
                 resolved = self._with(override)
-                found += _bits_contradiction(resolved, (*at, "values"))
+                contradictions += _bits_contradiction(resolved, (*location, "values"))
                 if not set(resolved.candidates) <= set(widths_of(resolved.values)):
-                    found.append(((*at, "values"), "values that all of weights.candidates can have", "Change either"))
-        refuse(found)
+                    contradictions.append(
+                        ((*location, "values"), "values that all of weights.candidates can have", "Change either")
+                    )
+        refuse(contradictions)
         return self
 
     def _budget_contradictions(self) -> list[Contradiction]:
         if self.bits != AUTO:
-            given = [name for name in ("budget", "candidates") if getattr(self, name) is not None]
-            return [((name,), 'none unless bits is "auto"', 'Remove it, or set bits to "auto"') for name in given]
+            misplaced = [name for name in ("budget", "candidates") if getattr(self, name) is not None]
+            return [((name,), 'none unless bits is "auto"', 'Remove it, or set bits to "auto"') for name in misplaced]
         if _bits_for(self.values, AUTO) != AUTO:
             return []  # the mistake is "auto" itself
-        found: list[Contradiction] = []
+        contradictions: list[Contradiction] = []
         candidates = self.candidates or widths_of(self.values)
         if self.budget is None:
             advice = 'Add it, such as {"mean_bits": 2.0}, or set bits to a number'
-            found.append((("budget",), 'an object with either mean_bits or bytes, since bits is "auto"', advice))
+            contradictions.append(
+                (("budget",), 'an object with either mean_bits or bytes, since bits is "auto"', advice)
+            )
         elif self.budget.mean_bits is not None and self.budget.mean_bits < min(candidates):
             allowed = f"at least {min(candidates)}, the smallest of the candidates"
-            found.append((("budget", "mean_bits"), allowed, "Raise it, or add a smaller candidate"))
+            contradictions.append((("budget", "mean_bits"), allowed, "Raise it, or add a smaller candidate"))
         if not set(candidates) <= set(widths_of(self.values)):
             allowed = f"{_in_words(widths_of(self.values))} for {_kind(self.values)}"
-            found.append((("candidates",), allowed, "Remove the others, or change values"))
-        return found
+            contradictions.append((("candidates",), allowed, "Remove the others, or change values"))
+        return contradictions
 
     def _with(self, override: WeightsOverride) -> ResolvedWeights:
         values = self.values if override.values is None else override.values

@@ -55,8 +55,8 @@ class _Watch(TorchFunctionMode):
         result = func(*args, **(kwargs or {}))
         name = getattr(func, "__name__", str(func))
         if not name.startswith(_MAKE_ANOTHER) and any(isinstance(x, Tensor) for x in tree_leaves(result)):
-            given = tree_leaves((args[:1] if name in _READ_NO_NUMBER else args, kwargs))
-            for tensor in given:
+            leaves = tree_leaves((args[:1] if name in _READ_NO_NUMBER else args, kwargs))
+            for tensor in leaves:
                 if id(tensor) in self._parameters:
                     module = self._stack[-1] if self._stack else None
                     self.uses.setdefault(id(tensor), []).append(Use(name, module))

@@ -84,7 +84,7 @@ def keep_signs_unfused(signs: Iterable[ov.Node], constants: frozenset[str]) -> N
 def _is_fused_right(node: ov.Node, constants: frozenset[str]) -> bool:
     while node.get_type_name() in _FUSED:
         data = [value.get_node() for value in node.input_values()]
-        data = [each for each in data if each.get_name() not in constants]
+        data = [source for source in data if source.get_name() not in constants]
         if len(data) != 1:
             return len(node.output(0).get_target_inputs()) != 1
         node = data[0]

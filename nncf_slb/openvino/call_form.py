@@ -35,7 +35,7 @@ class CallForm:
     def is_plain(self) -> bool:
         """Whether all arguments are tensors by position, which the converter takes as they are."""
         args, kwargs = self.form["tuple"]
-        return not kwargs["dict"] and all("tensor" in each for each in args["tuple"])
+        return not kwargs["dict"] and all("tensor" in argument for argument in args["tuple"])
 
     def arguments(self, tensors: Sequence[Any]) -> Arguments:
         """Positional and keyword arguments with these tensors in their places."""
@@ -67,16 +67,16 @@ def call_form(module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any])
             names.append(name)
             return {"tensor": len(tensors) - 1}
         if isinstance(value, Mapping):
-            return {"dict": {str(key): visit(each, f"{name}.{key}".lstrip(".")) for key, each in value.items()}}
+            return {"dict": {str(key): visit(item, f"{name}.{key}".lstrip(".")) for key, item in value.items()}}
         if isinstance(value, list | tuple):
             kind = "list" if isinstance(value, list) else "tuple"
-            return {kind: [visit(each, f"{name}.{index}") for index, each in enumerate(value)]}
+            return {kind: [visit(item, f"{name}.{index}") for index, item in enumerate(value)]}
         if value is None or isinstance(value, bool | int | float | str):
             return {"value": value}
         raise TypeError(f"argument {name}: received {type(value).__name__}")
 
     parameters = _parameter_names(module, len(args))
-    positional = {"tuple": [visit(each, name) for each, name in zip(args, parameters, strict=True)]}
+    positional = {"tuple": [visit(argument, name) for argument, name in zip(args, parameters, strict=True)]}
     form = {"tuple": [positional, visit(dict(kwargs), "")]}
     return CallForm(form, tuple(names)), tensors
 
@@ -100,8 +100,8 @@ def _build(form: Mapping[str, Any], tensors: Sequence[Any]) -> Any:
     if kind == "value":
         return content
     if kind == "dict":
-        return {key: _build(each, tensors) for key, each in content.items()}
-    built = [_build(each, tensors) for each in content]
+        return {key: _build(part, tensors) for key, part in content.items()}
+    built = [_build(part, tensors) for part in content]
     return built if kind == "list" else tuple(built)
 
 
@@ -110,21 +110,21 @@ def flat_outputs(result: Any) -> OrderedDict[str, Tensor]:
 
     What is no tensor (None, a number, an object of the network's own) is left out, as a file has no place for it.
     """
-    found: OrderedDict[str, Tensor] = OrderedDict()
+    tensors: OrderedDict[str, Tensor] = OrderedDict()
 
     def visit(value: Any, name: str) -> None:
         if isinstance(value, Tensor):
-            found[name] = value
+            tensors[name] = value
         elif isinstance(value, Mapping):
-            for key, each in value.items():
-                visit(each, f"{name}.{key}".lstrip("."))
+            for key, item in value.items():
+                visit(item, f"{name}.{key}".lstrip("."))
         elif isinstance(value, list | tuple):
             fields = getattr(value, "_fields", None) or range(len(value))
-            for key, each in zip(fields, value, strict=True):
-                visit(each, f"{name}.{key}".lstrip("."))
+            for key, item in zip(fields, value, strict=True):
+                visit(item, f"{name}.{key}".lstrip("."))
 
     visit(result, "")
-    return found
+    return tensors
 
 
 @contextmanager

@@ -67,7 +67,9 @@ def _difference(node: Any) -> Any:
     if int(order.get_node().data.item()) != 1:
         raise RuntimeError("torch.diff: orders other than 1 cannot be converted")
     axis = ops.convert(ops.reshape(axis, ops.constant(np.array([1])), False), "i64")
-    zero, one, last, stop = (ops.constant(np.array([each], np.int64)) for each in (0, 1, -1, np.iinfo(np.int64).max))
+    zero, one, last, stop = (
+        ops.constant(np.array([number], np.int64)) for number in (0, 1, -1, np.iinfo(np.int64).max)
+    )
     later, earlier = ops.slice(data, one, stop, one, axis), ops.slice(data, zero, last, one, axis)
     return ops.subtract(later, earlier).outputs()
 

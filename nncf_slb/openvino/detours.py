@@ -60,7 +60,7 @@ def give_convolutions_a_bias(model: ov.Model) -> None:
         if node.get_type_name() not in _CONVOLUTIONS or not is_quantized(node.input_value(0)):
             continue
         last = following_chain(node, constants)
-        if any(each.get_type_name() in ("Add", "Subtract") for each in last):
+        if any(follower.get_type_name() in ("Add", "Subtract") for follower in last):
             continue
         shape = [1] * node.get_output_partial_shape(0).rank.get_length()
         if node.get_type_name() in _TRANSPOSED:  # there the kernel for AMX reads one number for each channel
@@ -156,8 +156,10 @@ def spread_in_float(model: ov.Model) -> None:
 
 def _is_spread(data: ov.Output, result: ov.Output) -> bool:
     """Whether an axis behind the second has one number in a tensor and may have more in the result."""
-    own, all_of_them = (list(port.get_partial_shape())[2:] for port in (data, result))
-    return any(length == 1 and together != 1 for length, together in zip(own, all_of_them, strict=False))
+    lengths, result_lengths = (list(port.get_partial_shape())[2:] for port in (data, result))
+    return any(
+        length == 1 and result_length != 1 for length, result_length in zip(lengths, result_lengths, strict=False)
+    )
 
 
 def _unchanged(data: ov.Output) -> ov.Output:
@@ -280,8 +282,8 @@ def keep_products_apart(model: ov.Model) -> None:
         node.input(0).replace_source_output(ops.unsqueeze(data, zero).output(0))
         node.validate_and_infer_types()
         last = following_chain(node, constants)[-1]
-        for each in following_chain(node, constants)[1:]:
-            each.validate_and_infer_types()
+        for follower in following_chain(node, constants)[1:]:
+            follower.validate_and_infer_types()
         squeezed = ops.squeeze(last, zero)
         squeezed.set_friendly_name(f"{last.get_friendly_name()}/rows")
         replace_output(last.output(0), squeezed.output(0), but=squeezed)

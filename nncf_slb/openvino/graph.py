@@ -232,7 +232,7 @@ def constant_names(model: ov.Model, shapes: bool = False) -> frozenset[str]:
     return frozenset(constant)
 
 
-def weighted_nodes(model: ov.Model, constants: frozenset[str]) -> list[ov.Node]:
+def weighted_operations(model: ov.Model, constants: frozenset[str]) -> list[ov.Node]:
     """Convolutions and products with constant weights, in an order in which they can run.
 
     Args:

@@ -28,7 +28,7 @@ def is_sign(node: ov.Node) -> bool:
 def sign_as_bits(node: ov.Node) -> ov.Node:
     """The sign as BinaryConvolution reads it: 0 and 1."""
     # Each end needs a constant of its own: with one for both thresholds the plugin computes something else.
-    ends = [ops.constant(each) for each in (_threshold(node), _threshold(node), np.float32(0), np.float32(1))]
+    ends = [ops.constant(end) for end in (_threshold(node), _threshold(node), np.float32(0), np.float32(1))]
     return ops.fake_quantize(node.input_value(0), *ends, _SIGN_LEVELS)
 
 

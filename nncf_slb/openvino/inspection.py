@@ -16,7 +16,7 @@ from nncf_slb.openvino.graph import (
     constants_below,
     following_chain,
     module_of,
-    weighted_nodes,
+    weighted_operations,
 )
 from nncf_slb.openvino.ir import compile_ir, device_name, read_own_ir, with_batch
 from nncf_slb.openvino.metadata import DYNAMIC_QUANTIZATION_OFF
@@ -122,7 +122,7 @@ def inspect_openvino(
     model, info = read_own_ir(path)
     searched = {layer.name for layer in info.layers}
     constants = constant_names(model)
-    stored = [_stored(node, searched, constants) for node in weighted_nodes(model, constants)]
+    stored = [_stored(node, searched, constants) for node in weighted_operations(model, constants)]
     kernels = _kernels(compile_ir(with_batch(model, 1, shape), device, properties))
     layers = tuple(_layer(each, kernels) for each in stored)
     unique = {each.constant: (each.weights, each.bytes) for each in stored}

@@ -103,14 +103,14 @@ def with_batch(model: ov.Model, batch: int, shape: Sequence[int] | None = None) 
         return with_shape(model, shape)
     shapes = {}
     for index, port in enumerate(model.inputs):
-        own = port.get_partial_shape()
-        rest = list(own)[1:]
+        port_shape = port.get_partial_shape()
+        rest = list(port_shape)[1:]
         if any(dimension.is_dynamic for dimension in rest):
             raise SettingError(
-                f"input {index} has the shape {own}, and only its first dimension may be free here: give a "
+                f"input {index} has the shape {port_shape}, and only its first dimension may be free here: give a "
                 "shape, such as --shape 1,1,256,256"
             )
-        if own.is_dynamic:
+        if port_shape.is_dynamic:
             shapes[index] = ov.PartialShape([batch, *rest])
     if shapes:
         model.reshape(shapes)

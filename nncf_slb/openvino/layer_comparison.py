@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from nncf_slb.errors import DeviceError
 from nncf_slb.openvino.call_form import CallForm, flat_outputs
-from nncf_slb.openvino.graph import MODULE_PREFIX, constant_names, following_chain, module_of, weighted_nodes
+from nncf_slb.openvino.graph import MODULE_PREFIX, constant_names, following_chain, module_of, weighted_operations
 from nncf_slb.openvino.ir import compile_ir
 from nncf_slb.openvino.same_side import injected, quantizer_outputs
 from nncf_slb.openvino.sample_data import Array
@@ -156,7 +156,7 @@ def _apart(ours: FloatArray, reference: FloatArray) -> float:
 def run_torch(model: nn.Module, inputs: Sequence[Array], form: CallForm) -> list[Tensor]:
     """Output tensors of a torch model for arrays, on its device, in the order of the IR's."""
     device = next((p.device for p in (*model.parameters(), *model.buffers())), torch.device("cpu"))
-    args, kwargs = form.arguments([torch.from_numpy(each).to(device) for each in inputs])
+    args, kwargs = form.arguments([torch.from_numpy(array).to(device) for array in inputs])
     return list(flat_outputs(model(*args, **kwargs)).values())
 
 
@@ -171,9 +171,11 @@ def _key(output: ov.Output) -> str:
 def _checkpoints(ir: ov.Model, modules: dict[str, nn.Module]) -> Iterator[_Checkpoint]:
     calls: dict[str, int] = {}
     constants = constant_names(ir)
-    for node in weighted_nodes(ir, constants):
+    for node in weighted_operations(ir, constants):
         chain = following_chain(node, constants)
-        names = [name for name in map(module_of, (each.get_friendly_name() for each in chain)) if name in modules]
+        names = [
+            name for name in map(module_of, (follower.get_friendly_name() for follower in chain)) if name in modules
+        ]
         if not names:
             continue
         module = str(names[-1])
@@ -205,7 +207,7 @@ def _module_outputs(
 
     handles = [model.get_submodule(name).register_forward_hook(remember(name)) for name in names]
     try:
-        outputs = [each.cpu().numpy() for each in run_torch(model, inputs, form)]
+        outputs = [tensor.cpu().numpy() for tensor in run_torch(model, inputs, form)]
     finally:
         for handle in handles:
             handle.remove()

@@ -14,7 +14,7 @@ from nncf_slb.openvino.targets import LoweringSettings
 from nncf_slb.version import __version__
 
 _KEY = "nncf_slb"
-# Where a file says that inputs are not rounded as it runs: the CPU plugin does so unless told otherwise.
+# Where a file says that inputs are not rounded as it runs: the CPU plugin does so unless told not to.
 DYNAMIC_QUANTIZATION_OFF = ["runtime_options", "DYNAMIC_QUANTIZATION_GROUP_SIZE"]
 _FIELDS = ("version", "target_device", "layers", "call_form", "batch")
 

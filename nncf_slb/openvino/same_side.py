@@ -58,7 +58,7 @@ class QuantizerOutput:
 
 def quantizer_outputs(ir: ov.Model) -> list[QuantizerOutput]:
     """Quantizers of inputs in an IR of this package, in an order in which they run."""
-    found: dict[str, QuantizerOutput] = {}
+    outputs: dict[str, QuantizerOutput] = {}
     joint_steps = _joint_steps(ir)
     for node in ir.get_ordered_ops():
         name = node.get_friendly_name()
@@ -69,13 +69,13 @@ def quantizer_outputs(ir: ov.Model) -> list[QuantizerOutput]:
         if name.endswith("/bits"):  # an output of a binary tensor crashes the plugin (OpenVINO 2026.4.1)
             source = node.input_value(0)
             threshold = node.input_value(1).get_node().data.astype(np.float32)
-            found.setdefault(name.removesuffix("/bits"), QuantizerOutput(module, source, threshold))
+            outputs.setdefault(name.removesuffix("/bits"), QuantizerOutput(module, source, threshold))
         else:
             # A transposition that the converter moved behind the quantizer has its name; and of a sign and the identity
             # quantization to 256 levels behind it, the last one counts.
             stem = name.removesuffix(INT8_SUFFIX).removesuffix("/sign")
-            found[stem] = QuantizerOutput(module, node.output(0), None, joint_steps.get(name, 0.0))
-    return list(found.values())
+            outputs[stem] = QuantizerOutput(module, node.output(0), None, joint_steps.get(name, 0.0))
+    return list(outputs.values())
 
 
 def _joint_steps(ir: ov.Model) -> dict[str, float]:
@@ -134,12 +134,14 @@ class Injection:
 
 
 @contextmanager
-def injected(stripped: nn.Module, found: dict[str, list[Array]], joint_steps: dict[str, float]) -> Iterator[Injection]:
+def injected(
+    stripped: nn.Module, tensors: dict[str, list[Array]], joint_steps: dict[str, float]
+) -> Iterator[Injection]:
     """Within it, quantizers of the torch model give the IR's numbers.
 
     Args:
         stripped: Stripped model in eval mode.
-        found: Quantized tensors of the IR by the path of the quantizer, one for each of its calls.
+        tensors: Quantized tensors of the IR by the path of the quantizer, one for each of its calls.
         joint_steps: For quantizers that the plugin rounds to the step of a joint range, that step by their path.
     """
     result = Injection()
@@ -150,15 +152,17 @@ def injected(stripped: nn.Module, found: dict[str, list[Array]], joint_steps: di
             paths.setdefault(id(module), []).append(path)
             quantizers[id(module)] = module
 
-    def replace(module: nn.Module, args: tuple[Any, ...], own: Tensor) -> Tensor:
+    def replace(module: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor:
         names = paths[id(module)]
-        candidates = [torch.from_numpy(each).to(own) for name in names for each in found.get(_last_part(name), [])]
-        candidates = [each for each in candidates if each.shape == own.shape]
+        candidates = [
+            torch.from_numpy(array).to(output) for name in names for array in tensors.get(_last_part(name), [])
+        ]
+        candidates = [candidate for candidate in candidates if candidate.shape == output.shape]
         if not candidates:
-            return own
-        nearest = min(candidates, key=lambda each: float((each - own).abs().mean()))
+            return output
+        nearest = min(candidates, key=lambda candidate: float((candidate - output).abs().mean()))
         joint_step = max(joint_steps.get(_last_part(name), 0.0) for name in names)
-        wrong = int(_no_rounding(module, args[0], own, nearest, joint_step).sum())
+        wrong = int(_no_rounding(module, args[0], output, nearest, joint_step).sum())
         if wrong:
             result.wrong[names[0]] = result.wrong.get(names[0], 0) + wrong
         result.used.add(names[0])
@@ -177,16 +181,16 @@ def is_quantizer(module: nn.Module) -> bool:
     return isinstance(module, FixedActivation | torch.ao.quantization.FakeQuantize)
 
 
-def _no_rounding(module: Any, x: Tensor, own: Tensor, other: Tensor, joint_step: float) -> Tensor:
+def _no_rounding(module: Any, x: Tensor, output: Tensor, other: Tensor, joint_step: float) -> Tensor:
     """Where `other` can't have come out of `x`: off by more than a level, or by one with `x` not on the boundary."""
     step = module.scale.max() if hasattr(module, "scale") else module.step
-    step = own.new_tensor(2.0) if step is None else step
-    differ = (other - own).abs() > _STEP_SLACK * step
+    step = output.new_tensor(2.0) if step is None else step
+    differ = (other - output).abs() > _STEP_SLACK * step
     if joint_step:  # half a step of its own, half a joint step for the level, half a one for the range's ends
-        return differ & ((other - own).abs() > step / 2 + (1 + _STEP_SLACK) * joint_step)
-    boundary = 0.0 if module_is_sign(module) else (other + own) / 2
+        return differ & ((other - output).abs() > step / 2 + (1 + _STEP_SLACK) * joint_step)
+    boundary = 0.0 if module_is_sign(module) else (other + output) / 2
     slack = _RANGE_SLACK * x.abs().max() + (0.0 if module_is_sign(module) else _STEP_SLACK * step)
-    return differ & (((other - own).abs() > (1 + _STEP_SLACK) * step) | ((x - boundary).abs() > slack))
+    return differ & (((other - output).abs() > (1 + _STEP_SLACK) * step) | ((x - boundary).abs() > slack))
 
 
 def module_is_sign(module: nn.Module) -> bool:

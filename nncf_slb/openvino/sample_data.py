@@ -31,7 +31,7 @@ def input_arrays(ir: ov.Model, data: Any = None) -> list[Array]:
     if data is None:
         generator = np.random.default_rng(0)
         return [_random(port, generator) for port in ir.inputs]
-    arrays = [_numbers(each) for each in (data if isinstance(data, tuple | list) else [data])]
+    arrays = [_numbers(item) for item in (data if isinstance(data, tuple | list) else [data])]
     ports = [port.get_partial_shape() for port in ir.inputs]
     fit = len(arrays) == len(ports) and all(
         array.ndim == len(shape) and ov.PartialShape([-1, *array.shape[1:]]).compatible(_free_batch(shape))

@@ -79,10 +79,10 @@ def find_format(path: str | Path) -> Format:
     Raises:
         ImageError: If it stands for none that can be written.
     """
-    found = _FORMATS.get(Path(path).suffix.lower())
-    if found is None:
+    form = _FORMATS.get(Path(path).suffix.lower())
+    if form is None:
         raise ImageError(f"output: received '{path}'; allowed are names that end in {', '.join(_FORMATS)}")
-    return found
+    return form
 
 
 def check_fits(path: str | Path, alpha: bool, height: int, width: int) -> None:
@@ -99,16 +99,16 @@ def check_fits(path: str | Path, alpha: bool, height: int, width: int) -> None:
     """
     form = find_format(path)
     if alpha and not form.alpha:
-        able = ", ".join(suffix for suffix, each in _FORMATS.items() if each.alpha)
+        suffixes = ", ".join(suffix for suffix, candidate in _FORMATS.items() if candidate.alpha)
         raise ImageError(
             f"output: received '{path}', and {form.name} files cannot hold the transparency that the photo has; "
-            f"choose a name that ends in {able}, or remove the transparency from the photo first"
+            f"choose a name that ends in {suffixes}, or remove the transparency from the photo first"
         )
     if form.longest_side is not None and max(height, width) > form.longest_side:
-        able = ", ".join(suffix for suffix, each in _FORMATS.items() if each.longest_side is None)
+        suffixes = ", ".join(suffix for suffix, candidate in _FORMATS.items() if candidate.longest_side is None)
         raise ImageError(
             f"output: received '{path}' for {width} x {height} pixels, and {form.name} files hold at most "
-            f"{form.longest_side} a side; choose a name that ends in {able}"
+            f"{form.longest_side} a side; choose a name that ends in {suffixes}"
         )
 
 

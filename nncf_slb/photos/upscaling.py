@@ -108,7 +108,7 @@ def upscale_image(
     size = scale * height, scale * width
     check_fits(output, image.alpha is not None, *size)
     run = _inference(compile_ir(ir, device, {"INFERENCE_PRECISION_HINT": "f32", **(properties or {})}), model)
-    values = _enlarge(image.values, window[1], lambda each: in_tiles(run, each, scale, step, overlap))
+    values = _enlarge(image.values, window[1], lambda planes: in_tiles(run, planes, scale, step, overlap))
     alpha = None if image.alpha is None else resize_bicubic(image.alpha, *size)
     write_photo(dataclasses.replace(image, values=values, alpha=alpha), output)
     tiles = len(pieces(height, step, overlap)) * len(pieces(width, step, overlap))

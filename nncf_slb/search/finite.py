@@ -24,22 +24,22 @@ def refuse_not_finite(model: nn.Module) -> None:
     Raises:
         NotFiniteError: Naming every tensor that holds numbers that are not finite.
     """
-    found = list(_not_finite(model))
-    if found:
+    complaints = list(_not_finite(model))
+    if complaints:
         raise NotFiniteError(
             "the network holds numbers that are not finite (NaN or infinity), so there is nothing to make of it:\n  "
-            + "\n  ".join(found)
+            + "\n  ".join(complaints)
             + "\nGo back to a checkpoint from before the loss became NaN, and train on with a lower learning rate"
         )
 
 
 def _not_finite(model: nn.Module) -> Iterator[str]:
     for path, module in model.named_modules():
-        own = isinstance(module, _NormBase) or type(module).__module__.startswith(_OWN)
+        infinite = isinstance(module, _NormBase) or type(module).__module__.startswith(_OWN)
         for name, parameter in module._parameters.items():
             yield from _complaint(f"{path}.{name}", parameter, infinite=True)
         for name, buffer in module._buffers.items():
-            yield from _complaint(f"{path}.{name}", buffer, infinite=own)
+            yield from _complaint(f"{path}.{name}", buffer, infinite=infinite)
 
 
 def _complaint(name: str, tensor: Tensor | None, infinite: bool) -> Iterator[str]:

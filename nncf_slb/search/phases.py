@@ -75,7 +75,7 @@ class SearchClock:
         """Begin an epoch, zero-based."""
         if self._counts_steps and self.epoch >= 0 and self._step_in_epoch >= 0:
             counted = self._step_in_epoch + 1
-            # A checkpoint from the middle of an epoch that training does not go on with holds a part of its count.
+            # A checkpoint from the middle of an epoch from which training does not continue holds a part of its count.
             self._steps_per_epoch = max(counted, self._steps_per_epoch or 0) if self._resumed else counted
         self._resumed = False
         self.epoch = epoch

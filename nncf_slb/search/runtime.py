@@ -213,8 +213,8 @@ class _LowBitSubclass(_Stripped):
         return self.coded_weight.decode()
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        own = next(base for base in type(self).__mro__ if not issubclass(base, _Stripped))
-        return _new_subclass, (own, self.input_quantizer is not None), self.__dict__
+        original = next(base for base in type(self).__mro__ if not issubclass(base, _Stripped))
+        return _new_subclass, (original, self.input_quantizer is not None), self.__dict__
 
 
 class _QuantizingSubclass(_LowBitSubclass):
@@ -249,15 +249,15 @@ class FixedWeight(CodedWeight, nn.Module):
 
 
 @cache
-def _subclass(own: type[nn.Module], quantizes: bool) -> type[nn.Module]:
+def _subclass(original: type[nn.Module], quantizes: bool) -> type[nn.Module]:
     """Low-bit class of a class that derives from one of torch's layers."""
     base = _QuantizingSubclass if quantizes else _LowBitSubclass
-    return type(f"LowBit{own.__name__}", (base, own), {"__doc__": own.__doc__})
+    return type(f"LowBit{original.__name__}", (base, original), {"__doc__": original.__doc__})
 
 
-def _new_subclass(own: type[nn.Module], quantizes: bool) -> nn.Module:
+def _new_subclass(original: type[nn.Module], quantizes: bool) -> nn.Module:
     """An empty layer, for unpickling and copying: its class is made on the spot."""
-    kind = _subclass(own, quantizes)
+    kind = _subclass(original, quantizes)
     return kind.__new__(kind)
 
 

@@ -57,12 +57,12 @@ class SLBBuilder(PTCompressionAlgorithmBuilder):  # type: ignore[misc]
         super().__init__(config, should_init)
         if everywhere is not None:
             config["ignored_scopes"] = everywhere
-        own: str | list[str] | None = self.ignored_scopes
-        self.ignored_scopes: list[str] | None = [*scope_list(everywhere), *scope_list(own)] or None
+        section_scopes: str | list[str] | None = self.ignored_scopes
+        self.ignored_scopes: list[str] | None = [*scope_list(everywhere), *scope_list(section_scopes)] or None
         self.slb_config: SLBConfig = parse_slb_config(self._algo_config)
         self._insertions = Insertions()
         self._plan = SearchPlan()
-        self._chosen = ChosenBits()
+        self._chosen_bits = ChosenBits()
 
     def _get_transformation_layout(self, target_model: NNCFNetwork) -> PTTransformationLayout:
         scopes = Scopes(self._should_consider_scope, self._is_target)
@@ -76,7 +76,7 @@ class SLBBuilder(PTCompressionAlgorithmBuilder):  # type: ignore[misc]
         self._measure_batch_norm(target_model)
         if self.slb_config.weights.bits == AUTO:
             self._choose_bits(target_model, plan)
-        bits = self._chosen.bits
+        bits = self._chosen_bits.bits
         self._insertions = make_insertions(target_model, plan, self.slb_config, target_device, multiplier, bits)
         if self.should_init and self.slb_config.openvino.dry_export:
             self._try_export(target_model)
@@ -122,15 +122,15 @@ class SLBBuilder(PTCompressionAlgorithmBuilder):  # type: ignore[misc]
         """Measure, unless the bits come from a compression state."""
         if self.should_init:
             batches, lowering = registered_batches(self.config), lowering_settings(self.config, self.slb_config)
-            self._chosen = choose_bits(model, plan, self.slb_config, self.config, batches, lowering)
+            self._chosen_bits = choose_bits(model, plan, self.slb_config, self.config, batches, lowering)
         else:
-            refuse_missing_bits(self._chosen, plan, self.slb_config, self.config)
+            refuse_missing_bits(self._chosen_bits, plan, self.slb_config, self.config)
 
     def _get_state_without_name(self) -> dict[str, Any]:
-        return self._chosen.to_state()
+        return self._chosen_bits.to_state()
 
     def _load_state_without_name(self, state_without_name: dict[str, Any]) -> None:
-        self._chosen = ChosenBits.from_state(state_without_name)
+        self._chosen_bits = ChosenBits.from_state(state_without_name)
 
     def _handle_frozen_layers(self, target_model: NNCFNetwork) -> None:
         # Runs after the layout is made: from here on the float weights only remember where the search began.
@@ -167,7 +167,7 @@ class SLBBuilder(PTCompressionAlgorithmBuilder):  # type: ignore[misc]
 
     def _build_controller(self, model: NNCFNetwork) -> SLBController:
         refuse_foreign_operations(model, self._insertions.weights)
-        epochs, measured = total_epochs(self.config), self._chosen.sensitivities
+        epochs, measured = total_epochs(self.config), self._chosen_bits.sensitivities
         return SLBController(model, self.config, self.slb_config, epochs, self._plan, self._insertions.search, measured)
 
 

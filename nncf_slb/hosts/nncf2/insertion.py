@@ -35,7 +35,7 @@ class QuantizeInput(BaseOp):  # type: ignore[misc]
 
 
 @dataclass(frozen=True)
-class _Chosen:
+class _LayerSettings:
     """What the config says of one layer."""
 
     values: ValueSet
@@ -89,32 +89,33 @@ def make_insertions(
     Raises:
         UnsupportedLayersError: Naming every layer whose pair of weights and inputs can't run as asked.
     """
-    chosen = {name: _choose(name, config, bits) for name in plan.layers}
-    _refuse_impossible_pairs(plan, chosen, config, find_target_device(target_device))
+    layer_settings = {name: _settings_of(name, config, bits) for name in plan.layers}
+    _refuse_impossible_pairs(plan, layer_settings, config, find_target_device(target_device))
     device = get_model_device(model)
-    made, weights, quantizers = Insertions(), dict[int, SearchableWeight](), dict[Any, ActivationQuantizer]()
+    insertions, weights, quantizers = Insertions(), dict[int, SearchableWeight](), dict[Any, ActivationQuantizer]()
     for name, layer in plan.layers.items():
         weight: Any = layer.weight
         if id(weight) not in weights:
-            weights[id(weight)] = _make_weight(layer, chosen[name], config, made.search).to(device)
-        made.weights[name] = weights[id(weight)]
-        settings = chosen[name].activations
-        if settings.bits != FULL_PRECISION:
-            key = (_producer(model, name), settings)
+            weights[id(weight)] = _make_weight(layer, layer_settings[name], config, insertions.search).to(device)
+        insertions.weights[name] = weights[id(weight)]
+        activations = layer_settings[name].activations
+        if activations.bits != FULL_PRECISION:
+            key = (_producer(model, name), activations)
             if key not in quantizers:
-                quantizers[key] = ActivationQuantizer(settings.bits, settings.mode or "", settings.signed).to(device)
-            made.quantizers[name] = quantizers[key]
-    _set_gradients(made, plan, lr_multiplier)
-    return made
+                quantizer = ActivationQuantizer(activations.bits, activations.mode or "", activations.signed)
+                quantizers[key] = quantizer.to(device)
+            insertions.quantizers[name] = quantizers[key]
+    _set_gradients(insertions, plan, lr_multiplier)
+    return insertions
 
 
-def _choose(name: str, config: SLBConfig, bits: Mapping[str, int]) -> _Chosen:
+def _settings_of(name: str, config: SLBConfig, bits: Mapping[str, int]) -> _LayerSettings:
     def match(scopes: list[str]) -> bool:
         return bool(matches_any(name, scopes))
 
     weights = config.weights.resolve(match)
     values = make_values(weights.values, bits[name] if weights.bits == "auto" else weights.bits)
-    return _Chosen(values, weights.scale, config.activations.resolve(match))
+    return _LayerSettings(values, weights.scale, config.activations.resolve(match))
 
 
 def _producer(model: NNCFNetwork, name: str) -> tuple[Any, ...]:
@@ -125,14 +126,16 @@ def _producer(model: NNCFNetwork, name: str) -> tuple[Any, ...]:
     return (name,) if first is None else (first.from_node.node_name, first.output_port_id)
 
 
-def _make_weight(layer: nn.Module, chosen: _Chosen, config: SLBConfig, search: SearchState) -> SearchableWeight:
+def _make_weight(
+    layer: nn.Module, settings: _LayerSettings, config: SLBConfig, search: SearchState
+) -> SearchableWeight:
     initializer = config.initializer
     weight: Any = layer.weight
     return SearchableWeight(
         weight.detach(),
-        chosen.values,
+        settings.values,
         transposed_groups(layer),
-        scale=chosen.scale,
+        scale=settings.scale,
         sharpness=initializer.sharpness,
         # Nothing trains a frozen weight, so random logits would stay its weights.
         random=initializer.logits == "random" and weight.requires_grad,
@@ -141,16 +144,18 @@ def _make_weight(layer: nn.Module, chosen: _Chosen, config: SLBConfig, search: S
     )
 
 
-def _set_gradients(made: Insertions, plan: SearchPlan, lr_multiplier: float | None) -> None:
+def _set_gradients(insertions: Insertions, plan: SearchPlan, lr_multiplier: float | None) -> None:
     """Frozen layers stay frozen; a module that a trained layer uses as well is trained."""
     trained: set[nn.Module] = set()
     modules: dict[nn.Module, None] = {}
     for name, layer in plan.layers.items():
-        own = [module for module in (made.weights[name], made.quantizers.get(name)) if module is not None]
-        modules.update(dict.fromkeys(own))
+        layer_modules = [
+            module for module in (insertions.weights[name], insertions.quantizers.get(name)) if module is not None
+        ]
+        modules.update(dict.fromkeys(layer_modules))
         weight: Any = layer.weight
         if weight.requires_grad:
-            trained.update(own)
+            trained.update(layer_modules)
     for module in modules:
         for parameter in module.parameters():
             if module not in trained:
@@ -160,19 +165,19 @@ def _set_gradients(made: Insertions, plan: SearchPlan, lr_multiplier: float | No
 
 
 def _refuse_impossible_pairs(
-    plan: SearchPlan, chosen: dict[str, _Chosen], config: SLBConfig, target_device: str
+    plan: SearchPlan, layer_settings: dict[str, _LayerSettings], config: SLBConfig, target_device: str
 ) -> None:
-    problems = list(_impossible_pairs(plan, chosen, config, target_device))
+    problems = list(_impossible_pairs(plan, layer_settings, config, target_device))
     if problems:
         raise UnsupportedLayersError("slb cannot run these layers as the config asks:\n" + "\n".join(problems))
 
 
 def _impossible_pairs(
-    plan: SearchPlan, chosen: dict[str, _Chosen], config: SLBConfig, target_device: str
+    plan: SearchPlan, layer_settings: dict[str, _LayerSettings], config: SLBConfig, target_device: str
 ) -> Iterator[str]:
     always = config.openvino.binary_convolution == "always"
     for name, layer in plan.layers.items():
-        settings = chosen[name]
+        settings = layer_settings[name]
         bits = settings.activations.bits
         if target_device == "NPU" and not settings.values.is_integer:
             yield (

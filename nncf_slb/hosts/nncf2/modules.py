@@ -23,7 +23,7 @@ from nncf_slb.search.channels import SEARCHABLE_LAYERS
 def plain_class(layer: nn.Module) -> type[nn.Module] | None:
     """Class of a layer before NNCF replaced it: one of torch's own or of the user's; None where NNCF did not."""
     kind = type(layer)
-    users = {wrapped: own for own, wrapped in NNCF_WRAPPED_USER_MODULES_DICT.items()}
+    users = {wrapped: original for original, wrapped in NNCF_WRAPPED_USER_MODULES_DICT.items()}
     return NNCF_MODULES_DICT.get(kind) or users.get(kind)
 
 
@@ -41,8 +41,8 @@ def _subclassed(model: nn.Module) -> Iterator[nn.Module]:
     inside = {id(child) for m in model.modules() if isinstance(m, nn.MultiheadAttention) for child in m.modules()}
     for module in model.modules():
         kind = type(module)
-        own = isinstance(module, SEARCHABLE_LAYERS) and not isinstance(module, _NNCFModuleMixin)
-        if own and kind not in SEARCHABLE_LAYERS and id(module) not in inside and not is_parametrized(module):
+        is_unwrapped = isinstance(module, SEARCHABLE_LAYERS) and not isinstance(module, _NNCFModuleMixin)
+        if is_unwrapped and kind not in SEARCHABLE_LAYERS and id(module) not in inside and not is_parametrized(module):
             yield module
 
 
@@ -54,8 +54,8 @@ def mend_gaps() -> None:
 
     def forward_by_position(self: Any, *args: Any, **kwargs: Any) -> Any:
         if kwargs:
-            own: Any = plain_class(self)
-            bound = inspect.signature(own.forward).bind(self, *args, **kwargs)
+            plain: Any = plain_class(self)
+            bound = inspect.signature(plain.forward).bind(self, *args, **kwargs)
             bound.apply_defaults()
             if bound.kwargs:
                 raise TypeError(f"{type(self).__name__}: received keyword-only arguments {', '.join(bound.kwargs)}; "

@@ -19,24 +19,24 @@ def modules_by_scope(model: NNCFNetwork) -> list[tuple[str, nn.Module]]:
 
     What a parametrization adds to a module (`torch.nn.utils.parametrize`) counts as part of that module.
     """
-    found: list[tuple[str, nn.Module]] = []
+    modules: list[tuple[str, nn.Module]] = []
 
     def visit(module: nn.Module, scope: str) -> None:
-        found.append((scope, module))
+        modules.append((scope, module))
         for name, child in module.named_children():
             if name not in ("_nncf", "pre_ops", "post_ops", "parametrizations"):
                 visit(child, f"{scope}/{type(child).__name__}[{name}]")
 
     visit(model, type(model).__name__)
-    return found
+    return modules
 
 
 def own_nodes(model: NNCFNetwork) -> dict[str, list[str]]:
     """Node names by the scope of the module that runs the operation itself, not through a module inside it."""
-    found: dict[str, list[str]] = {}
+    nodes: dict[str, list[str]] = {}
     for node in model.nncf.get_original_graph().get_all_nodes():
-        found.setdefault(node.node_name.rpartition("/")[0], []).append(node.node_name)
-    return found
+        nodes.setdefault(node.node_name.rpartition("/")[0], []).append(node.node_name)
+    return nodes
 
 
 def run_as_traced(model: NNCFNetwork) -> None:
@@ -51,7 +51,7 @@ def weighted_nodes(model: NNCFNetwork) -> list[NNCFNode]:
 
 def searchable_operands(model: NNCFNetwork) -> dict[str, SearchableWeight]:
     """Inserted `SearchableWeight`s by NNCF node name, in graph order; a shared one appears under each of its layers."""
-    found: dict[str, SearchableWeight] = {}
+    operands: dict[str, SearchableWeight] = {}
     seen: set[int] = set()
     for node in weighted_nodes(model):
         layer = model.nncf.get_containing_module(node.node_name)
@@ -60,8 +60,8 @@ def searchable_operands(model: NNCFNetwork) -> dict[str, SearchableWeight]:
         seen.add(id(layer))
         operand = searchable_of(layer)
         if operand is not None:
-            found[node.node_name] = operand
-    return found
+            operands[node.node_name] = operand
+    return operands
 
 
 def searchable_of(layer: nn.Module) -> SearchableWeight | None:
@@ -90,8 +90,8 @@ def to_plain_torch(model: NNCFNetwork) -> nn.Module:
         if plain is None:
             continue
         searchable, quantizer = searchable_of(module), _quantizer_of(module)
-        own = (searchable is not None) + (quantizer is not None)
-        if len(module.pre_ops) > own or len(module.post_ops):
+        slb_operations = (searchable is not None) + (quantizer is not None)
+        if len(module.pre_ops) > slb_operations or len(module.post_ops):
             raise RuntimeError(
                 "the network holds operations of another algorithm; strip it through the composite controller"
             )

@@ -109,25 +109,25 @@ def plan_search(model: NNCFNetwork, scopes: Scopes, weight_settings: Callable[[s
         elif isinstance(layer, _TABLES):
             kind = type(layer).__name__.removeprefix("NNCF")
             leave(node.node_name, f"{kind} looks rows up and multiplies no matrix", [layer.weight])
-        elif impossible := _reason_against(layer):
-            problems.append(_Problem(node.node_name, impossible, node.node_name))
-        elif elsewhere := _used_elsewhere(model, layer, uses):
-            leave(node.node_name, elsewhere, layer.parameters(recurse=False))
+        elif obstacle := _reason_against(layer):
+            problems.append(_Problem(node.node_name, obstacle, node.node_name))
+        elif obstacle := _used_elsewhere(model, layer, uses):
+            leave(node.node_name, obstacle, layer.parameters(recurse=False))
         else:
             plan.layers[node.node_name] = layer
-    for scope, module, own in _outside_layers(model, handled):
+    for scope, module, matrices in _outside_layers(model, handled):
         if not scopes.include(scope) or not _any_node_included(model, scope, scopes):
             plan.full_precision.append(scope)
         elif is_parametrized(module):
             problems.append(_Problem(scope, COMPUTED, _own_operations(scope)))
         else:
-            leave(scope, _reason_outside(module, own, uses), own, _own_operations(scope))
+            leave(scope, _reason_outside(module, matrices, uses), matrices, _own_operations(scope))
     problems += _problems_of_sharing(model, plan, weight_settings)
     if problems:
         raise UnsupportedLayersError(_unsupported_message(problems))
     if not plan.layers:
         raise UnsupportedLayersError(_nothing_left_message(plan))
-    plan.left_out_share = _share(model, [p for each in left.values() for p in each])
+    plan.left_out_share = _share(model, [p for group in left.values() for p in group])
     return plan
 
 
@@ -143,8 +143,8 @@ def _nothing_left_message(plan: SearchPlan) -> str:
 
 def _share(model: nn.Module, parameters: Iterable[Tensor]) -> float:
     counts = {id(p): p.numel() for p in model.parameters() if p.dim() >= _MATRIX}
-    chosen = {id(p) for p in parameters}
-    return sum(count for key, count in counts.items() if key in chosen) / max(1, sum(counts.values()))
+    ids = {id(p) for p in parameters}
+    return sum(count for key, count in counts.items() if key in ids) / max(1, sum(counts.values()))
 
 
 def _reason_against(layer: nn.Module) -> str | None:
@@ -181,13 +181,13 @@ def _outside_layers(model: NNCFNetwork, handled: set[int]) -> Iterator[tuple[str
     for scope, module in modules_by_scope(model):
         if id(module) in handled | inside or isinstance(module, _NEVER_SEARCHED):
             continue
-        own = list(_matrices(module))
+        matrices = list(_matrices(module))
         if isinstance(module, nn.MultiheadAttention):
             children = [child for child in module.modules() if child is not module]
             inside.update(id(child) for child in children if id(child) not in handled)
-            own += [p for child in children if id(child) in inside for p in _matrices(child)]
-        if own:
-            yield scope, module, own
+            matrices += [p for child in children if id(child) in inside for p in _matrices(child)]
+        if matrices:
+            yield scope, module, matrices
 
 
 def _any_node_included(model: NNCFNetwork, scope: str, scopes: Scopes) -> bool:
@@ -202,15 +202,15 @@ def _own_operations(scope: str) -> str:
 
 
 def _reason_outside(module: nn.Module, parameters: list[nn.Parameter], uses: dict[int, list[Use]]) -> str:
-    found = [use for parameter in parameters for use in uses.get(id(parameter), [])]
-    product = next((use for use in found if use.is_product), None)
-    if not found:
+    module_uses = [use for parameter in parameters for use in uses.get(id(parameter), [])]
+    product = next((use for use in module_uses if use.is_product), None)
+    if not module_uses:
         return _DOES_NOT_RUN
     if product is not None:
         return f"it computes with its weights by {product.function}, where NNCF 2.19 lets nothing in"
-    if all(use.is_elementwise for use in found):
+    if all(use.is_elementwise for use in module_uses):
         return "no matrix product uses its weights"
-    return f"it uses its weights by {found[0].function}, where NNCF 2.19 lets nothing in"
+    return f"it uses its weights by {module_uses[0].function}, where NNCF 2.19 lets nothing in"
 
 
 def _matrices(module: nn.Module) -> Iterator[nn.Parameter]:
@@ -257,30 +257,30 @@ def _unsupported_message(problems: list[_Problem]) -> str:
     )
 
 
-def refuse_unmatched_overrides(plan: SearchPlan, config: SLBConfig, at: str) -> None:
+def refuse_unmatched_overrides(plan: SearchPlan, config: SLBConfig, path: str) -> None:
     """Check that each scope of the overrides matches a layer with weights, as NNCF checks all other scopes.
 
     Args:
         plan: Layers of the model.
         config: Settings.
-        at: Path of the section, for the message.
+        path: Path of the section, for the message.
 
     Raises:
         ConfigError: With a line for each override that has scopes without a layer.
     """
     layers = [*plan.layers, *plan.full_precision]
     weights, activations = config.weights.overrides, config.activations.overrides
-    given = {f"weights.overrides[{index}]": each.target_scopes for index, each in enumerate(weights)}
-    given |= {f"activations.overrides[{index}]": each.target_scopes for index, each in enumerate(activations)}
+    targets = {f"weights.overrides[{index}]": override.target_scopes for index, override in enumerate(weights)}
+    targets |= {f"activations.overrides[{index}]": override.target_scopes for index, override in enumerate(activations)}
     unmatched = {
-        path: [scope for scope in scopes if not any(matches_any(name, scope) for name in layers)]
-        for path, scopes in given.items()
+        key: [scope for scope in scopes if not any(matches_any(name, scope) for name in layers)]
+        for key, scopes in targets.items()
     }
     problems = [
-        f"{at}.{path}.target_scopes: received {json.dumps(scopes)}, which no layer matches; allowed: "
+        f"{path}.{key}.target_scopes: received {json.dumps(scopes)}, which no layer matches; allowed: "
         f"{', '.join(plan.layers)}, or {{re}} and a regular expression that finds some of them. Correct it, or set "
         "validate_scopes to false"
-        for path, scopes in unmatched.items()
+        for key, scopes in unmatched.items()
         if scopes
     ]
     if problems:
@@ -326,11 +326,11 @@ def refuse_ignored_embeddings(model: NNCFNetwork, nncf_config: Mapping[str, Any]
             continue
         scopes = scope_list(section.get("weights", {}).get("ignored_scopes"))
         others = [*scope_list(section.get("ignored_scopes")), *scope_list(nncf_config.get("ignored_scopes"))]
-        found = [name for name in embeddings if matches_any(name, scopes) and not matches_any(name, others)]
-        if found:
+        ignored = [name for name in embeddings if matches_any(name, scopes) and not matches_any(name, others)]
+        if ignored:
             raise ConfigError([
                 f"compression[{index}].weights.ignored_scopes: received {json.dumps(scopes)}, which includes "
-                f"{', '.join(found)}; allowed: scopes without it, since NNCF quantizes the output of an embedding by "
+                f"{', '.join(ignored)}; allowed: scopes without it, since NNCF quantizes the output of an embedding by "
                 'its weights. Write "{re}^(?!.*/[A-Za-z]*Embedding).*$", which leaves all other weights alone, or add '
                 "the embedding to the ignored_scopes of the section itself"
             ])  # fmt: skip

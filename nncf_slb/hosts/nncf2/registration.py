@@ -77,10 +77,10 @@ def _register_schema() -> None:
 def _one_of_lists(node: Any) -> list[list[dict[str, str]]]:
     """Lists of algorithm references inside NNCF's schema of ``compression``; one object may serve both of its forms."""
     if isinstance(node, dict):
-        own = [node["oneOf"]] if "oneOf" in node and all("$ref" in form for form in node["oneOf"]) else []
-        return own + [found for value in node.values() for found in _one_of_lists(value)]
+        lists = [node["oneOf"]] if "oneOf" in node and all("$ref" in form for form in node["oneOf"]) else []
+        return lists + [forms for value in node.values() for forms in _one_of_lists(value)]
     if isinstance(node, list):
-        return [found for value in node for found in _one_of_lists(value)]
+        return [forms for value in node for forms in _one_of_lists(value)]
     return []
 
 

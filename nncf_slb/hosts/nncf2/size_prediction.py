@@ -48,7 +48,7 @@ def file_sizes(
     """
     paths = {id(module): path for path, module in model.named_modules()}
     layers = {name: paths[id(model.nncf.get_containing_module(name))] for name in names}
-    models = {bits: dry_export(model, made, arguments, settings) for bits, made in insertions.items()}
+    models = {bits: dry_export(model, modules, arguments, settings) for bits, modules in insertions.items()}
     subclassed = {name: f"{path}.coded_weight" for name, path in layers.items() if _is_subclass(model, path)}
     return FileSizes(models, layers | subclassed)
 

@@ -46,14 +46,14 @@ class _Switch:
         return self._open > 0
 
     def wrap(self) -> None:
-        for namespace, name, own, wrapper in self.entries:
-            if namespace.__dict__.get(name) is own:  # somebody else's function stays
+        for namespace, name, original, wrapper in self.entries:
+            if namespace.__dict__.get(name) is original:  # somebody else's function stays
                 setattr(namespace, name, wrapper)
 
     def unwrap(self) -> None:
-        for namespace, name, own, wrapper in self.entries:
+        for namespace, name, original, wrapper in self.entries:
             if namespace.__dict__.get(name) is wrapper:
-                setattr(namespace, name, own)
+                setattr(namespace, name, original)
 
 
 def confine_tracing() -> None:
@@ -78,11 +78,11 @@ def confine_tracing() -> None:
 
 def _make_switch(originals: list[Any]) -> _Switch:
     entries: list[_Entry] = []
-    for each in originals:
-        if each.namespace in _NAMESPACES and "torch_function" not in each.name:
-            entries.append((each.namespace, each.name, each.op, getattr(each.namespace, each.name)))
-        elif each.namespace in _NAMESPACES:  # what hands a call on to `__torch_function__` is no operation to trace
-            setattr(each.namespace, each.name, each.op)
+    for operator in originals:
+        if operator.namespace in _NAMESPACES and "torch_function" not in operator.name:
+            entries.append((operator.namespace, operator.name, operator.op, getattr(operator.namespace, operator.name)))
+        elif operator.namespace in _NAMESPACES:  # what hands a call on to `__torch_function__` is no operation to trace
+            setattr(operator.namespace, operator.name, operator.op)
     return _Switch(entries)
 
 
@@ -127,7 +127,9 @@ def _trace_functions_imported_by_name(switch: _Switch) -> None:
     from nncf.torch.dynamic_graph.trace_tensor import TracedTensor
 
     wrappers = {
-        own: wrapper for namespace, _, own, wrapper in switch.entries if namespace in (torch, torch.nn.functional)
+        original: wrapper
+        for namespace, _, original, wrapper in switch.entries
+        if namespace in (torch, torch.nn.functional)
     }
 
     def __torch_function__(cls: Any, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
