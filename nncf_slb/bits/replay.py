@@ -49,7 +49,7 @@ class Replay:
         outputs: dict[nn.Module, list[Tensor | None]] = {}
         for module, kept in self._calls[:first]:
             outputs.setdefault(module, []).append(kept)
-        with _replaced({module: _repeat(module, each) for module, each in outputs.items()}):
+        with _replaced({module: _repeat(module, output) for module, output in outputs.items()}):
             yield
 
 

@@ -90,7 +90,7 @@ def measure(
         SensitivityError: Without batches, without a floating-point output, or if the shape of an output depends on the
             weights or an output is not finite.
     """
-    roundings = [_rounding(name, layer, each) for name, layer in layers.items() for each in values[name]]
+    roundings = [_rounding(name, layer, value_set) for name, layer in layers.items() for value_set in values[name]]
     total: Tensor | None = None
     with preserved_modes(model):
         model.eval()

@@ -79,13 +79,13 @@ class Comparison:
         """Table for the terminal; the ratios are to the first IR, above 1 is faster."""
         rows = [
             [
-                Path(each.path).name, f"{each.bin_bytes:,}", f"{each.latency.median:.3f}",
-                f"{each.latency.low:.3f} - {each.latency.high:.3f}",
-                f"{each.latency_ratio.median:.2f}", f"{each.throughput.median:.1f}",
-                f"{each.throughput.low:.1f} - {each.throughput.high:.1f}",
-                f"{each.throughput_ratio.median:.2f}",
+                Path(timing.path).name, f"{timing.bin_bytes:,}", f"{timing.latency.median:.3f}",
+                f"{timing.latency.low:.3f} - {timing.latency.high:.3f}",
+                f"{timing.latency_ratio.median:.2f}", f"{timing.throughput.median:.1f}",
+                f"{timing.throughput.low:.1f} - {timing.throughput.high:.1f}",
+                f"{timing.throughput_ratio.median:.2f}",
             ]
-            for each in self.timings
+            for timing in self.timings
         ]  # fmt: skip
         header = ["IR", ".bin bytes", "ms", "10-90 %", "ratio", "samples/s", "10-90 %", "ratio"]
         threads = "the device's default" if self.threads is None else str(self.threads)
@@ -135,12 +135,12 @@ def benchmark_openvino(
         if value < 1:
             raise SettingError(f"{name}: received {value}; allowed is at least 1")
     batch = batch if shape is None else shape[0]
-    own = dict(properties or {})
+    settings = dict(properties or {})
     if threads is not None:
-        own["INFERENCE_NUM_THREADS"] = threads
+        settings["INFERENCE_NUM_THREADS"] = threads
     models = [_read(path, batch, shape) for path in paths]
-    single = [_single(compile_ir(m, device, {"PERFORMANCE_HINT": "LATENCY", **own})) for m in models]
-    bursts = [_burst(compile_ir(m, device, {"PERFORMANCE_HINT": "THROUGHPUT", **own}), batch) for m in models]
+    single = [_single(compile_ir(m, device, {"PERFORMANCE_HINT": "LATENCY", **settings})) for m in models]
+    bursts = [_burst(compile_ir(m, device, {"PERFORMANCE_HINT": "THROUGHPUT", **settings}), batch) for m in models]
     latencies = _in_turns(single, rounds)
     throughputs = _in_turns(bursts, rounds)
     timings = tuple(
@@ -211,10 +211,10 @@ def _in_turns(measures: list[Callable[[], float]], rounds: int) -> npt.NDArray[n
     results: list[list[float]] = [[] for _ in measures]
     warm_up = max(2, int(rounds * _WARM_UP))
     for index in range(warm_up + rounds):
-        for measure, own in zip(measures, results, strict=True):
+        for measure, values in zip(measures, results, strict=True):
             value = measure()
             if index >= warm_up:
-                own.append(value)
+                values.append(value)
     return np.array(results)
 
 

@@ -56,13 +56,13 @@ def export_openvino(
         model: Controller (of `slb`, or a composite that holds one), which stays as it is bit for bit, or a stripped
             model.
         path: ``.xml`` writes OpenVINO IR beside a ``.bin``; ``.onnx`` writes ONNX (extra ``onnx``), whose codes take
-            8 bits each. Folders are made; an existing file is replaced only once the new one is complete.
+            8 bits example. Folders are made; an existing file is replaced only once the new one is complete.
         example_input: Tensor; tuple of the network's arguments, tensors in any nesting, whose last one may be a
             dictionary of keyword arguments; or such a dictionary alone. The batch dimension of each tensor becomes
             dynamic, the others stay; with binary convolutions, and for the NPU, which need it, the batch size is the
             example's. For a controller by default what its ``dummy_forward_fn`` or ``input_info`` gives, or where there
             is none a batch of the registered data loader.
-        input_names: Names of the inputs, in order, one for each.
+        input_names: Names of the inputs, in order, one for example.
         input_shapes: Shapes of the inputs in an IR, in order, -1 for any size: ``[[-1, 3, -1, -1]]`` takes images of
             any height and width. By default only the batch dimension is dynamic.
         target_device: ``CPU`` (or ``CPU_SPR``), ``GPU``, ``NPU`` or ``ANY``. By default the controller's config
@@ -156,15 +156,15 @@ def _check_shapes(shapes: Sequence[Sequence[int]], examples: tuple[Tensor, ...],
     received = [list(shape) for shape in shapes]
     if target.suffix != ".xml":
         raise ExportError(f"input_shapes: received {received}; allowed with .xml files only, leave it out for {target}")
-    own = [list(example.shape) for example in examples]
-    fits = len(received) == len(own) and all(
+    example_shapes = [list(example.shape) for example in examples]
+    fits = len(received) == len(example_shapes) and all(
         len(shape) == len(example) and all(s in (-1, e) for s, e in zip(shape, example, strict=True))
-        for shape, example in zip(received, own, strict=True)
+        for shape, example in zip(received, example_shapes, strict=True)
     )
     if not fits:
         raise ExportError(
-            f"input_shapes: received {received}; allowed are the shapes of the example inputs, {own}, with -1 for any "
-            "size in place of some numbers"
+            f"input_shapes: received {received}; allowed are the shapes of the example inputs, {example_shapes}, with -1 "
+            "for any size in place of some numbers"
         )
 
 
@@ -206,7 +206,8 @@ def convert(
     static = binary or settings.target_device == "NPU"
     if input_shapes is None:
         input_shapes = [
-            [*(each.shape[:1] if static else [-1] * min(1, each.dim())), *each.shape[1:]] for each in examples
+            [*(example.shape[:1] if static else [-1] * min(1, example.dim())), *example.shape[1:]]
+            for example in examples
         ]
     _refuse_free_sizes(input_shapes, binary, settings)
     shapes = [ov.PartialShape(list(shape)) for shape in input_shapes]
@@ -223,7 +224,7 @@ def convert(
         # Unless told otherwise, the CPU plugin rounds inputs of what it runs as FullyConnected: packed Linear layers,
         # and 1x1 convolutions behind a pooling too.
         model.set_rt_info("0", DYNAMIC_QUANTIZATION_OFF)
-    batch = next((int(each.shape[0]) for each in examples if each.dim()), 1)
+    batch = next((int(example.shape[0]) for example in examples if example.dim()), 1)
     write_metadata(model, settings, layers, form, batch)
     return model
 
@@ -345,7 +346,7 @@ def _write_onnx(
     model: nn.Module, target: Path, examples: tuple[Tensor, ...], form: CallForm, input_names: list[str] | None
 ) -> None:
     names = input_names or ([f"input_{k}" for k in range(len(examples))] if form.is_plain else list(form.names))
-    dynamic = {name: {0: "batch"} for name, each in zip(names, examples, strict=True) if each.dim()}
+    dynamic = {name: {0: "batch"} for name, example in zip(names, examples, strict=True) if example.dim()}
     outputs = _output_names(model, form, examples) or None
     with new_file(target) as partial, flat_call(model, form):
         try:

@@ -124,8 +124,8 @@ def inspect_openvino(
     constants = constant_names(model)
     stored = [_stored(node, searched, constants) for node in weighted_operations(model, constants)]
     kernels = _kernels(compile_ir(with_batch(model, 1, shape), device, properties))
-    layers = tuple(_layer(each, kernels) for each in stored)
-    unique = {each.constant: (each.weights, each.bytes) for each in stored}
+    layers = tuple(_layer(weight, kernels) for weight in stored)
+    unique = {weight.constant: (weight.weights, weight.bytes) for weight in stored}
     size = Path(path).with_suffix(".bin").stat().st_size
     saved = sum(_FLOAT_BYTES * weights - used for weights, used in unique.values())
     dynamic = not model.has_rt_info(DYNAMIC_QUANTIZATION_OFF)
@@ -148,12 +148,12 @@ def _stored(node: ov.Node, searched: set[str], constant: frozenset[str]) -> _Sto
     constants = {c.get_friendly_name(): c for c in constants_below(node.input_value(1).get_node())}
     largest = max(constants.values(), key=_elements)
     following = following_chain(node, constant)
-    chain = [each.get_friendly_name() for each in following]
+    chain = [node.get_friendly_name() for node in following]
     if len(chain) > 1 and chain[1].endswith(SCALE_SUFFIX):
         factors = constants_below(following[1].input_value(1).get_node())
         constants.update((factor.get_friendly_name(), factor) for factor in factors)
-    modules = [module_of(each) for each in chain]
-    name = modules[0] or next((f"before {each}" for each in modules if each), chain[0])
+    modules = [module_of(name) for name in chain]
+    name = modules[0] or next((f"before {module}" for module in modules if module), chain[0])
     return _Stored(
         chain=tuple(chain),
         name=name,
@@ -179,14 +179,14 @@ def _bytes(constant: ov.Node) -> int:
 
 def _kernels(compiled: ov.CompiledModel) -> dict[str, tuple[str, str]]:
     """Kernel and precision of each computing node by the names of the operations that the plugin put into it."""
-    found: dict[str, tuple[str, str]] = {}
+    kernels: dict[str, tuple[str, str]] = {}
     for node in compiled.get_runtime_model().get_ordered_ops():
         info = {key: str(value.value) for key, value in node.get_rt_info().items()}
         if info.get("layerType") in _COMPUTING:
             kernel = f"{info['layerType']} {info.get('primitiveType', '')}".strip()
             for name in info.get("originalLayersNames", "").split(","):
-                found[name.removesuffix("/DequantizationMultiply")] = kernel, info.get("runtimePrecision", "?")
-    return found
+                kernels[name.removesuffix("/DequantizationMultiply")] = kernel, info.get("runtimePrecision", "?")
+    return kernels
 
 
 def _layer(stored: _Stored, kernels: dict[str, tuple[str, str]]) -> LayerInspection:

@@ -199,11 +199,14 @@ def verify_openvino(
     run = _Run(stripped, Path(path), info, device, settings)
     results = [(way, *run.both(way, inputs)) for way in _ways(ir, info, len(inputs[0]))]
     compared = [
-        (way, [_difference(*each) for each in zip(names, ours, reference, strict=True)])
+        (way, [_difference(*output) for output in zip(names, ours, reference, strict=True)])
         for way, ours, reference in results
     ]
-    outputs = tuple(_of_note(each, tolerance) for each in zip(*(found for _, found in compared), strict=True))
-    loadings = tuple(Loading(way.batch, way.fixed, max(d.relative for d in found)) for way, found in compared)
+    by_output = zip(*(differences for _, differences in compared), strict=True)
+    outputs = tuple(_of_note(differences, tolerance) for differences in by_output)
+    loadings = tuple(
+        Loading(way.batch, way.fixed, max(d.relative for d in differences)) for way, differences in compared
+    )
     joint: tuple[str, ...] = ()
     first_layer, by_rounding = None, False
     if not all(output.relative <= tolerance for output in outputs):
@@ -222,7 +225,7 @@ def verify_openvino(
 
 def _of_note(differences: tuple[OutputDifference, ...], tolerance: float) -> OutputDifference:
     """That of all samples, which comes first; where it is within the tolerance and another is not, the largest."""
-    worst = max(differences, key=lambda each: each.relative)
+    worst = max(differences, key=lambda difference: difference.relative)
     return worst if differences[0].relative <= tolerance < worst.relative else differences[0]
 
 
@@ -242,7 +245,7 @@ def _ways(ir: ov.Model, info: ExportInfo, samples: int) -> list[_Way]:
     lengths = {int(shape[0].get_length()) for shape in shapes if len(shape) and shape[0].is_static}
     if lengths:
         return [_Way(max(lengths), False, samples)]
-    batch = next(each for each in (min(_BATCH, samples), *_OTHERS) if each not in (1, info.batch))
+    batch = next(size for size in (min(_BATCH, samples), *_OTHERS) if size not in (1, info.batch))
     free = [_Way(batch, False, samples), _Way(1, False, min(_FEW, samples))]
     free += [_Way(info.batch, False, min(max(_FEW, info.batch), samples))] if info.batch > 1 else []
     if any(dimension.is_dynamic for shape in shapes for dimension in list(shape)[1:]):
@@ -270,11 +273,11 @@ class _Run:
         compiled = compile_ir(ir, self.device, self.settings)
         reference: list[list[Array]] = []
         ours: list[list[Array]] = []
-        for chunk, count in _chunks([each[: way.samples] for each in inputs], way.batch):
+        for chunk, count in _chunks([array[: way.samples] for array in inputs], way.batch):
             expected = run_torch(self.stripped, chunk, self.info.call_form)
             _refuse_without_samples(expected, way.batch)
             result = compiled(chunk)
-            reference.append([each.detach().cpu().numpy()[:count] for each in expected])
+            reference.append([array.detach().cpu().numpy()[:count] for array in expected])
             ours.append([result[index][:count].copy() for index in range(len(ir.outputs))])
         if len(reference[0]) != len(ours[0]):
             raise IrError(f"the IR has {len(ours[0])} outputs, the PyTorch model {len(reference[0])}: another network?")
@@ -285,7 +288,7 @@ class _Run:
         form = self.info.call_form
         return [
             compare_layers(self.stripped, self.load(way), chunk, form, tolerance, self.device, self.settings)
-            for chunk, _ in _chunks([each[: way.samples] for each in inputs], way.batch)
+            for chunk, _ in _chunks([array[: way.samples] for array in inputs], way.batch)
         ]
 
     def rounding_explains(
@@ -301,14 +304,14 @@ class _Run:
         joint_steps = {name: step for comparison in comparisons for name, step in comparison.joint_steps.items()}
         for lowest, highest in NOISES:
             outputs: list[list[Array]] = []
-            for chunk, count in _chunks([each[: way.samples] for each in inputs], way.batch):
+            for chunk, count in _chunks([array[: way.samples] for array in inputs], way.batch):
                 with noisy_quantizers(self.stripped, lowest, highest, joint_steps):
                     run = run_torch(self.stripped, chunk, self.info.call_form)
-                outputs.append([each.cpu().numpy()[:count] for each in run])
+                outputs.append([array.cpu().numpy()[:count] for array in run])
             for index, output in enumerate(_joined(outputs)):
                 moved[index] = max(moved[index], float(np.abs(output - reference[index]).mean()))
         apart = [float(np.abs(a - b).mean()) for a, b in zip(ours, reference, strict=True)]
-        exact = [EXACT_TOLERANCE * float(np.abs(each).max()) for each in reference]
+        exact = [EXACT_TOLERANCE * float(np.abs(array).max()) for array in reference]
         return all(a <= max(_ROUNDING_FACTOR * m, e) for a, m, e in zip(apart, moved, exact, strict=True))
 
 
@@ -322,7 +325,7 @@ def _are_those(comparisons: list[LayerComparison], ours: list[Array]) -> bool:
 
 
 def _joined(chunks: list[list[Array]]) -> list[Array]:
-    return [np.concatenate(each) for each in zip(*chunks, strict=True)]
+    return [np.concatenate(array) for array in zip(*chunks, strict=True)]
 
 
 def _name(port: ov.Output, index: int) -> str:
@@ -331,7 +334,7 @@ def _name(port: ov.Output, index: int) -> str:
 
 
 def _refuse_without_samples(outputs: list[Tensor], batch: int) -> None:
-    wrong = [f"output {k}, {list(each.shape)}" for k, each in enumerate(outputs) if each.shape[:1] != (batch,)]
+    wrong = [f"output {k}, {list(array.shape)}" for k, array in enumerate(outputs) if array.shape[:1] != (batch,)]
     if wrong:
         raise DataError(
             f"model: a batch of {batch} gives {'; '.join(wrong)}; allowed are outputs whose first dimension counts "
@@ -342,9 +345,9 @@ def _refuse_without_samples(outputs: list[Tensor], batch: int) -> None:
 def _chunks(inputs: list[Array], batch: int) -> Iterator[tuple[list[Array], int]]:
     """Batches of one size, the last one filled up with its own last sample, and the samples of each that count."""
     for start in range(0, len(inputs[0]), batch):
-        chunk = [each[start : start + batch] for each in inputs]
+        chunk = [array[start : start + batch] for array in inputs]
         count = len(chunk[0])
-        yield [np.concatenate([each, np.repeat(each[-1:], batch - count, axis=0)]) for each in chunk], count
+        yield [np.concatenate([array, np.repeat(array[-1:], batch - count, axis=0)]) for array in chunk], count
 
 
 def _difference(name: str, ours: Array, reference: Array) -> OutputDifference:
