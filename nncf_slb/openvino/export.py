@@ -163,8 +163,8 @@ def _check_shapes(shapes: Sequence[Sequence[int]], examples: tuple[Tensor, ...],
     )
     if not fits:
         raise ExportError(
-            f"input_shapes: received {received}; allowed are the shapes of the example inputs, {example_shapes}, with -1 "
-            "for any size in place of some numbers"
+            f"input_shapes: received {received}; allowed are the shapes of the example inputs, {example_shapes}, "
+            "with -1 for any size in place of some numbers"
         )
 
 
