@@ -61,6 +61,11 @@ def test_no_room_but_hosts_spells_what_a_host_calls_its_own(room):
         assert not TEXTS_OF_HOSTS.findall(path.read_text()), path
 
 
+def test_deployed_layers_need_no_code_that_trains():
+    own = {name for name in imported(PACKAGE / "search/runtime.py") if name.startswith("nncf_slb.")}
+    assert own == {"nncf_slb.search.channels"}
+
+
 def test_only_one_file_touches_the_registry_and_the_schema_of_nncf():
     touching = {path.name for path in PACKAGE.rglob("*.py") if "PT_COMPRESSION_ALGORITHMS" in path.read_text()}
     assert touching == {"registration.py"}

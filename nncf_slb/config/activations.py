@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from nncf_slb.config.errors import Contradiction, Location, refuse
 from nncf_slb.config.fields import SCOPE_HELP, Section, SomeScopes, whole_not_truth
+from nncf_slb.search.choices import ActivationMode, SignMode, StepMode
 
 FULL_PRECISION: Literal[32] = 32
 ActivationBits = Annotated[Literal[1, 2, 4, 8, 32], BeforeValidator(whole_not_truth)]
-Mode = Literal["sign_clipped", "sign_polynomial", "pact", "lsq"]
-_SIGN_MODES = ("sign_polynomial", "sign_clipped")
-_STEP_MODES = ("lsq", "pact")
+_SIGN_MODES: tuple[SignMode, ...] = get_args(SignMode)
+_STEP_MODES: tuple[StepMode, ...] = get_args(StepMode)
 
 _BITS_HELP = "Bits of each input value of a searched layer; 1 is its sign, 32 leaves it as it is."
 _MODE_HELP = (
@@ -37,11 +37,11 @@ class ResolvedActivations:
     """
 
     bits: int
-    mode: str | None
+    mode: ActivationMode | None
     signed: bool | None
 
 
-def modes_of(bits: int) -> tuple[str, ...]:
+def modes_of(bits: int) -> tuple[ActivationMode, ...]:
     """Modes that a number of bits allows, the default first."""
     if bits == FULL_PRECISION:
         return ()
@@ -55,7 +55,7 @@ class ActivationsOverride(Section):
     bits: ActivationBits | None = Field(
         default=None, description="Bits of each input value. If left out: as in `activations`."
     )
-    mode: Mode | None = Field(
+    mode: ActivationMode | None = Field(
         default=None,
         description="How the inputs are rounded. If left out: as in `activations` where the bits allow it, else the "
         "default of the bits.",
@@ -69,7 +69,7 @@ class ActivationsConfig(Section):
     """How the inputs of the searched layers are quantized, for all layers and, by `overrides`, for some."""
 
     bits: ActivationBits = Field(default=FULL_PRECISION, description=_BITS_HELP)
-    mode: Mode | None = Field(
+    mode: ActivationMode | None = Field(
         default=None, description=f"{_MODE_HELP} If left out: `sign_polynomial` with 1 bit, else `lsq`."
     )
     signed: bool | None = Field(default=None, description=f"{_SIGNED_HELP} If left out: true where data is negative.")
@@ -100,13 +100,15 @@ class ActivationsConfig(Section):
         return _resolved(self.bits, self.mode, self.signed)
 
 
-def _resolved(bits: int, mode: str | None, signed: bool | None) -> ResolvedActivations:
+def _resolved(bits: int, mode: ActivationMode | None, signed: bool | None) -> ResolvedActivations:
     modes = modes_of(bits)
     default = modes[0] if modes else None
     return ResolvedActivations(bits, mode if mode in modes else default, signed if modes == _STEP_MODES else None)
 
 
-def _contradictions(bits: int, mode: str | None, signed: bool | None, location: Location) -> list[Contradiction]:
+def _contradictions(
+    bits: int, mode: ActivationMode | None, signed: bool | None, location: Location
+) -> list[Contradiction]:
     contradictions: list[Contradiction] = []
     modes = modes_of(bits)
     if mode is not None and mode not in modes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
+BinaryConvolution = Literal["auto", "always", "never"]
 TargetDevice = Literal["CPU", "GPU", "NPU", "ANY"]
 TARGET_DEVICES: tuple[TargetDevice, ...] = get_args(TargetDevice)
 

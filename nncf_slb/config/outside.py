@@ -10,47 +10,26 @@ import difflib
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, Field, PlainValidator, ValidationError, WithJsonSchema
-from pydantic_core import PydanticCustomError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationError
 
 from nncf_slb.config.errors import explain
-from nncf_slb.config.fields import Scopes, Section, whole
+from nncf_slb.config.fields import AsTuple, OneMistake, Scopes, Section, whole
 from nncf_slb.config.schema import inlined_schema
 
 _LARGEST = 2**31 - 1  # of numbers that count something
 _ALIKE = 0.8  # keys this like one of NNCF's are taken for misspelled ones
 
 
-def _check_shape(value: Any) -> tuple[int, ...]:
-    if isinstance(value, list | tuple) and value and all(type(n) is int and 0 < n <= _LARGEST for n in value):
-        return tuple(value)
-    raise PydanticCustomError("not_allowed", "not allowed")  # the line for the user comes from the schema
-
-
-def _check_inputs(value: Any) -> Any:
-    inputs = value if isinstance(value, list | tuple) else [value]
-    if inputs and all(isinstance(section, Mapping) for section in inputs):
-        return value
-    raise PydanticCustomError("not_allowed", "not allowed")
-
-
-def _check_compression(value: Any) -> Any:
-    sections = value if isinstance(value, list | tuple) else [value]
-    if sections and all(isinstance(section, Mapping) and "algorithm" in section for section in sections):
-        return value
-    raise PydanticCustomError("not_allowed", "not allowed")
-
-
-_SHAPE_SCHEMA = {"type": "array", "items": {"type": "integer"}, "allowed": "a non-empty list of integers above 0"}
-_INPUTS_SCHEMA = {"allowed": "an object with a sample_size, or a non-empty list of such objects"}
-_COMPRESSION_SCHEMA = {"allowed": 'an object with an "algorithm", or a non-empty list of such objects'}
-
 Count = Annotated[
     int, Field(ge=1, le=_LARGEST, json_schema_extra={"allowed": "an integer above 0"}), BeforeValidator(whole)
 ]
-Shape = Annotated[tuple[int, ...], PlainValidator(_check_shape), WithJsonSchema(_SHAPE_SCHEMA)]
-Inputs = Annotated[Any, PlainValidator(_check_inputs), WithJsonSchema(_INPUTS_SCHEMA)]
-Compression = Annotated[Any, PlainValidator(_check_compression), WithJsonSchema(_COMPRESSION_SCHEMA)]
+Shape = Annotated[
+    tuple[Annotated[int, Field(ge=1, le=_LARGEST)], ...],
+    Field(min_length=1, json_schema_extra={"allowed": "a non-empty list of integers above 0"}),
+    AsTuple,
+    OneMistake,
+]
+_Sections = Annotated[tuple[dict[str, Any], ...], Field(min_length=1), AsTuple]
 
 
 class InputInfo(Section):
@@ -60,6 +39,25 @@ class InputInfo(Section):
     type: Literal["float", "long"] = Field(default="float", description="Type of its numbers.")
     filler: Literal["ones", "zeros", "random"] = Field(default="ones", description="What it is filled with.")
     keyword: str = Field(default="", description="Name of the argument of `forward`, where it is no positional one.")
+
+
+def _has_algorithm(section: dict[str, Any]) -> dict[str, Any]:
+    if "algorithm" not in section:
+        raise ValueError
+    return section
+
+
+_Algorithm = Annotated[dict[str, Any], AfterValidator(_has_algorithm)]
+Inputs = Annotated[
+    dict[str, Any] | _Sections,
+    Field(json_schema_extra={"allowed": "an object with a sample_size, or a non-empty list of such objects"}),
+    OneMistake,
+]
+Compression = Annotated[
+    _Algorithm | Annotated[tuple[_Algorithm, ...], Field(min_length=1), AsTuple],
+    Field(json_schema_extra={"allowed": 'an object with an "algorithm", or a non-empty list of such objects'}),
+    OneMistake,
+]
 
 
 class TopLevelConfig(Section):

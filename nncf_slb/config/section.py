@@ -11,6 +11,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError
 
 from nncf_slb.config.activations import FULL_PRECISION, ActivationsConfig, ResolvedActivations
+from nncf_slb.config.devices import BinaryConvolution
 from nncf_slb.config.errors import ConfigError, Contradiction, dotted, explain, received
 from nncf_slb.config.fields import SCOPE_HELP, Scopes, Section, whole
 from nncf_slb.config.schema import inlined_schema
@@ -36,7 +37,7 @@ __all__ = [
 class OpenVINOConfig(Section):
     """How the network is lowered to OpenVINO; `target_device` at the config's top level says for which device."""
 
-    binary_convolution: Literal["auto", "always", "never"] = Field(
+    binary_convolution: BinaryConvolution = Field(
         default="auto",
         description="Whether convolutions with 1-bit weights and 1-bit inputs run as XNOR and popcount on the CPU. "
         "`auto` asks the CPU that exports: binary, unless its 8-bit convolutions use AMX, which is faster. A network "

@@ -12,7 +12,7 @@ import openvino as ov
 import torch
 from torch import Tensor, nn
 
-from nncf_slb.config.devices import find_target_device
+from nncf_slb.config.devices import BinaryConvolution, find_target_device
 from nncf_slb.errors import SLBError
 from nncf_slb.files import new_file
 from nncf_slb.openvino.call_form import Arguments, CallForm, call_form, flat_call, flat_outputs
@@ -47,7 +47,7 @@ def export_openvino(
     input_names: list[str] | None = None,
     input_shapes: Sequence[Sequence[int]] | None = None,
     target_device: str | None = None,
-    binary_convolution: str | None = None,
+    binary_convolution: BinaryConvolution | None = None,
     dynamic_quantization: bool | None = None,
 ) -> Path:
     """Write a searched network with weights packed into 1, 2, 3 or 4 bits.
@@ -169,7 +169,10 @@ def _check_shapes(shapes: Sequence[Sequence[int]], examples: tuple[Tensor, ...],
 
 
 def _settings(
-    model: Any, target_device: str | None, binary_convolution: str | None, dynamic_quantization: bool | None
+    model: Any,
+    target_device: str | None,
+    binary_convolution: BinaryConvolution | None,
+    dynamic_quantization: bool | None,
 ) -> LoweringSettings:
     defaults = export_defaults(model)
     chosen = LoweringSettings() if defaults is None else defaults.lowering

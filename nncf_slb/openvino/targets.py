@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from nncf_slb.config.devices import TargetDevice
+from nncf_slb.config.devices import BinaryConvolution, TargetDevice, find_target_device
+from nncf_slb.config.section import OpenVINOConfig
 from nncf_slb.search.channels import SEARCHABLE_LAYERS
 
 BINARY_CHANNEL_MULTIPLE = 8
@@ -48,5 +49,19 @@ class LoweringSettings:
     """
 
     target_device: TargetDevice = "CPU"
-    binary_convolution: str = "auto"
+    binary_convolution: BinaryConvolution = "auto"
     dynamic_quantization: bool = False
+
+    @classmethod
+    def of_config(cls, target_device: str | None, section: OpenVINOConfig) -> LoweringSettings:
+        """As a config asks for it.
+
+        Args:
+            target_device: Top-level setting of that name.
+            section: ``openvino`` of the slb section.
+
+        Raises:
+            ValueError: On an unknown device.
+        """
+        device = find_target_device(target_device)
+        return cls(device, section.binary_convolution, section.dynamic_quantization)

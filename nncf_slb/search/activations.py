@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from nncf_slb.search.choices import ActivationMode, SignMode
 from nncf_slb.search.processes import ranks_with, take_from_
 
 _SEEN_PER_BATCH = 2**14
@@ -40,7 +41,7 @@ class _Sign(torch.autograd.Function):
         return grad * slope, None
 
 
-def sign(x: Tensor, mode: str = "sign_polynomial") -> Tensor:
+def sign(x: Tensor, mode: SignMode = "sign_polynomial") -> Tensor:
     """Sign of each element: 1 above zero, else -1 (zero included, as OpenVINO's FakeQuantize of 2 levels has it).
 
     Args:
@@ -118,7 +119,7 @@ class ActivationQuantizer(nn.Module):
     is_signed: Tensor
     is_initialized: Tensor
 
-    def __init__(self, bits: int, mode: str, signed: bool | None = None) -> None:
+    def __init__(self, bits: int, mode: ActivationMode, signed: bool | None = None) -> None:
         super().__init__()
         self.bits = bits
         self.mode = mode
@@ -136,7 +137,7 @@ class ActivationQuantizer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Quantized input, shape and dtype of `x`."""
         if self.bits == 1:
-            return sign(x, self.mode)
+            return sign(x, "sign_clipped" if self.mode == "sign_clipped" else "sign_polynomial")
         if self._seen is not None:
             self._see(x)
             return x

@@ -26,7 +26,7 @@ from nncf_slb.config.section import (
     total_epochs,
     validate_nncf_config,
 )
-from nncf_slb.hosts.nncf2.controller import SLBController, lowering_settings
+from nncf_slb.hosts.nncf2.controller import SLBController
 from nncf_slb.hosts.nncf2.dry_export import dry_export
 from nncf_slb.hosts.nncf2.export import example_arguments
 from nncf_slb.hosts.nncf2.insertion import Insertions, make_insertions
@@ -41,6 +41,7 @@ from nncf_slb.hosts.nncf2.planning import (
 )
 from nncf_slb.openvino.export import ExportError
 from nncf_slb.openvino.graph import LoweringError
+from nncf_slb.openvino.targets import LoweringSettings
 from nncf_slb.search.activation_ranges import initialize_activations
 from nncf_slb.search.batchnorm import batch_norms, calibrate
 
@@ -93,9 +94,7 @@ class SLBBuilder(PTCompressionAlgorithmBuilder):  # type: ignore[misc]
         """
         start = time.perf_counter()
         try:
-            dry_export(
-                model, self._insertions, example_arguments(model), lowering_settings(self.config, self.slb_config)
-            )
+            dry_export(model, self._insertions, example_arguments(model), self._lowering_settings())
         except (ExportError, LoweringError) as error:
             raise ExportError(
                 f"the network cannot be exported to OpenVINO, which was tried before training it:\n{error}\nLeave the "
@@ -103,6 +102,9 @@ class SLBBuilder(PTCompressionAlgorithmBuilder):  # type: ignore[misc]
                 f'"openvino": {{"dry_export": false}} in the slb section'
             ) from error
         logger.info("slb: a dry export of the untrained network took %.1f s", time.perf_counter() - start)
+
+    def _lowering_settings(self) -> LoweringSettings:
+        return LoweringSettings.of_config(self.config.get("target_device"), self.slb_config.openvino)
 
     def _weight_settings(self, name: str) -> ResolvedWeights:
         return self.slb_config.weights.resolve(partial(matches_any, name))
@@ -121,7 +123,7 @@ class SLBBuilder(PTCompressionAlgorithmBuilder):  # type: ignore[misc]
     def _choose_bits(self, model: NNCFNetwork, plan: SearchPlan) -> None:
         """Measure, unless the bits come from a compression state."""
         if self.should_init:
-            batches, lowering = registered_batches(self.config), lowering_settings(self.config, self.slb_config)
+            batches, lowering = registered_batches(self.config), self._lowering_settings()
             self._chosen_bits = choose_bits(model, plan, self.slb_config, self.config, batches, lowering)
         else:
             refuse_missing_bits(self._chosen_bits, plan, self.slb_config, self.config)

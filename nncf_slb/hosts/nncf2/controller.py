@@ -17,7 +17,6 @@ from nncf.torch.nncf_network import NNCFNetwork
 from torch import Tensor, nn
 
 from nncf_slb.bits.sensitivity import Sensitivities
-from nncf_slb.config.devices import find_target_device
 from nncf_slb.config.section import SLBConfig
 from nncf_slb.hosts.nncf2.export import example_arguments, export_controller
 from nncf_slb.hosts.nncf2.loaders import REGISTER_LOADER, length_of, registered_batches
@@ -84,7 +83,8 @@ class SLBController(PTCompressionAlgorithmController):  # type: ignore[misc]
         per_step = params.update_per_optimizer_step
         clock = SearchClock(params.curve(epochs), per_step, params.steps_per_epoch, length_of(nncf_config))
         self._scheduler = SLBScheduler(clock, self._set_phase, self._remember_codes)
-        set_export_defaults(model, ExportDefaults(lowering_settings(nncf_config, slb_config), example_arguments))
+        lowering = LoweringSettings.of_config(nncf_config.get("target_device"), slb_config.openvino)
+        set_export_defaults(model, ExportDefaults(lowering, example_arguments))
 
     def _remember_codes(self) -> None:
         self._codes_before = {searchable: searchable.codes() for searchable in self._modules}
@@ -197,13 +197,6 @@ class SLBController(PTCompressionAlgorithmController):  # type: ignore[misc]
 
 def _own_operations(model: NNCFNetwork) -> list[Any]:
     return [m for m in model.modules() if isinstance(getattr(m, "op", None), SearchableWeight | ActivationQuantizer)]
-
-
-def lowering_settings(nncf_config: NNCFConfig, slb_config: SLBConfig) -> LoweringSettings:
-    """How a config asks the network to be lowered."""
-    openvino = slb_config.openvino
-    device = find_target_device(nncf_config.get("target_device"))
-    return LoweringSettings(device, openvino.binary_convolution, openvino.dynamic_quantization)
 
 
 def child_controller(ctrl: Any) -> SLBController:

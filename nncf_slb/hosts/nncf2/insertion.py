@@ -102,8 +102,7 @@ def make_insertions(
         if activations.bits != FULL_PRECISION:
             key = (_producer(model, name), activations)
             if key not in quantizers:
-                quantizer = ActivationQuantizer(activations.bits, activations.mode or "", activations.signed)
-                quantizers[key] = quantizer.to(device)
+                quantizers[key] = _make_quantizer(activations).to(device)
             insertions.quantizers[name] = quantizers[key]
     _set_gradients(insertions, plan, lr_multiplier)
     return insertions
@@ -124,6 +123,11 @@ def _producer(model: NNCFNetwork, name: str) -> tuple[Any, ...]:
     edges = graph.get_input_edges(graph.get_node_by_name(name))
     first = min(edges, key=lambda edge: edge.input_port_id, default=None)
     return (name,) if first is None else (first.from_node.node_name, first.output_port_id)
+
+
+def _make_quantizer(settings: ResolvedActivations) -> ActivationQuantizer:
+    assert settings.mode is not None  # by the config, where inputs are quantized
+    return ActivationQuantizer(settings.bits, settings.mode, settings.signed)
 
 
 def _make_weight(
