@@ -28,5 +28,6 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[object]], side
     """The same as a Markdown table, without the spaces that would align its source."""
     alignment = [_SIDES[side] for side in sides]
     text = str(tabulate(rows, headers=list(header), disable_numparse=True, colalign=alignment, tablefmt="pipe"))
-    lines = [re.sub(r"-{3,}", "---", line) if index == 1 else line for index, line in enumerate(text.splitlines())]
+    header_line, separators, *cells = text.splitlines()
+    lines = [header_line, re.sub(r":?-{2,}", "---", separators), *cells]
     return "\n".join(re.sub(r"\| +", "| ", re.sub(r" +\|", " |", line)) for line in lines)

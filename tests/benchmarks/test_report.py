@@ -74,7 +74,7 @@ def test_the_table_of_mixed_bits_compares_at_equal_bytes():
         setting=["uniform", "auto"], weights=[2, 2], mean_bits=[2.0, 1.997], bytes=[1000, 998], test_top1=[90.0, 90.4]
     )
     text = report.mixed_table(table)
-    assert "| 2 | uniform | 1,000 | 90.00 |  |" in text and "| 1.997 | auto | 998 | 90.40 | +0.40 |" in text
+    assert "| 2 | uniform | 1,000 | 90.00 | |" in text and "| 1.997 | auto | 998 | 90.40 | +0.40 |" in text
 
 
 def test_the_table_of_the_ablation_shows_differences_to_its_first_row():
@@ -83,7 +83,7 @@ def test_the_table_of_the_ablation_shows_differences_to_its_first_row():
         val_top1=[90.0, 89.5, 91.0], val_loss=[0.3, 0.25, 0.2],
     )  # fmt: skip
     text = report.ablation_table(table[:2])
-    assert "| **base** | 90.00 |  | 0.3000 |" in text and "| scale: none | 89.50 | -0.50 | 0.2500 |" in text
+    assert "| **base** | 90.00 | | 0.3000 |" in text and "| scale: none | 89.50 | -0.50 | 0.2500 |" in text
 
 
 def test_docs_hold_the_tables_of_the_csv_files(tmp_path, monkeypatch):
