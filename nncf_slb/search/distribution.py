@@ -87,21 +87,6 @@ def logits_from_weight(weight: Tensor, values: Tensor, sharpness: float) -> Tens
     return -sharpness * distance.square()
 
 
-def slopes_of_logits(values: Tensor, sharpness: float) -> Tensor:
-    """How fast `logits_from_weight` changes with the weight, ``2 sharpness v_k / spacing**2``, ``[len(values)]``.
-
-    Without what is the same for all values of a weight, since a softmax does not see that. In this direction mirror
-    descent on the probabilities moves the logits: ``A_k -= rate * dL/dp_k`` with ``dL/dp_k = v_k dL/dE[v]`` (Ajanthan
-    et al., "Mirror Descent View for Neural Network Quantization", 2021, with the softmax as mirror map).
-
-    Args:
-        values: Ascending values ``[len(values)]``.
-        sharpness: As for `logits_from_weight`.
-    """
-    spacing = (values[-1] - values[0]) / (len(values) - 1)
-    return 2 * sharpness * values / spacing.square()
-
-
 def with_gradient_of(result: Tensor, source: Tensor) -> Tensor:
     """`result` forward, with the gradient of `source` (same shape) backward."""
     return result.detach() + (source - source.detach())  # in this order the sum is exact

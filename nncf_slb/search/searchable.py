@@ -53,7 +53,7 @@ class SearchState:
 
     @contextmanager
     def sharing_copies(self) -> Iterator[None]:
-        """Within it, deep copies share logits and shifts with their originals: for copies that only read codes."""
+        """Within it, deep copies share logits and latents with their originals: for copies that only read codes."""
         before, self.copies_share_logits = self.copies_share_logits, True
         try:
             yield
@@ -76,7 +76,7 @@ class SearchableWeight(nn.Module):
         groups: As from `transposed_groups`.
         scale: ``per_channel`` learns a scale per output channel, ``per_channel_fixed`` keeps its first one, ``none``
             uses the values as they are, as in the paper.
-        sharpness: Sharpness of the logits made from `weight`, and how far a shift moves them.
+        sharpness: Sharpness of the distributions around `weight`.
         random: Whether the first logits are drawn at random: with ``gradient`` descent each of them, as in the paper;
             with ``mirror`` descent they are made as from `weight`, but from random weights as large. It adds a line
             over the values to them, so behind logits that are nearly equal only the outermost values would win.
@@ -111,17 +111,16 @@ class SearchableWeight(nn.Module):
         numbers = table * values.step
         fitted = fit_scale(rows, numbers)
         unit = channel_broadcast(fitted, weight.shape, groups)
-        if random and descent == "gradient":
+        if descent == "gradient" and random:
             logits = distribution.random_logits(weight.shape, len(values), rows.shape[1]).to(weight)
+            self.descent = GradientDescent(logits)
         else:
             begin = weight.detach() / unit
             begin = distribution.random_weight(begin) if random else begin
-            logits = distribution.logits_from_weight(begin, numbers, sharpness)
-        if descent == "mirror":
-            slopes = distribution.slopes_of_logits(numbers, sharpness)
-            self.descent = MirrorDescent(logits, unit.clone(), slopes, values.step)
-        else:
-            self.descent = GradientDescent(logits)
+            if descent == "gradient":
+                self.descent = GradientDescent(distribution.logits_from_weight(begin, numbers, sharpness))
+            else:
+                self.descent = MirrorDescent(begin * unit, unit * values.step, table, sharpness)
         if scale == "per_channel_fixed":
             self.register_buffer("scale", fitted)
         else:
@@ -149,16 +148,15 @@ class SearchableWeight(nn.Module):
     @torch.no_grad()
     def codes(self) -> Tensor:
         """Codes of the most probable values, uint8, ``weight.shape``."""
-        return distribution.chosen_codes(self.descent.current_logits())
+        return self.descent.codes(self.value_table)
 
     def confidence(self) -> Tensor:
         """Largest probability of each weight, float, ``weight.shape``."""
-        inverse_temperature = self.search.phase.inverse_temperature
-        return distribution.probabilities(self.descent.current_logits(), inverse_temperature).amax(dim=0)
+        return self.descent.confidence(self.value_table, self.search.phase.inverse_temperature)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> SearchableWeight:
         if self.search.copies_share_logits:
-            memo.update({id(shared): shared for shared in (self.descent.logits, self.searched)})
+            memo[id(self.searched)] = self.searched
         duplicate = self.__class__.__new__(self.__class__)
         memo[id(self)] = duplicate
         duplicate.__dict__.update(copy.deepcopy(self.__dict__, memo))
