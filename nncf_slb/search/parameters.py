@@ -10,7 +10,7 @@ from nncf_slb.search.searchable import searchable_weights
 def logits_parameters(model: nn.Module) -> list[nn.Parameter]:
     """What moves the logits of all searched weights that are being trained, each once, in the order of the modules.
 
-    Shifts with mirror descent, the logits themselves with gradient descent (`params.descent`).
+    Latents with mirror descent, the logits themselves with gradient descent (`params.descent`).
     """
     searched = (searchable.searched for searchable in searchable_weights(model))
     return list(dict.fromkeys(parameter for parameter in searched if parameter.requires_grad))
@@ -20,8 +20,8 @@ def parameter_groups(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Para
     """Trainable parameters as (logits, all others), for separate optimizers or parameter groups.
 
     With mirror descent the learning rates of a float network suit both (measured: Adam at 0.01 on Fashion-MNIST), but
-    weight decay would pull the first ones back to where the search began. With gradient descent logits want a rate of
-    their own, and no weight decay (measured: Adam at 0.02, beside 0.01 for the rest).
+    weight decay pulls latents towards zero, and their distributions with them. With gradient descent logits want a rate
+    of their own, and no weight decay (measured: Adam at 0.02, beside 0.01 for the rest).
     """
     logits = logits_parameters(model)
     logit_ids = {id(p) for p in logits}
