@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from nncf_slb.hosts.installed import MissingHostError, register_with_nncf
+from nncf_slb.hosts.installed import MissingHostError, load_nncf, register_with_nncf
 from nncf_slb.version import __version__
 
 # Public names and the modules that they live in.
@@ -53,6 +53,8 @@ __all__ = ["MissingHostError", "__version__", *_PLACES]
 def __getattr__(name: str) -> Any:
     if name not in _PLACES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if _PLACES[name].startswith("hosts.nncf2."):
+        load_nncf()
     return getattr(importlib.import_module(f"{__name__}.{_PLACES[name]}"), name)
 
 

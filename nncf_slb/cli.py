@@ -142,10 +142,18 @@ def _inspect(arguments: argparse.Namespace) -> tuple[Any, int]:
 def _verify(arguments: argparse.Namespace) -> tuple[Any, int]:
     from nncf_slb.openvino.verification import verify_openvino
 
-    result = verify_openvino(
-        _load_model(arguments.model), arguments.ir, _load_data(arguments.data), tolerance=arguments.tolerance,
-        device=arguments.device, properties=_properties(arguments),
-    )  # fmt: skip
+    model, data = _load_model(arguments.model), _load_data(arguments.data)
+    try:
+        result = verify_openvino(
+            model, arguments.ir, data, tolerance=arguments.tolerance, device=arguments.device,
+            properties=_properties(arguments),
+        )  # fmt: skip
+    except SLBError:
+        raise
+    except (RuntimeError, TypeError, ValueError) as error:  # the model's own
+        raise SettingError(
+            f"model: {arguments.model} does not run on the inputs of {arguments.ir} ({error})"
+        ) from error
     return result, 0 if result.passed else 1
 
 
@@ -198,11 +206,11 @@ def _load_model(text: str) -> Any:
     sys.path.insert(0, os.getcwd())
     try:
         make = getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError) as error:
+    except Exception as error:  # whatever the user's module raises
         raise SettingError(f"model: received {text}, which cannot be imported ({error})") from error
     try:
         return stripped_network(make())
-    except TypeError as error:
+    except Exception as error:  # whatever the user's function raises
         raise SettingError(f"model: {text} cannot be called or gives what cannot be verified ({error})") from error
 
 

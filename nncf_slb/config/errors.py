@@ -31,6 +31,9 @@ class ConfigError(SLBError, ValueError):
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
         super().__init__("\n- ".join([f'{count} in the "slb" section of the config:', *problems]))
 
+    def __reduce__(self) -> tuple[type[ConfigError], tuple[list[str]]]:
+        return type(self), (list(self.problems),)
+
 
 def refuse(contradictions: list[Contradiction]) -> None:
     """Raise contradictions from a model's validator, if there are any."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import metadata
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
@@ -13,6 +14,7 @@ from types import ModuleType
 from nncf_slb.errors import SLBError
 
 _NNCF = (2, 19)
+TRACING = "NNCF_TORCH_LEGACY_TRACING"  # switches NNCF to the tracing that its builder/controller API needs
 INSTALL_NNCF = "pip install 'nncf>=2.19,<2.20'"
 
 
@@ -50,24 +52,54 @@ def require_nncf() -> None:
         )
 
 
-class _AfterNNCF(MetaPathFinder):
-    """Registers the algorithm when NNCF has been imported: importing NNCF takes seconds, which not all users need."""
+def load_nncf() -> None:
+    """Load NNCF 2.19, which registers the algorithm, before modules that need it.
+
+    Raises:
+        MissingHostError: If it is not installed.
+    """
+    require_nncf()
+    importlib.import_module("nncf.torch")
+
+
+class _AfterLoading(MetaPathFinder):
+    """Registers with NNCF when it has been loaded: loading it takes seconds, which not all users need.
+
+    The config's part comes behind `nncf`, the algorithm's behind `nncf.torch`, so that neither loads the other while it
+    is being loaded itself, perhaps by another thread.
+    """
 
     def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
         """Spec of NNCF with the registration behind its loading; None for any other module."""
-        if name != "nncf":
+        if name not in _REGISTRATIONS:
             return None
-        sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(name)
+        others = (finder for finder in sys.meta_path if finder is not self)
+        specs = (finder.find_spec(name, path, target) for finder in others)
+        spec = next((spec for spec in specs if spec is not None), None)
         if spec is not None and spec.loader is not None:
             load = spec.loader.exec_module
 
             def load_and_register(module: ModuleType) -> None:
                 load(module)
-                _register()
+                _REGISTRATIONS[name]()
 
             spec.loader.exec_module = load_and_register  # type: ignore[method-assign]
         return spec
+
+
+def _register_config() -> None:
+    from nncf_slb.hosts.nncf2.registration import register_config
+
+    register_config()
+
+
+def _register_algorithm() -> None:
+    from nncf_slb.hosts.nncf2.registration import register_algorithm
+
+    register_algorithm()
+
+
+_REGISTRATIONS: dict[str, Callable[[], None]] = {"nncf": _register_config, "nncf.torch": _register_algorithm}
 
 
 def register_with_nncf() -> None:
@@ -76,16 +108,12 @@ def register_with_nncf() -> None:
     Raises:
         ImportError: If `nncf.torch` was loaded in a mode that has no builder/controller API.
     """
-    if not _is_right(_installed_nncf()):
+    if not has_nncf():
         return
+    if "nncf.torch" in sys.modules:
+        _register_algorithm()
+    os.environ[TRACING] = "1"
     if "nncf" in sys.modules:
-        _register()
-    elif not any(isinstance(finder, _AfterNNCF) for finder in sys.meta_path):
-        sys.meta_path.insert(0, _AfterNNCF())
-
-
-def _register() -> None:
-    from nncf_slb.hosts.nncf2.registration import prepare_environment, register
-
-    prepare_environment()
-    register()
+        _register_config()
+    if not any(isinstance(finder, _AfterLoading) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _AfterLoading())

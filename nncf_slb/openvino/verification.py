@@ -12,7 +12,7 @@ import numpy as np
 import openvino as ov
 from torch import Tensor, nn
 
-from nncf_slb.errors import DataError
+from nncf_slb.errors import DataError, SettingError
 from nncf_slb.openvino.ir import IrError, compile_ir, device_name, read_own_ir, with_batch
 from nncf_slb.openvino.layer_comparison import EXACT, LayerComparison, LayerDifference, compare_layers, run_torch
 from nncf_slb.openvino.metadata import ExportInfo
@@ -183,11 +183,14 @@ def verify_openvino(
 
     Raises:
         nncf_slb.openvino.ir.IrError: If the IR is missing, truncated, not one of this package's or of another network.
+        nncf_slb.errors.SettingError: If the tolerance is negative or not a number.
         nncf_slb.errors.DeviceError: If it does not compile.
         nncf_slb.errors.DataError: If the data does not fit it, or an output does not count samples along its first
             dimension.
         TypeError: If `model` is neither a controller nor a torch module.
     """
+    if tolerance is not None and not tolerance >= 0:
+        raise SettingError(f"tolerance: received {tolerance}; allowed is a number from 0 on")
     ir, info = read_own_ir(path)
     inputs = input_arrays(ir, data)
     quantizes = any(node.get_type_name() == "FakeQuantize" for node in ir.get_ops())

@@ -144,6 +144,7 @@ class DiscreteBatchNorm:
         """Within `searched_statistics` and with expected weights in use: recompute the statistics from them."""
         if self._states is None and self._data is not None:
             calibrate(self._model, self._data.runner(self._model), self._data.take(self._batches))
+            self._set_stale(True)
 
     def give_statistics(self, duplicate: nn.Module) -> None:
         """Copy the current statistics into a copy of the model that was made earlier."""

@@ -1,6 +1,7 @@
 """The config section: what it accepts, and what it says about mistakes; its JSON schema agrees."""
 
 import json
+import pickle
 
 import jsonschema
 import pytest
@@ -124,3 +125,8 @@ def test_names_are_those_of_the_code_behind_them():
 
 def test_schema_of_the_model_class_is_the_public_one():
     assert SLBConfig.model_validate(section()) == parse_slb_config(section())
+
+
+def test_an_error_survives_pickling():
+    again = pickle.loads(pickle.dumps(ConfigError(["a", "b"])))
+    assert again.problems == ("a", "b") and str(again) == str(ConfigError(["a", "b"]))

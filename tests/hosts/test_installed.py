@@ -83,6 +83,33 @@ def test_the_algorithm_is_registered_as_soon_as_nncf_is_imported():
     assert run(code).returncode == 0
 
 
+REGISTERED = (
+    "from nncf.torch.algo_selector import PT_COMPRESSION_ALGORITHMS as known; assert 'slb' in known.registry_dict"
+)
+
+
+def test_asking_whether_nncf_is_there_changes_nothing():
+    code = f"import nncf_slb, importlib.util; assert importlib.util.find_spec('nncf'); {REGISTERED}"
+    assert run(code).returncode == 0
+
+
+def test_a_failed_import_of_nncf_is_no_registration_and_the_next_one_is():
+    code = (
+        "import nncf_slb, sys; sys.modules['networkx'] = None\ntry:\n    import nncf\nexcept ImportError:\n    pass\n"
+        f"del sys.modules['networkx']\n{REGISTERED}"
+    )
+    assert run(code).returncode == 0
+
+
+def test_threads_may_import_at_once():
+    code = (
+        "import nncf_slb, threading, importlib as i; threads = [threading.Thread(target=i.import_module, args=(name,)) "
+        "for name in ('nncf', 'nncf.torch')]; [t.start() for t in threads]; [t.join() for t in threads]; " + REGISTERED
+    )
+    done = run(code)
+    assert done.returncode == 0 and "Error" not in done.stderr, done.stderr
+
+
 def test_import_after_nncf_torch_says_what_to_do():
     code = "import os; os.environ.pop('NNCF_TORCH_LEGACY_TRACING', None); import nncf.torch; import nncf_slb"
     message = run(code).stderr

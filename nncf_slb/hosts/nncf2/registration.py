@@ -4,35 +4,26 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import os
 import sys
 from typing import TYPE_CHECKING, Any
+
+from nncf_slb.hosts.installed import TRACING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_TRACING = "NNCF_TORCH_LEGACY_TRACING"
 _ALGORITHM = "slb"
 
 
-def prepare_environment() -> None:
-    """Switch NNCF to the tracing that its builder/controller API needs; call before `nncf.torch` is imported.
-
-    Raises:
-        ImportError: If `nncf.torch` was already imported in the other mode.
-    """
-    patching = sys.modules.get("nncf.torch.dynamic_graph.patch_pytorch_state")
-    too_late = "nncf.torch" in sys.modules and not (patching and patching.PATCHING_STATE.operators_are_wrapped)
-    if too_late:
-        raise ImportError(
-            f"nncf.torch was imported before nncf_slb and without {_TRACING}=1, so NNCF cannot create compressed "
-            f"models in this process. Put 'import nncf_slb' above every import of nncf.torch, or set {_TRACING}=1 in "
-            "the environment, and start again."
-        )
-    os.environ[_TRACING] = "1"
+def register_config() -> None:
+    """Register the schema and the check of the section, and quieten NNCF; needs no torch. Safe to call again."""
     from nncf.common.logging import nncf_logger
+    from nncf.config import schema
 
-    nncf_logger.addFilter(_is_news)
+    if _ALGORITHM not in schema.REF_VS_ALGO_SCHEMA:
+        nncf_logger.addFilter(_is_news)
+        _register_schema()
+        _register_config_check()
 
 
 def _is_news(record: logging.LogRecord) -> bool:
@@ -40,8 +31,19 @@ def _is_news(record: logging.LogRecord) -> bool:
     return "provides best results with torch" not in record.getMessage()
 
 
-def register() -> None:
-    """Register the algorithm, its schema, its config check and its statistics with NNCF. Safe to call again."""
+def register_algorithm() -> None:
+    """Register the algorithm and its statistics, and confine NNCF's tracing. Safe to call again.
+
+    Raises:
+        ImportError: If `nncf.torch` was imported in the mode without the builder/controller API.
+    """
+    patching = sys.modules.get("nncf.torch.dynamic_graph.patch_pytorch_state")
+    if not (patching and patching.PATCHING_STATE.operators_are_wrapped):
+        raise ImportError(
+            f"nncf.torch was imported before nncf_slb and without {TRACING}=1, so NNCF cannot create compressed "
+            f"models in this process. Put 'import nncf_slb' above every import of nncf.torch, or set {TRACING}=1 in "
+            "the environment, and start again."
+        )
     from nncf.torch.algo_selector import PT_COMPRESSION_ALGORITHMS
 
     from nncf_slb.hosts.nncf2.builder import SLBBuilder
@@ -49,13 +51,10 @@ def register() -> None:
     from nncf_slb.hosts.nncf2.tracing import confine_tracing
 
     confine_tracing()
-
     if _ALGORITHM in PT_COMPRESSION_ALGORITHMS.registry_dict:
         return
     PT_COMPRESSION_ALGORITHMS.register(_ALGORITHM)(SLBBuilder)
     mend_gaps()
-    _register_schema()
-    _register_config_check()
     _register_model_check()
     _register_statistics()
 
