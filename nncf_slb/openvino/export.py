@@ -56,13 +56,13 @@ def export_openvino(
         model: Controller (of `slb`, or a composite that holds one), which stays as it is bit for bit, or a stripped
             model.
         path: ``.xml`` writes OpenVINO IR beside a ``.bin``; ``.onnx`` writes ONNX (extra ``onnx``), whose codes take
-            8 bits example. Folders are made; an existing file is replaced only once the new one is complete.
+            8 bits each. Folders are made; an existing file is replaced only once the new one is complete.
         example_input: Tensor; tuple of the network's arguments, tensors in any nesting, whose last one may be a
             dictionary of keyword arguments; or such a dictionary alone. The batch dimension of each tensor becomes
             dynamic, the others stay; with binary convolutions, and for the NPU, which need it, the batch size is the
             example's. For a controller by default what its ``dummy_forward_fn`` or ``input_info`` gives, or where there
             is none a batch of the registered data loader.
-        input_names: Names of the inputs, in order, one for example.
+        input_names: Names of the inputs, in order, one for each.
         input_shapes: Shapes of the inputs in an IR, in order, -1 for any size: ``[[-1, 3, -1, -1]]`` takes images of
             any height and width. By default only the batch dimension is dynamic.
         target_device: ``CPU`` (or ``CPU_SPR``), ``GPU``, ``NPU`` or ``ANY``. By default the controller's config

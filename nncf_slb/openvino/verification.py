@@ -210,20 +210,15 @@ def verify_openvino(
     loadings = tuple(
         Loading(way.batch, way.fixed, max(d.relative for d in differences)) for way, differences in compared
     )
-    joint: tuple[str, ...] = ()
-    first_layer, by_rounding = None, False
+    cause = _Cause()
     if not all(output.relative <= tolerance for output in outputs):
         worst = max(range(len(loadings)), key=lambda index: loadings[index].relative)
         way, ours, reference = results[worst]
-        comparisons = run.compare_layers(way, inputs, tolerance)
-        first_layer = next((comparison.first for comparison in comparisons if comparison.first), None)
-        joint = tuple(sorted({name for comparison in comparisons for name in comparison.joint_steps}))
-        by_rounding = all(comparison.by_rounding for comparison in comparisons) and (
-            _are_those(comparisons, ours) or run.rounding_explains(way, inputs, ours, reference, comparisons)
-        )
+        cause = run.cause(way, inputs, ours, reference, tolerance)
     return Verification(
-        str(path), device_name(device), len(inputs[0]), tolerance, outputs, loadings, first_layer, by_rounding, joint
-    )
+        str(path), device_name(device), len(inputs[0]), tolerance, outputs, loadings, cause.first_layer,
+        cause.by_rounding, cause.joint_ranges,
+    )  # fmt: skip
 
 
 def _of_note(differences: tuple[OutputDifference, ...], tolerance: float) -> OutputDifference:
@@ -257,6 +252,15 @@ def _ways(ir: ov.Model, info: ExportInfo, samples: int) -> list[_Way]:
 
 
 @dataclass(frozen=True)
+class _Cause:
+    """Why outputs differ; fields as in `Verification`."""
+
+    first_layer: LayerDifference | None = None
+    by_rounding: bool = False
+    joint_ranges: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class _Run:
     """A network and its file on a device."""
 
@@ -285,6 +289,18 @@ class _Run:
         if len(reference[0]) != len(ours[0]):
             raise IrError(f"the IR has {len(ours[0])} outputs, the PyTorch model {len(reference[0])}: another network?")
         return _joined(ours), _joined(reference)
+
+    def cause(
+        self, way: _Way, inputs: list[Array], ours: list[Array], reference: list[Array], tolerance: float
+    ) -> _Cause:
+        """What makes the outputs of one way to load the file differ."""
+        comparisons = self.compare_layers(way, inputs, tolerance)
+        first_layer = next((comparison.first for comparison in comparisons if comparison.first), None)
+        by_rounding = all(comparison.by_rounding for comparison in comparisons) and (
+            _are_those(comparisons, ours) or self.rounding_explains(way, inputs, ours, reference, comparisons)
+        )
+        joint_ranges = {name for comparison in comparisons for name in comparison.joint_steps}
+        return _Cause(first_layer, by_rounding, tuple(sorted(joint_ranges)))
 
     def compare_layers(self, way: _Way, inputs: list[Array], tolerance: float) -> list[LayerComparison]:
         """Layer by layer, on each batch."""

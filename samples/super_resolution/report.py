@@ -119,11 +119,6 @@ class Report:
             partial.write_text("\n".join([f"{self.title}\n", self.markdown(), "", *self.notes, ""]))
 
 
-def _markdown(header: list[str], lines: list[list[str]]) -> str:
-    table = [f"| {' | '.join(header)} |", "|---" + "|---:" * (len(header) - 1) + "|"]
-    return "\n".join([*table, *(f"| {' | '.join(cells)} |" for cells in lines)])
-
-
 def bicubic(pairs: Sequence[Pair], scale: int) -> Row:
     """The images enlarged without a network."""
     ours = {pair.name: to_values(enlarged(pair.low, scale)) for pair in pairs}
