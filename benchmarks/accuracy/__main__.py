@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,8 @@ from benchmarks.accuracy.protocol import (
     DISTILLED_METHODS,
     DISTILLED_ROWS,
     METHODS,
+    PAIRED_METHODS,
+    PAIRED_ROWS,
     RATES,
     ROWS,
     SLOW_LOGITS,
@@ -31,7 +33,8 @@ Maker = Callable[[tuple[str, float], int, bool], Job]  # (optimizer and learning
 
 
 def _starts(protocol: Protocol) -> list[Job]:
-    found = [protocol.float_start(f"w{w}a{a}") for w, a in ROWS]
+    every = protocol.seeds + protocol.more_seeds
+    found = [protocol.float_start(f"w{w}a{a}", seed) for seed in every for w, a in ROWS]
     return list({job.name: job for job in found}.values())
 
 
@@ -73,30 +76,43 @@ def _complete(
     return rows
 
 
-def _complete_with_best(name: str, makers: list[Maker], protocol: Protocol, study: Study) -> None:
-    """`_complete` with runs of each maker: all rates with the first seed, all seeds with the one validation prefers."""
-    first = protocol.seeds[0]
-    table = [make(rate, seed, False) for make in makers for seed in protocol.seeds for rate in RATES]
+def _complete_with_best(
+    name: str, makers: list[Maker], protocol: Protocol, study: Study, paired: Sequence[Maker] = ()
+) -> None:
+    """`_complete` with runs of each maker: all rates with the first seed, all seeds with the one validation prefers.
+
+    Those that are `paired` take the protocol's further seeds as well.
+    """
+    first, every = protocol.seeds[0], protocol.seeds + protocol.more_seeds
+    makers = [*makers, *paired]
+    seeds_of = [every if make in paired else protocol.seeds for make in makers]
+    table = [
+        make(rate, seed, False)
+        for make, seeds in zip(makers, seeds_of, strict=True)
+        for seed in seeds
+        for rate in RATES
+    ]
     tried = [{rate: make(rate, first, False) for rate in RATES} for make in makers]
     rows = _complete(name, [job for by_rate in tried for job in by_rate.values()], protocol, study, table)
     chosen: list[Job] = []
-    for make, by_rate in zip(makers, tried, strict=True):
+    for make, seeds, by_rate in zip(makers, seeds_of, tried, strict=True):
         top1 = {rate: rows[job.name]["val_top1"] for rate, job in by_rate.items()}
         best = max(top1, key=top1.__getitem__)
-        chosen += [make(best, seed, True) for seed in protocol.seeds]
+        chosen += [make(best, seed, True) for seed in seeds]
     _complete(name, chosen, protocol, study, table)
 
 
 def _floats(protocol: Protocol, random: bool = False) -> list[Maker]:
     """The float networks of the paper's rows, trained for the epochs of every method."""
-    kinds = {protocol.float_start(f"w{w}a{a}").name: f"w{w}a{a}" for w, a in ROWS}
+    kinds = {protocol.float_start(f"w{w}a{a}", 0).name: f"w{w}a{a}" for w, a in ROWS}
     return [partial(protocol.float_more, name, random=random) for name in kinds.values()]
 
 
 def rows(protocol: Protocol, study: Study) -> None:
     """The paper's twelve rows from a float checkpoint; `slb` chooses its optimizer as its rivals do."""
-    searches = [partial(protocol.search, row) for row in ROWS]
-    _complete_with_best("rows", [*_floats(protocol), *searches], protocol, study)
+    searches = {row: partial(protocol.search, row) for row in ROWS}
+    paired = [searches.pop(row) for row in PAIRED_ROWS]
+    _complete_with_best("rows", [*_floats(protocol), *searches.values()], protocol, study, paired)
     shown = {f"W{bits}": replace(protocol.run_of((bits, 32), protocol.seeds[0]), test=False) for bits in (1, 2, 4)}
     if all(result_of(job, study.folder) for job in shown.values()):
         epochs = {name: results.epochs(job, study.folder) for name, job in shown.items()}
@@ -116,9 +132,10 @@ def distilled(protocol: Protocol, study: Study) -> None:
 
 def rivals(protocol: Protocol, study: Study) -> None:
     """Every rival with its own best learning rate, some with distillation as well."""
-    makers = [partial(protocol.rival, method) for method in METHODS]
+    makers = [partial(protocol.rival, method) for method in METHODS if method not in PAIRED_METHODS]
     makers += [partial(protocol.rival, method, distilled=True) for method in DISTILLED_METHODS]
-    _complete_with_best("rivals", makers, protocol, study)
+    paired = [partial(protocol.rival, method) for method in PAIRED_METHODS]
+    _complete_with_best("rivals", makers, protocol, study, paired)
 
 
 def epochs(protocol: Protocol, study: Study) -> None:
@@ -138,7 +155,7 @@ def mixed(protocol: Protocol, study: Study) -> None:
     """Bits chosen by sensitivity beside uniform bits of the same size."""
     jobs = [job for bits in (2, 3) for seed in protocol.seeds for job in protocol.equal_bytes(bits, seed)]
     _complete("mixed", jobs, protocol, study)
-    start = protocol.float_start("w2a32")
+    start = protocol.float_start("w2a32", protocol.seeds[0])
     run_jobs([start], study)
     sensitivities = worker.sensitivities(start, study.folder, study.data)
     write_json(sensitivities, results.RESULTS / f"{protocol.key}_sensitivity.json")
@@ -175,12 +192,16 @@ def main(argv: list[str] | None = None) -> int:
     add("--data", type=Path, help="folder of the data set")
     add("--epochs", type=int, default=8, help="epochs of every method")
     add("--seeds", type=int, default=3, help="number of seeds")
+    add("--more-seeds", type=int, default=3, help="further seeds of what is compared in pairs")
     add("--processes", type=int, default=2, help="runs at a time, one thread each")
     add("--workers", type=int, default=0, help="processes that load images for each run (ImageNet)")
     add("--device", choices=["cpu", "cuda"], default="cpu")
     add("--rivals-python", type=Path, default=Path(".venv-rivals/bin/python"), help="Python of the rivals' environment")
     arguments = parser.parse_args(argv)
-    protocol = Protocol(arguments.network, arguments.dataset, arguments.epochs, tuple(range(arguments.seeds)))
+    seeds = tuple(range(arguments.seeds + arguments.more_seeds))
+    protocol = Protocol(
+        arguments.network, arguments.dataset, arguments.epochs, seeds[: arguments.seeds], seeds[arguments.seeds :]
+    )
     known = sorted(RECIPES.starts)
     if protocol.key not in known:
         parser.error(f"--network, --dataset: received '{protocol.key}'; recipes exist for {', '.join(known)}")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from benchmarks.jobs import Job
-from samples.classification.recipes import PAIRS, RECIPES
+from samples.classification.recipes import FULL, PAIRS, RECIPES
 
 ROWS = PAIRS  # the paper's rows
 # Rows that are run with distillation as well.
@@ -62,6 +62,9 @@ METHODS = {
     "lsq_w4": (4, 32, "LSQ"),
     "nncf_w4": (4, 8, "NNCF quantization"),
 }
+# Compared with `slb` of the same bits seed by seed.
+PAIRED_METHODS = ("bwn_w1", "dorefa_w1", "lsq_w1", "brevitas_w1", "lsq_w2", "lsq_w4")
+PAIRED_ROWS = ((1, FULL), (2, FULL), (4, FULL))
 # Rivals that are run with distillation as well: all of one bit, and the best of more bits.
 DISTILLED_METHODS = ("bwn_w1", "dorefa_w1", "lsq_w1", "brevitas_w1", "lsq_w2", "lsq_w4")
 
@@ -74,13 +77,15 @@ class Protocol:
         network: Model of the sample.
         dataset: Data set of the sample.
         epochs: Epochs of every method.
-        seeds: Seeds of data order, augmentation and random weights.
+        seeds: Seeds of data order, augmentation and random weights, and of the float networks.
+        more_seeds: Seeds besides, for what is compared in pairs: `PAIRED_ROWS` and `PAIRED_METHODS`.
     """
 
     network: str = "small_resnet"
     dataset: str = "fashion_mnist"
     epochs: int = 8
     seeds: tuple[int, ...] = (0, 1, 2)
+    more_seeds: tuple[int, ...] = ()
 
     @property
     def key(self) -> str:
@@ -92,12 +97,13 @@ class Protocol:
         config = RECIPES[f"{self.key}_{name}"]
         return {**config, "seed": seed, "epochs": config["epochs"] if epochs is None else epochs}
 
-    def float_start(self, name: str) -> Job:
-        """The float network that searches with a config start from: one for each architecture."""
+    def float_start(self, name: str, seed: int) -> Job:
+        """The float network that all methods with a config and a seed start from: one for each architecture."""
         architecture = self.config(name, 0)["model_params"]
         kinds = ("float", "bireal_float", "hardtanh_float")
         found = [kind for kind in kinds if self._has(kind) and self.config(kind, 0)["model_params"] == architecture]
-        return Job(f"start/{found[0]}", self.config(found[0], 0), labels={"method": "float"}, test=False)
+        labels = {"method": "float", "setting": found[0], "seed": seed}
+        return Job(f"start/{found[0]}/seed{seed}", self.config(found[0], seed), labels=labels, test=False)
 
     def _has(self, name: str) -> bool:
         return f"{self.key}_{name}" in RECIPES
@@ -108,11 +114,11 @@ class Protocol:
         config = self.config(name, seed, self.epochs if epochs is None else epochs)
         if random:
             slb_section(config)["initializer"] = {"logits": "random"}
-        architecture = self.float_start(name)
+        architecture = self.float_start(name, seed)
         start = None if random else architecture.name
         origin = "random" if random else "checkpoint"
         labels = {
-            "method": "slb", "setting": architecture.name.removeprefix("start/"), "weights": row[0],
+            "method": "slb", "setting": architecture.labels["setting"], "weights": row[0],
             "activations": row[1], "start": origin, "seed": seed,
         }  # fmt: skip
         folder = f"rows/{origin}" if config["epochs"] == self.epochs else f"epochs/{config['epochs']}"
@@ -156,10 +162,10 @@ class Protocol:
 
     def float_more(self, name: str, rate: tuple[str, float], seed: int, test: bool, random: bool = False) -> Job:
         """The float network of a config, trained for the same epochs as every method."""
-        start = self.float_start(name)
+        start = self.float_start(name, seed)
         config = {**copy.deepcopy(start.config), "seed": seed, "epochs": self.epochs, "optimizer": _optimizer(*rate)}
         origin = "random" if random else "checkpoint"
-        kind = start.name.removeprefix("start/")
+        kind = start.labels["setting"]
         labels = {
             "method": "float", "setting": kind, "weights": 32, "activations": 32, "start": origin, "seed": seed,
             "rate": rate,
@@ -177,7 +183,7 @@ class Protocol:
             test: Whether the test set is used.
             distilled: Whether the float network teaches, as it does for `distilled` searches; not NNCF's.
         """
-        start = self.float_start("w2a32")
+        start = self.float_start("w2a32", seed)
         config = {**copy.deepcopy(start.config), "seed": seed, "epochs": self.epochs, "optimizer": _optimizer(*rate)}
         quantizer: str | None = method
         if method.startswith("nncf_"):

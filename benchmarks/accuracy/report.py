@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pandas as pd
+from scipy import stats
 
 from benchmarks.accuracy import plots
 from benchmarks.accuracy.protocol import AS_SHIPPED, DISTILLED, METHODS, PAPER_GAPS, ROWS, Protocol
@@ -83,7 +84,7 @@ def rivals_table(table: pd.DataFrame, own: pd.DataFrame) -> str:
     """
     if table.empty:
         return "Not run."
-    header = ["bits", "method", "optimizer", "top-1 %", "slb - rival"]
+    header = ["bits", "method", "optimizer", "seeds", "top-1 %", "slb - rival", "95 % interval"]
     lines = []
     for pair in dict.fromkeys((w, a) for w, a, _ in METHODS.values()):
         bits = "{} / {}".format(*pair)
@@ -91,14 +92,33 @@ def rivals_table(table: pd.DataFrame, own: pd.DataFrame) -> str:
         for method, runs in mine.items():
             if len(runs):
                 text = f"**{mean_and_deviation(runs['test_top1'])}**"
-                lines.append([bits, f"**{method}**", _optimizer_of(runs), text, ""])
+                lines.append([bits, f"**{method}**", _optimizer_of(runs), str(len(runs)), text, "", ""])
         here = table[(table["weights"] == pair[0]) & (table["activations"] == pair[1])]
         for method, runs in here[here["test_top1"].notna()].groupby("method"):
             taught = DISTILLED if str(method).endswith(", distilled") else "slb"
-            lead = mine[taught]["test_top1"].mean() - runs["test_top1"].mean()
-            shown = "" if pd.isna(lead) else f"{lead:+.2f}"
-            lines.append([bits, str(method), _optimizer_of(runs), mean_and_deviation(runs["test_top1"]), shown])
+            kinds = {str(method): "test_top1", f"{method}, averaged": "averaged_test_top1"}
+            for shown, column in kinds.items():
+                if runs[column].notna().any():
+                    leads = paired_differences(mine[taught], "test_top1", runs, column)
+                    cells = [bits, shown, _optimizer_of(runs), str(len(runs)), mean_and_deviation(runs[column])]
+                    lines.append([*cells, f"{leads.mean():+.2f}" if len(leads) else "", interval(leads)])
     return markdown(header, lines)
+
+
+def paired_differences(ours: pd.DataFrame, column: str, others: pd.DataFrame, other_column: str) -> pd.Series:
+    """Ours minus theirs, for each seed that both have."""
+    both = ours[["seed", column]].merge(others[["seed", other_column]], on="seed", suffixes=("", "_other"))
+    second = other_column if other_column != column else f"{column}_other"
+    return (both[column] - both[second]).dropna()
+
+
+def interval(differences: pd.Series) -> str:
+    """95 % interval of a mean by Student's t; empty for fewer than two."""
+    count = len(differences)
+    if count < 2:
+        return ""
+    half = float(stats.t.ppf(0.975, count - 1) * differences.std() / count**0.5)
+    return f"{differences.mean() - half:+.2f} to {differences.mean() + half:+.2f}"
 
 
 def epochs_table(table: pd.DataFrame, own: pd.DataFrame) -> str:

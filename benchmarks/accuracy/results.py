@@ -16,11 +16,12 @@ from nncf_slb.tables import markdown_table
 
 RESULTS = Path(__file__).resolve().parent / "results"
 # Columns of a CSV file; one row is one run. Accuracies are top-1 in per cent, losses cross-entropy in nats, `curve` is
-# validation top-1 by epoch, `settings` tells whether a job is the one that the row was made by.
+# validation top-1 by epoch, `averaged` a rival with the mean of its float weights, `settings` tells whether a job is
+# the one that the row was made by.
 COLUMNS = (
     "method", "setting", "weights", "activations", "start", "seed", "optimizer", "learning_rate", "epochs", "val_top1",
-    "val_loss", "searched_val_top1", "test_top1", "searched_test_top1", "mean_bits", "bytes", "settings",
-    "curve",
+    "val_loss", "searched_val_top1", "averaged_val_top1", "test_top1", "searched_test_top1", "averaged_test_top1",
+    "mean_bits", "bytes", "settings", "curve",
 )  # fmt: skip
 
 
@@ -83,7 +84,8 @@ def load(*names: str) -> pd.DataFrame:
     """Rows that `save` wrote, of all tables together; an empty frame if there are none yet."""
     paths = [RESULTS / f"{name}.csv" for name in names]
     found = [pd.read_csv(path, dtype={"settings": str, "curve": str}) for path in paths if path.exists()]
-    return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=list(COLUMNS))
+    table = pd.concat(found, ignore_index=True) if found else pd.DataFrame()
+    return table.reindex(columns=list(COLUMNS))  # tables of earlier runs may lack one
 
 
 def chosen_runs(table: pd.DataFrame, method: str, pair: tuple[int, int]) -> pd.DataFrame:

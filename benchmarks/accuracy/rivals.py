@@ -7,11 +7,14 @@ environment of their own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
+
+from nncf_slb.search.averaging import Averaging
 
 
 def straight_through(value: Tensor, x: Tensor) -> Tensor:
@@ -75,9 +78,45 @@ class LSQ(nn.Module):
         return straight_through(clipped.round(), clipped) * step
 
 
+class Averaged(nn.Module):
+    """In front of a quantizer: the mean of the float weights, as `slb` averages its latents by default.
+
+    Training moves the mean and uses the weights themselves; evaluation uses the mean where `active` is set. Buffers:
+    ``mean`` ``[out, ...]``, and ``passes``, the number of training passes so far.
+    """
+
+    def __init__(self, weight: Tensor) -> None:
+        super().__init__()
+        self.averaging, self.active = Averaging(), False
+        self.register_buffer("mean", weight.detach().clone())
+        self.register_buffer("passes", torch.tensor(0))
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """The weight to quantize, the shape of `weight`."""
+        if self.training and torch.is_grad_enabled():
+            self.mean.lerp_(weight.detach(), self.averaging.share_of_new(int(self.passes)))
+            self.passes += 1
+        return self.mean if self.active else weight
+
+
+@contextmanager
+def averaged(network: nn.Module) -> Iterator[None]:
+    """Within it, rivals evaluate with the means of their float weights."""
+    modules = [module for module in network.modules() if isinstance(module, Averaged)]
+    try:
+        for module in modules:
+            module.active = True
+        yield
+    finally:
+        for module in modules:
+            module.active = False
+
+
 def _own(make: Callable[[Tensor], nn.Module]) -> Callable[[nn.Conv2d], nn.Module]:
     def quantize(layer: nn.Conv2d) -> nn.Module:
-        parametrize.register_parametrization(layer, "weight", make(layer.weight), unsafe=True)
+        quantizer = make(layer.weight)
+        parametrize.register_parametrization(layer, "weight", Averaged(layer.weight))
+        parametrize.register_parametrization(layer, "weight", quantizer, unsafe=True)
         return layer
 
     return quantize
@@ -87,7 +126,9 @@ def _brevitas(kind: str) -> Callable[[nn.Conv2d], nn.Module]:
     def quantize(layer: nn.Conv2d) -> nn.Module:
         from benchmarks.accuracy import brevitas_weights  # only the rivals' environment has Brevitas
 
-        return brevitas_weights.quantized(layer, kind)
+        made = brevitas_weights.quantized(layer, kind)
+        parametrize.register_parametrization(made, "weight", Averaged(made.weight))
+        return made
 
     return quantize
 

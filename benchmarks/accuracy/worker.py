@@ -61,6 +61,11 @@ def run(job: Job, study: Path, data: Path | None = None, device: str = "cpu", wo
         if searches:
             with nncf_slb.searched_network(trainer.ctrl):
                 result[f"searched_{part}_top1"] = trainer.evaluate(trainer.splits.loader(part, 1000))
+    if job.rival:
+        with rivals.averaged(trainer.model):
+            _calibrate(trainer)
+            for part in ("val", "test") if job.test else ("val",):
+                result[f"averaged_{part}_top1"] = trainer.evaluate(trainer.splits.loader(part, 1000))
     result["seconds"] = time.perf_counter() - started
     write_json(result, study / job.name / "result.json")
     return result

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WrapValidator
 from pydantic_core import PydanticCustomError
@@ -65,6 +65,8 @@ PositiveWhole = Annotated[int, Field(ge=1), BeforeValidator(whole)]
 Bits = Annotated[int, Field(ge=WIDTHS[0], le=WIDTHS[-1]), BeforeValidator(whole_not_truth)]
 _Numbers = Annotated[tuple[float, ...], Field(min_length=2, max_length=MAX_VALUES), Unique, AsTuple, Different]
 Values = Annotated[ValuesName | _Numbers, OneMistake]
+_Decay = Annotated[float, Field(gt=0, lt=1)]
+Average = Annotated[Literal["auto", "none"] | _Decay, OneMistake]
 _Scope = Annotated[str, Field(min_length=1)]
 Scopes = Annotated[_Scope | Annotated[tuple[_Scope, ...], AsTuple], OneMistake, AfterValidator(_scopes_that_end)]
 SomeScopes = Annotated[

@@ -10,11 +10,13 @@ from collections.abc import Iterator
 from pydantic import Field, model_validator
 
 from nncf_slb.config.errors import Contradiction, Location, refuse
-from nncf_slb.config.fields import PositiveWhole, Section, Whole
+from nncf_slb.config.fields import Average, PositiveWhole, Section, Whole
+from nncf_slb.search.averaging import WINDOW, Averaging
 from nncf_slb.search.choices import BatchNormName, DescentName, LogitsName
 from nncf_slb.search.temperature import ScheduleName, TemperatureCurve, end_value_from_factor
 
 DEFAULT_EPOCHS = 100
+_WINDOW = f"{WINDOW:.0%}".replace("%", " %")
 _END_VALUE, _START_FRACTION, _END_FRACTION = 20.0, 0.0, 0.85
 
 
@@ -66,6 +68,13 @@ class ParamsConfig(Section):
         "paper. `mirror`: mirror descent on the probabilities, which moves each "
         "weight's distribution along its values; one number for each weight is trained, in the unit of the weight, so "
         "learning rates of float weights suit it.",
+    )
+    average: Average = Field(
+        default="auto",
+        description="What codes are made from with `descent` set to `mirror`: an exponential mean of the latents, "
+        "since latents go on swinging. A number is its decay at each training pass; `auto` lets the decay rise with "
+        f"their number, so that the mean is over the last {_WINDOW} of the training; `none` takes the latents as they "
+        "are.",
     )
     schedule: ScheduleName = Field(
         default="exponential",
@@ -148,6 +157,13 @@ class ParamsConfig(Section):
         else:
             last = self.effective_inverse_temperature_end or first
         return TemperatureCurve(self.schedule, first, last, start, end)
+
+    @property
+    def averaging(self) -> Averaging | None:
+        """How latents are averaged; None for not at all."""
+        if self.average == "none" or self.descent == "gradient":
+            return None
+        return Averaging(None if self.average == "auto" else self.average)
 
     @property
     def effective_inverse_temperature_end(self) -> float | None:
@@ -243,6 +259,8 @@ class ParamsConfig(Section):
                 yield ("inverse_temperature_start",), allowed, "Lower it, or set a higher inverse_temperature_end"
 
     def _switch_contradictions(self) -> Iterator[Contradiction]:
+        if self.descent == "gradient" and self.average not in ("auto", "none"):
+            yield ("average",), 'none with descent "gradient", which has no latents', "Remove it, or change descent"
         if self.steps_per_epoch is not None and not self.update_per_optimizer_step:
             advice = "Set update_per_optimizer_step to true, or remove it"
             yield ("steps_per_epoch",), "none unless update_per_optimizer_step is true", advice

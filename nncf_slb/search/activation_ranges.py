@@ -9,7 +9,7 @@ from torch import nn
 
 from nncf_slb.search.activations import ActivationQuantizer
 from nncf_slb.search.batchnorm import batch_statistics, preserved_modes
-from nncf_slb.search.searchable import SearchState, WeightKind
+from nncf_slb.search.state import SearchState, WeightKind
 
 
 @torch.no_grad()

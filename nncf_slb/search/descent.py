@@ -1,19 +1,21 @@
-"""How training moves the distributions of one layer's weights: two descents behind one interface."""
+"""How training moves the distributions of one layer's weights: two descents, and what each of them keeps."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from nncf_slb.search import distribution
-from nncf_slb.search.latent import expected_entry, largest_probability
-from nncf_slb.search.scale import nearest_codes
+from nncf_slb.search.averaging import Averaging
+from nncf_slb.search.latent import largest_probability, nearest_codes, nearest_entries
 
 
 class GradientDescent(nn.Module):
     """Every logit follows its own gradient (paper, section 3.1).
 
-    Parameter ``logits`` ``[len(values), *weight.shape]``, float.
+    Parameter ``logits`` ``[len(values), *weight.shape]``, float. The layer's own float weight is not used any more.
 
     Args:
         logits: First logits.
@@ -24,17 +26,25 @@ class GradientDescent(nn.Module):
         self.logits = nn.Parameter(logits)
 
     @property
-    def searched(self) -> nn.Parameter:
-        """The parameter that training moves."""
+    def decisive(self) -> Tensor:
+        """What the codes are made of."""
         return self.logits
 
     def expected(self, table: Tensor, inverse_temperature: float) -> Tensor:
         """Expected table entry of each weight, ``weight.shape``, with the gradient that the logits take."""
         return distribution.expected_value(self.logits, table, inverse_temperature)
 
-    def codes(self, table: Tensor) -> Tensor:
+    def codes(self) -> Tensor:
         """Codes of the most probable entries, uint8, ``weight.shape``."""
         return distribution.chosen_codes(self.logits)
+
+    def chosen_entries(self, table: Tensor) -> Tensor:
+        """The most probable entries, ``weight.shape``."""
+        return table[self.codes().int()]
+
+    def sources(self) -> tuple[Tensor, ...]:
+        """Tensors that the codes follow from."""
+        return (self.logits,)
 
     def confidence(self, table: Tensor, inverse_temperature: float) -> Tensor:
         """Largest probability of each weight, float, ``weight.shape``."""
@@ -44,45 +54,84 @@ class GradientDescent(nn.Module):
 class MirrorDescent(nn.Module):
     """Mirror descent on the probabilities: each weight's distribution moves along its values, by one number.
 
-    Parameter ``latent`` (``weight.shape``), the weight that the distribution is centred on, in the unit of the weight,
-    so that learning rates of float weights suit it. Buffer ``unit`` (broadcastable to the weight): the weight that a
-    table entry of 1 stands for at the first scale. Both float.
+    That number, the latent, is the layer's own float weight: the point that the distribution is centred on, in the unit
+    of the weight, so that learning rates of float weights suit it. Buffers: ``unit`` (broadcastable to the weight), the
+    weight that a table entry of 1 stands for at the first scale; ``mean`` (``weight.shape``; None without averaging),
+    the mean of the latents over the last part of the training, from which codes are made.
 
     Source: Ajanthan et al., "Mirror Descent View for Neural Network Quantization", 2021, with the softmax as mirror
     map; a departure from the paper.
 
     Args:
-        weight: First weight, clipped to the values.
+        layer: Layer whose ``weight`` holds the latents.
         unit: First scale of each channel, times the step of the values.
-        table: Ascending table of values ``[len(values)]``.
+        table: Ascending table of values.
         sharpness: How strongly distributions prefer near values at ``1 / tau = 1``.
+        averaging: How latents are averaged; None for codes of the latents as they are.
     """
 
     unit: Tensor
+    mean: Tensor | None
 
-    def __init__(self, weight: Tensor, unit: Tensor, table: Tensor, sharpness: float) -> None:
+    def __init__(
+        self,
+        layer: nn.Module,
+        unit: Tensor,
+        table: tuple[float, ...],
+        sharpness: float,
+        averaging: Averaging | None,
+    ) -> None:
         super().__init__()
-        self.sharpness = sharpness
+        self._owner = (layer,)  # in a tuple, where torch sees no module
+        self.table, self.sharpness, self.averaging = table, sharpness, averaging
+        self.passes = 0  # training passes that have moved the mean
         self.register_buffer("unit", unit)
-        lowest, highest = float(table[0]), float(table[-1])
-        self.latent = nn.Parameter((weight / unit).clamp_(lowest, highest).mul_(unit))
+        self.register_buffer("mean", self._bounded(self.latent) if averaging else None)
 
     @property
-    def searched(self) -> nn.Parameter:
-        """The parameter that training moves."""
-        return self.latent
+    def latent(self) -> Tensor:
+        """The layer's weight, whatever tensor that is by now."""
+        weight: Tensor = self._owner[0].weight  # type: ignore[assignment]
+        return weight
 
-    def expected(self, table: Tensor, inverse_temperature: float) -> Tensor:
-        """Expected table entry of each weight, ``weight.shape``; its gradient moves the latent by as much."""
-        position = self.latent / self.unit
-        with torch.no_grad():
-            expected = expected_entry(position, table, self.sharpness * inverse_temperature)
-        return distribution.with_gradient_of(expected, position)
+    @property
+    def decisive(self) -> Tensor:
+        """What the codes are made of: the mean of the latents, or the latents."""
+        return self.latent if self.mean is None else self.mean
 
-    def codes(self, table: Tensor) -> Tensor:
+    def _bounded(self, weight: Tensor) -> Tensor:
+        return (weight.detach() / self.unit).clamp_(self.table[0], self.table[-1]).mul_(self.unit)
+
+    @torch.no_grad()
+    def begin(self, random: bool) -> None:
+        """Let the search begin at the layer's weight, or at a random one as large, within the values' range."""
+        self.passes = 0
+        first = distribution.random_weight(self.latent) if random else self.latent
+        self.latent.copy_(self._bounded(first))
+        if self.mean is not None:
+            self.mean.copy_(self.latent)
+
+    def codes(self) -> Tensor:
         """Codes of the most probable entries, uint8, ``weight.shape``."""
-        return nearest_codes(self.latent / self.unit, table).to(torch.uint8)
+        return nearest_codes(self.decisive.detach() / self.unit, self.table)
+
+    def chosen_entries(self, table: Tensor) -> Tensor:
+        """The most probable entries, ``weight.shape``."""
+        return nearest_entries([self.decisive.detach() / self.unit], self.table)[0]
+
+    def sources(self) -> tuple[Tensor, ...]:
+        """Tensors that the codes follow from."""
+        return self.decisive, self.unit
 
     def confidence(self, table: Tensor, inverse_temperature: float) -> Tensor:
         """Largest probability of each weight, float, ``weight.shape``."""
-        return largest_probability(self.latent / self.unit, table, self.sharpness * inverse_temperature)
+        position = self.decisive.detach() / self.unit
+        return largest_probability(position, self.table, self.sharpness * inverse_temperature)
+
+    def get_extra_state(self) -> Tensor:
+        """For checkpoints: what a resumed mean needs beside itself."""
+        return torch.tensor(self.passes)
+
+    def set_extra_state(self, state: Any) -> None:
+        """From a checkpoint."""
+        self.passes = int(state)

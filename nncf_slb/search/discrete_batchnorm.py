@@ -17,7 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from nncf_slb.search.batches import Batches
 from nncf_slb.search.batchnorm import STATISTICS, TwoStates, batch_norms, calibrate, preserved_modes
-from nncf_slb.search.searchable import SearchState, WeightKind
+from nncf_slb.search.state import SearchState, WeightKind
 
 logger = logging.getLogger("nncf_slb")
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+_TINY = 1e-8  # scale of a channel of zeros
+_BLOCK = 131_072  # weights that are fitted at a time, so that what lies between two steps stays in the cache
+
 
 def nearest_codes(weight: Tensor, values: Tensor) -> Tensor:
     """Index of the value nearest to each element (int64, ``weight.shape``); `values` ascending ``[len(values)]``."""
@@ -40,8 +43,15 @@ def fit_scale(rows: Tensor, values: Tensor, candidates: int = 48, refinements: i
     Returns:
         Positive tensor ``[channels]``; 1e-8 for a channel of zeros only.
     """
-    tiny = 1e-8
-    largest = (rows.abs().amax(dim=1) / values.abs().max()).clamp_min(tiny)
+    if len(values) == 2 and float(values[0]) == -float(values[1]):
+        return (rows.abs().mean(dim=1) / values[1]).clamp_min(_TINY)
+    channels = max(1, _BLOCK // max(1, rows.shape[1]))
+    blocks = [_fit(block, values, candidates, refinements) for block in rows.split(channels)]
+    return torch.cat(blocks)
+
+
+def _fit(rows: Tensor, values: Tensor, candidates: int, refinements: int) -> Tensor:
+    largest = (rows.abs().amax(dim=1) / values.abs().max()).clamp_min(_TINY)
     sample = rows[:, :: max(1, rows.shape[1] // 512)].contiguous()  # enough to find the basin
     best_scale, best_error = largest, torch.full_like(largest, torch.inf)
     for fraction in torch.linspace(1.2 / candidates, 1.2, candidates).tolist():
@@ -51,13 +61,13 @@ def fit_scale(rows: Tensor, values: Tensor, candidates: int = 48, refinements: i
         best_scale, best_error = torch.where(better, scale, best_scale), torch.where(better, error, best_error)
     best_error, next_scale = _error_and_next_scale(rows, values, best_scale)
     for _ in range(refinements):
-        scale = torch.where(next_scale > tiny, next_scale, best_scale)
+        scale = torch.where(next_scale > _TINY, next_scale, best_scale)
         error, next_scale = _error_and_next_scale(rows, values, scale)
         better = error < best_error
         if not bool(better.any()):
             break
         best_scale, best_error = torch.where(better, scale, best_scale), torch.where(better, error, best_error)
-    return best_scale.clamp_min(tiny)
+    return best_scale.clamp_min(_TINY)
 
 
 def _error_and_next_scale(rows: Tensor, values: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:

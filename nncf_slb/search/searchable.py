@@ -3,84 +3,44 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
-from contextlib import contextmanager
-from enum import Enum
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from nncf_slb.search import distribution
-from nncf_slb.search.channels import channel_broadcast, channel_rows
+from nncf_slb.search.averaging import Averaging
+from nncf_slb.search.channels import channel_broadcast, channel_rows, transposed_groups
 from nncf_slb.search.choices import DescentName, ScaleName
 from nncf_slb.search.descent import GradientDescent, MirrorDescent
-from nncf_slb.search.phases import Phase
+from nncf_slb.search.fingerprint import Remembered
 from nncf_slb.search.scale import fit_scale
+from nncf_slb.search.state import SearchState, WeightKind
 from nncf_slb.search.values import ValueSet
-
-
-class WeightKind(Enum):
-    """Which weight a forward pass uses."""
-
-    AUTOMATIC = "automatic"
-    EXPECTED = "expected"
-    CHOSEN = "chosen"
-
-
-class SearchState:
-    """What all searched weights of one network share: how far the search is, and which weight they give.
-
-    Attributes:
-        phase: Temperature, and whether training uses the chosen weights.
-        kind: Which weight a forward pass uses: by mode and phase (`AUTOMATIC`), or always the same.
-        copies_share_logits: Whether deep copies of the weights share their largest tensors with the originals.
-    """
-
-    def __init__(self) -> None:
-        self.phase = Phase()
-        self.kind = WeightKind.AUTOMATIC
-        self.copies_share_logits = False
-
-    @contextmanager
-    def using(self, kind: WeightKind) -> Iterator[None]:
-        """Within it, all searched weights are of this kind, whatever mode they are in."""
-        before, self.kind = self.kind, kind
-        try:
-            yield
-        finally:
-            self.kind = before
-
-    @contextmanager
-    def sharing_copies(self) -> Iterator[None]:
-        """Within it, deep copies share logits and latents with their originals: for copies that only read codes."""
-        before, self.copies_share_logits = self.copies_share_logits, True
-        try:
-            yield
-        finally:
-            self.copies_share_logits = before
 
 
 class SearchableWeight(nn.Module):
     """Distribution over discrete values for each weight of one layer.
 
-    In training mode and before the end of the schedule `forward` gives the expected weight; in eval mode, and in
-    training mode after the end, the chosen one.
+    In training mode `forward` gives the expected weight; in eval mode the chosen one. After the end of the schedule it
+    is a chosen one in training mode as well: with gradient descent the final one, with mirror descent that of the
+    latents as they are, which go on moving (straight through, as if the weight were continuous).
 
     Module ``descent`` holds the distributions (see `nncf_slb.search.descent`). ``scale`` ``[output channels]``, float,
     is a parameter, a buffer where it is fixed, or None.
 
     Args:
-        weight: Trained float weight of the layer.
+        layer: Layer whose trained float ``weight`` is searched. `begin` must follow, once nothing needs the float
+            weight any more.
         values: Discrete values.
-        groups: As from `transposed_groups`.
         scale: ``per_channel`` learns a scale per output channel, ``per_channel_fixed`` keeps its first one, ``none``
             uses the values as they are, as in the paper.
-        sharpness: Sharpness of the distributions around `weight`.
+        sharpness: Sharpness of the distributions around the weight.
         random: Whether the first logits are drawn at random: with ``gradient`` descent each of them, as in the paper;
-            with ``mirror`` descent they are made as from `weight`, but from random weights as large. It adds a line
+            with ``mirror`` descent they are made as from the weight, but from random weights as large. It adds a line
             over the values to them, so behind logits that are nearly equal only the outermost values would win.
         descent: How training moves the distributions.
+        averaging: How mirror descent averages its latents; None for not at all.
         search: State of the search; by default one of its own.
     """
 
@@ -90,54 +50,93 @@ class SearchableWeight(nn.Module):
 
     def __init__(
         self,
-        weight: Tensor,
+        layer: nn.Module,
         values: ValueSet,
-        groups: int | None,
         scale: ScaleName,
         sharpness: float = 2.0,
         random: bool = False,
         descent: DescentName = "mirror",
+        averaging: Averaging | None = None,
         search: SearchState | None = None,
     ) -> None:
         super().__init__()
+        weight: Tensor = layer.weight.detach()  # type: ignore[operator, assignment]
         self.values = values
-        self.groups = groups
+        self.groups = transposed_groups(layer)
         self.search = search or SearchState()
+        self.search.weights.append(self)
         self.weight_shape = weight.shape
+        self._random = random
+        self._remembered = Remembered()
         # The table is a constant of the configuration, so it stays out of checkpoints.
         table = torch.tensor(values.table, dtype=weight.dtype, device=weight.device)
         self.register_buffer("value_table", table, persistent=False)
-        rows = channel_rows(weight.detach(), groups)
+        rows = channel_rows(weight, self.groups)
         numbers = table * values.step
         fitted = fit_scale(rows, numbers)
-        unit = channel_broadcast(fitted, weight.shape, groups)
-        if descent == "gradient" and random:
-            logits = distribution.random_logits(weight.shape, len(values), rows.shape[1]).to(weight)
-            self.descent = GradientDescent(logits)
+        unit = channel_broadcast(fitted, weight.shape, self.groups)
+        if descent == "mirror":
+            self.descent = MirrorDescent(layer, unit * values.step, values.table, sharpness, averaging)
+        elif random:
+            self.descent = GradientDescent(
+                distribution.random_logits(weight.shape, len(values), rows.shape[1]).to(weight)
+            )
         else:
-            begin = weight.detach() / unit
-            begin = distribution.random_weight(begin) if random else begin
-            if descent == "gradient":
-                self.descent = GradientDescent(distribution.logits_from_weight(begin, numbers, sharpness))
-            else:
-                self.descent = MirrorDescent(begin * unit, unit * values.step, table, sharpness)
+            self.descent = GradientDescent(distribution.logits_from_weight(weight / unit, numbers, sharpness))
         if scale == "per_channel_fixed":
             self.register_buffer("scale", fitted)
         else:
             self.scale = nn.Parameter(fitted) if scale == "per_channel" else None
 
+    def begin(self) -> None:
+        """Let mirror descent take the layer's weight over for its latents."""
+        if isinstance(self.descent, MirrorDescent):
+            self.descent.begin(self._random)
+
     def forward(self, weight: Tensor | None = None) -> Tensor:
-        """The weight to use (``weight.shape``); the argument, the layer's own float weight, is not used."""
-        kind, phase = self.search.kind, self.search.phase
-        searching = kind is WeightKind.AUTOMATIC and self.training and not phase.discrete
-        if searching or kind is WeightKind.EXPECTED:
-            return self.descent.expected(self.value_table, phase.inverse_temperature) * self.multiplier()
-        return self.value_table[self.codes().long()] * self.multiplier()
+        """The weight to use (``weight.shape``).
+
+        Args:
+            weight: What a host hands over; not used, since the search knows its layer.
+        """
+        prepared = self.search.prepared(self)
+        return self.search.compute([self])[self] if prepared is None else prepared
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether a forward pass uses the weight that training moves."""
+        search = self.search
+        moves = isinstance(self.descent, MirrorDescent) or not search.phase.discrete
+        return search.kind is WeightKind.AUTOMATIC and self.training and moves
+
+    def chosen(self) -> Tensor:
+        """The chosen weight, ``weight.shape``, with the gradient that its scale takes."""
+        sources = self.descent.sources()
+        if self.scale is None:
+            return self._remembered.of("weight", sources, self._chosen)
+        if self.scale.requires_grad and torch.is_grad_enabled():
+            return self._remembered.of("entries", sources, self._chosen_entries) * self.multiplier()
+        return self._remembered.of("weight", (*sources, self.scale), self._chosen)
+
+    def _chosen(self) -> Tensor:
+        return self._chosen_entries().mul_(self.multiplier())
+
+    def _chosen_entries(self) -> Tensor:
+        return self.descent.chosen_entries(self.value_table)
+
+    def forget(self) -> None:
+        """Give the memory of the chosen weight back, where it was kept for further passes."""
+        self._remembered.forget()
 
     @property
     def searched(self) -> nn.Parameter:
         """The parameter that the search trains."""
-        return self.descent.searched
+        descent = self.descent
+        return descent.logits if isinstance(descent, GradientDescent) else descent.latent  # type: ignore[return-value]
+
+    def scale_or_one(self) -> Tensor:
+        """Scale of each output channel ``[channels]``, or ``[1]`` where there is none."""
+        return self.value_table.new_ones(1) if self.scale is None else self.scale
 
     def multiplier(self) -> Tensor:
         """Factor from table entries to weights: scale times the values' step, broadcastable to ``weight.shape``."""
@@ -148,15 +147,28 @@ class SearchableWeight(nn.Module):
     @torch.no_grad()
     def codes(self) -> Tensor:
         """Codes of the most probable values, uint8, ``weight.shape``."""
-        return self.descent.codes(self.value_table)
+        return self.descent.codes()
 
     def confidence(self) -> Tensor:
         """Largest probability of each weight, float, ``weight.shape``."""
         return self.descent.confidence(self.value_table, self.search.phase.inverse_temperature)
 
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        errors = args[-1]
+        older = [key for key in state_dict if key.startswith(prefix) and key.endswith("latent")]
+        if older:
+            errors.append(
+                f"{older[0]}: received a checkpoint of a search whose latents stood beside the layers' weights; "
+                "allowed are checkpoints whose latents are the layers' weights. Train again, or use the version of "
+                "nncf_slb that wrote it"
+            )
+            return
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
     def __deepcopy__(self, memo: dict[int, Any]) -> SearchableWeight:
         if self.search.copies_share_logits:
-            memo[id(self.searched)] = self.searched
+            for large in (self.descent.decisive, *self.descent.parameters()):
+                memo[id(large)] = large
         duplicate = self.__class__.__new__(self.__class__)
         memo[id(self)] = duplicate
         duplicate.__dict__.update(copy.deepcopy(self.__dict__, memo))

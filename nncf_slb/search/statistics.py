@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from nncf_slb.search.searchable import SearchableWeight, WeightKind
+from nncf_slb.search.searchable import SearchableWeight
+from nncf_slb.search.state import WeightKind
 from nncf_slb.search.values import packed_size
 from nncf_slb.tables import terminal_table
 

@@ -158,7 +158,7 @@ def test_every_network_of_the_study_has_all_its_runs(network, dataset):
             job = own.run_of(row, 1, random)
             validate_nncf_config(job.config)
             assert job.config["seed"] == 1 and (job.start is None) == random
-        start = own.float_start(f"w{row[0]}a{row[1]}")
+        start = own.float_start(f"w{row[0]}a{row[1]}", 1)
         assert start.config["model_params"] == job.config["model_params"]
     for method in protocol.METHODS:
         validate_nncf_config(own.rival(method, ("SGD", 0.1), 0, True).config)

@@ -16,7 +16,7 @@ from tests.benchmarks.digits_study import DIGITS
 
 def test_jobs_run_once_and_begin_from_one_another(tmp_path):
     study = pool.Study(tmp_path, processes=2)
-    start = replace(DIGITS.float_start("w1a32"), config={**DIGITS.float_start("w1a32").config, "epochs": 1})
+    start = replace(DIGITS.float_start("w1a32", 0), config={**DIGITS.float_start("w1a32", 0).config, "epochs": 1})
     (first, *_), short = ablation.variants(DIGITS, 2, (0,)), {"epochs": 2}
     search = replace(first, config={**first.config, **short}, start=start.name)
     done = pool.run_jobs([start, search], study)

@@ -44,7 +44,7 @@ def test_the_table_of_rivals_compares_at_equal_bits():
         learning_rate=[0.01, 0.1], test_top1=[90.5, None],
     )  # fmt: skip
     text = report.rivals_table(table, own)
-    assert "| 1 / 32 | LSQ | Adam 0.01 | 90.50 | +0.50 |" in text and "SGD" not in text
+    assert "| 1 / 32 | LSQ | Adam 0.01 | 1 | 90.50 | +0.50 |" in text and "SGD" not in text
 
 
 def test_what_a_teacher_taught_is_compared_with_its_like():
@@ -54,7 +54,22 @@ def test_what_a_teacher_taught_is_compared_with_its_like():
         learning_rate=[0.01, 0.01], test_top1=[90.5, 91.9],
     )  # fmt: skip
     text = report.rivals_table(table, own)
-    assert "| LSQ | Adam 0.01 | 90.50 | +0.50 |" in text and "| LSQ, distilled | Adam 0.01 | 91.90 | +0.10 |" in text
+    assert (
+        "| LSQ | Adam 0.01 | 1 | 90.50 | +0.50 |" in text
+        and "| LSQ, distilled | Adam 0.01 | 1 | 91.90 | +0.10 |" in text
+    )
+
+
+def test_rivals_are_compared_seed_by_seed_and_with_the_mean_of_their_weights():
+    own = runs(method=["slb"] * 3, weights=[1] * 3, activations=[32] * 3, seed=[0, 1, 2], test_top1=[91.0, 92.0, 93.0])
+    table = runs(
+        method=["LSQ"] * 3, weights=[1] * 3, activations=[32] * 3, seed=[0, 1, 2], test_top1=[90.5, 91.5, 92.8],
+        averaged_test_top1=[91.0, 92.0, 93.0],
+    )  # fmt: skip
+    text = report.rivals_table(table, own)
+    # 0.5, 0.5 and 0.2: mean 0.4, deviation 0.1732, Student's t 4.303 at two degrees of freedom
+    assert "| LSQ | Adam 0.01 | 3 | 91.60 ± 1.15 | +0.40 | -0.03 to +0.83 |" in text
+    assert "| LSQ, averaged | Adam 0.01 | 3 | 92.00 ± 1.00 | +0.00 |" in text
 
 
 def test_the_table_of_epochs_shows_what_the_fewest_lose():

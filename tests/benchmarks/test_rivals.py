@@ -42,7 +42,7 @@ def _is_conv(layer):
 
 
 def test_the_teacher_of_a_distilled_rival_is_the_float_network(tmp_path):
-    start = DIGITS.float_start("w1a32")
+    start = DIGITS.float_start("w1a32", 0)
     start = replace(start, config={**start.config, "epochs": 1})
     pool.run_jobs([start], pool.Study(tmp_path))
     job = DIGITS.rival("lsq_w1", ("Adam", 0.01), 0, False, distilled=True)
@@ -58,7 +58,7 @@ def test_the_teacher_of_a_distilled_rival_is_the_float_network(tmp_path):
 
 
 def test_rivals_are_measured_with_batch_norm_statistics_of_their_last_weights(tmp_path):
-    start = DIGITS.float_start("w1a32")
+    start = DIGITS.float_start("w1a32", 0)
     start = replace(start, config={**start.config, "epochs": 1})
     job = DIGITS.rival("bwn_w1", ("Adam", 0.01), 0, False)
     job = replace(job, config={**job.config, "epochs": 2})

@@ -26,8 +26,7 @@ def obvious(model, layer, values, batches, distance):
     """Two copies of the network, batch norm in training mode, and the weight that a search from this one begins at."""
     rounded = copy.deepcopy(model)
     module = rounded.get_submodule(layer)
-    groups = module.groups if isinstance(module, nn.ConvTranspose2d) else None
-    module.weight.copy_(SearchableWeight(module.weight.detach(), values, groups, "per_channel").eval()())
+    module.weight.copy_(SearchableWeight(module, values, "per_channel").eval()())
     return distance([(copy.deepcopy(model).train()(x), rounded.train()(x)) for x in batches])
 
 
@@ -136,9 +135,9 @@ def test_sums_of_sensitivities_rank_mixed_networks_as_their_losses_on_other_data
     for mix in itertools.product([1, 2, 3], repeat=3):
         rounded = copy.deepcopy(model)
         for name, bits in zip(measured, mix, strict=True):
-            weight = rounded.get_submodule(name).weight
-            begun = SearchableWeight(weight.detach(), make_values("uniform", bits), None, "per_channel")
-            weight.data = begun.eval()().detach()
+            layer = rounded.get_submodule(name)
+            begun = SearchableWeight(layer, make_values("uniform", bits), "per_channel")
+            layer.weight.data = begun.eval()().detach()
         calibrate(rounded, lambda batch, network=rounded: network(batch[0]), loader)
         with torch.no_grad():
             losses.append(float(nn.functional.cross_entropy(rounded(x[200:]), y[200:])))

@@ -33,14 +33,13 @@ OTHER_INSTALLATIONS = [
 ]
 EXPORT = """
 import nncf_slb, torch
-from nncf_slb.search.channels import transposed_groups
 from nncf_slb.search.runtime import make_low_bit_
 from nncf_slb.search.searchable import SearchableWeight
 from nncf_slb.search.strip import chosen_codes
 from nncf_slb.search.values import make_values
 network = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.ReLU(), torch.nn.Conv2d(8, 4, 3)).eval()
 for layer in (network[0], network[2]):
-    searched = SearchableWeight(layer.weight.detach(), make_values("uniform", 2), None, "per_channel")
+    searched = SearchableWeight(layer, make_values("uniform", 2), "per_channel")
     make_low_bit_(layer, chosen_codes(searched), None)
 x = torch.randn(2, 3, 8, 8)
 nncf_slb.export_openvino(network, PATH, example_input=x)

@@ -18,7 +18,9 @@ def spoil(model, name, number=float("nan")):
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf")])
-@pytest.mark.parametrize("name", ["latent", "scale", "head.bias", "second_bn.running_var", "log_step"])
+@pytest.mark.parametrize(
+    "name", ["second.weight", "descent.mean", "scale", "head.bias", "second_bn.running_var", "log_step"]
+)
 def test_strip_and_export_name_the_tensor(name, number, tmp_path):
     ctrl, model = compress(Small(), make_config(SIZE, {"activations": {"bits": 4}}), digits()[0])
     model.eval()

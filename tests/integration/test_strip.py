@@ -8,7 +8,7 @@ import sys
 import pytest
 import torch
 
-import nncf_slb
+from nncf_slb.search.searchable import searchable_weights
 from tests.integration.exported import images, searched_mixed
 from tests.networks import Mixed, Small, compress, digits, make_config, train
 
@@ -72,13 +72,17 @@ def test_a_composite_stripped_straight_after_training_has_the_discrete_networks_
 def test_copies_share_logits_only_where_that_is_asked_for():
     ctrl, model = searched_mixed({"bits": 2})
     (search,) = {searchable.search for searchable in ctrl.searchable_weights.values()}
-    own = [p.data_ptr() for p in nncf_slb.logits_parameters(model)]
+    own = decisive(model)
     with search.sharing_copies():
-        assert [p.data_ptr() for p in nncf_slb.logits_parameters(copy.deepcopy(model))] == own
+        assert decisive(copy.deepcopy(model)) == own
     other = copy.deepcopy(model)
-    assert not set(own) & {p.data_ptr() for p in nncf_slb.logits_parameters(other)}
+    assert not set(own) & set(decisive(other))
     assert torch.equal(other(images()), model(images()))
     assert ctrl.strip().grouped.codes.data_ptr() not in own
+
+
+def decisive(model):
+    return [searchable.descent.decisive.data_ptr() for searchable in searchable_weights(model)]
 
 
 class EveryKind(torch.nn.Module):

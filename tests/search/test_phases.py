@@ -5,7 +5,8 @@ import torch
 
 from nncf_slb.search import distribution as F
 from nncf_slb.search.phases import Phase, SearchClock
-from nncf_slb.search.searchable import SearchableWeight, WeightKind
+from nncf_slb.search.searchable import SearchableWeight
+from nncf_slb.search.state import WeightKind
 from nncf_slb.search.temperature import TemperatureCurve
 from nncf_slb.search.values import make_values
 
@@ -15,7 +16,15 @@ CURVE = TemperatureCurve("linear", 1.0, 9.0, 1.0, 5.0)
 
 def searchable(bits=2, seed=0, scale="per_channel", descent="mirror"):
     torch.manual_seed(seed)
-    return SearchableWeight(torch.randn(6, 4, 3, 3), make_values("uniform", bits), None, scale, descent=descent).train()
+    return begun(torch.randn(6, 4, 3, 3), make_values("uniform", bits), scale, descent=descent)
+
+
+def begun(weight, values, scale, **settings):
+    layer = torch.nn.Conv2d(weight.shape[1], len(weight), weight.shape[2:])
+    layer.weight.data = weight.clone()
+    module = SearchableWeight(layer, values, scale, **settings).train()
+    module.begin()
+    return module
 
 
 def test_clock_passes_through_hand_computed_phases():
@@ -53,12 +62,21 @@ def test_clock_goes_on_where_its_state_was_taken():
     assert whole.position == halves.position and whole.get_state() == halves.get_state()
 
 
-@both_descents
-def test_after_the_end_only_scales_train(descent):
-    module = searchable(descent=descent)
+def test_after_the_end_of_gradient_descent_only_scales_train():
+    module = searchable(descent="gradient")
     module.search.phase = Phase(9.0, discrete=True)
     module().square().sum().backward()
     assert module.searched.grad is None and module.scale.grad.abs().min() > 0
+
+
+def test_after_the_end_of_mirror_descent_latents_move_behind_discrete_weights():
+    module = searchable()
+    chosen = module.eval()()
+    module.train().search.phase = Phase(9.0, discrete=True)
+    assert torch.equal(module(), chosen)
+    module().sum().backward()
+    torch.testing.assert_close(module.searched.grad, torch.ones_like(module.searched))
+    assert module.scale.grad.abs().min() > 0
 
 
 @both_descents
@@ -75,21 +93,20 @@ def test_a_kind_of_weights_holds_in_every_mode_and_phase(descent):
 def test_a_fixed_scale_is_kept_and_a_learned_one_is_trained():
     fixed, learned = searchable(scale="per_channel_fixed"), searchable()
     assert torch.equal(fixed.scale, learned.scale)
-    assert [name for name, _ in fixed.named_parameters()] == ["descent.latent"]
+    assert [name for name, _ in fixed.named_parameters()] == []
     assert "scale" in fixed.state_dict() and torch.equal(fixed(), learned())
 
 
 def test_mirror_descent_moves_each_distribution_along_its_values_as_a_float_weight_would_move():
     weight, step = torch.randn(6, 4, 3, 3, generator=torch.Generator().manual_seed(0)), 0.05
     values = make_values("uniform", 4)
-    module = SearchableWeight(weight, values, None, "per_channel_fixed").train()
-    assert module.searched is module.descent.latent
+    module = begun(weight, values, "per_channel_fixed")
     direction = torch.randn_like(weight)
     (module() * direction).sum().backward()
-    torch.testing.assert_close(module.descent.latent.grad, direction)
+    torch.testing.assert_close(module.searched.grad, direction)
     with torch.no_grad():
-        module.descent.latent.add_(step)
-    moved = SearchableWeight(weight + step, values, None, "per_channel_fixed", descent="gradient")
+        module.searched.add_(step)
+    moved = begun(weight + step, values, "per_channel_fixed", descent="gradient")
     with torch.no_grad():
         moved.scale.copy_(module.scale)
         numbers = module.value_table * values.step
@@ -103,10 +120,7 @@ def test_mirror_descent_moves_each_distribution_along_its_values_as_a_float_weig
 
 def test_mirror_descent_starts_where_gradient_descent_starts():
     weight, values = torch.randn(6, 4, 3, 3), make_values("uniform", 2)
-    mirror, gradient = (
-        SearchableWeight(weight, values, None, "per_channel", descent=descent).train()
-        for descent in ("mirror", "gradient")
-    )
+    mirror, gradient = (begun(weight, values, "per_channel", descent=descent) for descent in ("mirror", "gradient"))
     torch.testing.assert_close(mirror(), gradient())
     torch.testing.assert_close(mirror.confidence(), gradient.confidence())
     assert torch.equal(mirror.codes(), gradient.codes())

@@ -135,16 +135,22 @@ class SLBBuilder(PTCompressionAlgorithmBuilder):  # type: ignore[misc]
         self._chosen_bits = ChosenBits.from_state(state_without_name)
 
     def _handle_frozen_layers(self, target_model: NNCFNetwork) -> None:
-        # Runs after the layout is made: from here on the float weights only remember where the search began.
+        # Runs after the layout is made: from here on gradient descent does not use the float weights any more.
         super()._handle_frozen_layers(target_model)
-        for name in self._insertions.weights:
-            target_model.nncf.get_containing_module(name).weight.requires_grad_(False)
+        if self.slb_config.params.descent == "gradient":
+            for name in self._insertions.weights:
+                target_model.nncf.get_containing_module(name).weight.requires_grad_(False)
 
     def _are_frozen_layers_allowed(self) -> tuple[bool, str]:
         return True, "Frozen layers keep the discrete weights nearest to their trained ones"
 
     def initialize(self, model: NNCFNetwork) -> None:
-        """First steps of quantized activations, then NNCF's batch norm adaptation, which sees the discrete weights."""
+        """First latents, first steps of quantized activations, then NNCF's batch norm adaptation.
+
+        All algorithms have read the float weights by now; the adaptation sees the discrete ones.
+        """
+        for searchable in dict.fromkeys(self._insertions.weights.values()):
+            searchable.begin()
         self._initialize_activations(model)
         if self.slb_config.initializer.batchnorm_adaptation is None or not batch_norms(model):
             return

@@ -24,6 +24,7 @@ from nncf_slb.hosts.nncf2.network import searchable_operands, to_plain_torch
 from nncf_slb.hosts.nncf2.planning import SearchPlan
 from nncf_slb.hosts.nncf2.scheduler import SLBScheduler
 from nncf_slb.hosts.nncf2.statistics import SLBStatistics
+from nncf_slb.hosts.nncf2.untraced import run_untraced
 from nncf_slb.openvino.stripped_network import ExportDefaults, set_export_defaults
 from nncf_slb.openvino.targets import LoweringSettings
 from nncf_slb.search.activations import ActivationQuantizer
@@ -31,7 +32,8 @@ from nncf_slb.search.discrete_batchnorm import DiscreteBatchNorm
 from nncf_slb.search.finite import refuse_not_finite
 from nncf_slb.search.phases import Phase, SearchClock
 from nncf_slb.search.runtime import FixedWeight
-from nncf_slb.search.searchable import SearchableWeight, SearchState, WeightKind
+from nncf_slb.search.searchable import SearchableWeight
+from nncf_slb.search.state import SearchState, WeightKind
 from nncf_slb.search.statistics import layers_statistics
 from nncf_slb.search.strip import chosen_codes, fixed_activation
 
@@ -64,6 +66,8 @@ class SLBController(PTCompressionAlgorithmController):  # type: ignore[misc]
     ) -> None:
         super().__init__(model)
         self.searchable_weights = searchable_operands(model)
+        search.watch(model)
+        run_untraced(model)
         self._modules = list(dict.fromkeys(self.searchable_weights.values()))
         self._plan = plan
         self._sensitivities = sensitivities
@@ -153,6 +157,7 @@ class SLBController(PTCompressionAlgorithmController):  # type: ignore[misc]
             else:  # a composite's copy, made before the statistics were those of the discrete network
                 self.batchnorm.give_statistics(model)
         DiscreteBatchNorm.detach(model)
+        SearchState.unwatch(model)
         fixed: dict[nn.Module, nn.Module] = {}
         for operation in _own_operations(model):
             if operation.op not in fixed:
@@ -181,6 +186,7 @@ class SLBController(PTCompressionAlgorithmController):  # type: ignore[misc]
         with self.batchnorm.discrete_statistics():
             model = self._copy(self.model)
         DiscreteBatchNorm.detach(model)
+        SearchState.unwatch(model)
         return to_plain_torch(model)
 
     def export_model(

@@ -20,9 +20,9 @@ from nncf_slb.config.section import FULL_PRECISION, ResolvedActivations, SLBConf
 from nncf_slb.hosts.nncf2.planning import SearchPlan, UnsupportedLayersError
 from nncf_slb.openvino.targets import why_not_binary
 from nncf_slb.search.activations import ActivationQuantizer
-from nncf_slb.search.channels import transposed_groups
 from nncf_slb.search.choices import ScaleName
-from nncf_slb.search.searchable import SearchableWeight, SearchState
+from nncf_slb.search.searchable import SearchableWeight
+from nncf_slb.search.state import SearchState
 from nncf_slb.search.values import ValueSet, make_values
 
 
@@ -136,14 +136,14 @@ def _make_weight(
     initializer = config.initializer
     weight: Any = layer.weight
     return SearchableWeight(
-        weight.detach(),
+        layer,
         settings.values,
-        transposed_groups(layer),
         scale=settings.scale,
         sharpness=initializer.sharpness,
         # Nothing trains a frozen weight, so random logits would stay its weights.
         random=initializer.logits == "random" and weight.requires_grad,
         descent=config.params.descent,
+        averaging=config.params.averaging,
         search=search,
     )
 
@@ -161,7 +161,8 @@ def _set_gradients(insertions: Insertions, plan: SearchPlan, lr_multiplier: floa
         if weight.requires_grad:
             trained.update(layer_modules)
     for module in modules:
-        for parameter in module.parameters():
+        latents = [module.searched] if isinstance(module, SearchableWeight) else []
+        for parameter in dict.fromkeys([*module.parameters(), *latents]):
             if module not in trained:
                 parameter.requires_grad_(False)
             elif lr_multiplier is not None:

@@ -85,12 +85,15 @@ def to_plain_torch(model: NNCFNetwork) -> nn.Module:
             has seen no data.
     """
     fixed: dict[ActivationQuantizer, FixedActivation] = {}
+    # All codes first: a weight that layers share loses its latents with the first of them.
+    searched = {module: searchable_of(module) for module in model.modules()}
+    codes = {module: chosen_codes(searchable) for module, searchable in searched.items() if searchable is not None}
     for module in list(model.modules()):
         plain = plain_class(module)
         if plain is None:
             continue
-        searchable, quantizer = searchable_of(module), _quantizer_of(module)
-        slb_operations = (searchable is not None) + (quantizer is not None)
+        quantizer = _quantizer_of(module)
+        slb_operations = (module in codes) + (quantizer is not None)
         if len(module.pre_ops) > slb_operations or len(module.post_ops):
             raise RuntimeError(
                 "the network holds operations of another algorithm; strip it through the composite controller"
@@ -98,11 +101,11 @@ def to_plain_torch(model: NNCFNetwork) -> nn.Module:
         del module.pre_ops, module.post_ops
         module._buffers.pop(NNCF_PADDING_VALUE_ATTR_NAME, None)
         module.__class__ = plain
-        if searchable is not None:
+        if module in codes:
             activation = None
             if quantizer is not None:
                 activation = fixed.setdefault(quantizer, fixed_activation(quantizer))
-            make_low_bit_(module, chosen_codes(searchable), activation)
+            make_low_bit_(module, codes[module], activation)
     original_class = model.nncf._original_class
     del model._nncf
     plain_model: nn.Module = model

@@ -1,0 +1,32 @@
+"""Exponential mean of the latents: what a search settles on.
+
+Latents of single weights go on swinging between two values while a network is trained; their mean does not
+(docs/results.md, "How a search settles").
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+WINDOW = 0.25  # share of the passes so far that the mean is over where no decay is given
+
+
+@dataclass(frozen=True)
+class Averaging:
+    """How much of a mean is kept at each training pass.
+
+    Attributes:
+        decay: Between 0 and 1; None lets it rise with the number of passes: ``1 - 4 / (passes + 4)``, which is 0.998
+            after 2,000 and 0.992 after 500, so that the mean is over the last quarter of a search of any length.
+    """
+
+    decay: float | None = None
+
+    def share_of_new(self, passes: int) -> float:
+        """Share that the latents of a pass get in the mean, by the number of passes before it."""
+        if passes == 0:
+            return 1.0
+        if self.decay is not None:
+            return 1.0 - self.decay
+        parts = 1 / WINDOW
+        return parts / (passes + parts)

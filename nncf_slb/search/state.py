@@ -1,0 +1,166 @@
+"""What all searched weights of one network share, and the passes in which they are computed together."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from nncf_slb.search.descent import MirrorDescent
+from nncf_slb.search.expected import Form, expected_weights
+from nncf_slb.search.phases import Phase
+
+if TYPE_CHECKING:
+    from nncf_slb.search.searchable import SearchableWeight
+
+
+class WeightKind(Enum):
+    """Which weight a forward pass uses."""
+
+    AUTOMATIC = "automatic"
+    EXPECTED = "expected"
+    CHOSEN = "chosen"
+
+
+class SearchState:
+    """How far the search of one network is, which weight it gives, and its weights.
+
+    Attributes:
+        phase: Temperature, and whether training uses the chosen weights.
+        kind: Which weight a forward pass uses: by mode and phase (`AUTOMATIC`), or always the same.
+        copies_share_logits: Whether deep copies of the weights share their largest tensors with the originals.
+        weights: All of them, in the order in which they were made.
+    """
+
+    def __init__(self) -> None:
+        self.phase = Phase()
+        self.kind = WeightKind.AUTOMATIC
+        self.copies_share_logits = False
+        self.weights: list[SearchableWeight] = []
+        self._passes = _Passes()
+
+    @contextmanager
+    def using(self, kind: WeightKind) -> Iterator[None]:
+        """Within it, all searched weights are of this kind, whatever mode they are in."""
+        before, self.kind = self.kind, kind
+        try:
+            yield
+        finally:
+            self.kind = before
+
+    @contextmanager
+    def sharing_copies(self) -> Iterator[None]:
+        """Within it, deep copies share logits and means with their originals: for copies that only read codes."""
+        before, self.copies_share_logits = self.copies_share_logits, True
+        try:
+            yield
+        finally:
+            self.copies_share_logits = before
+
+    def watch(self, network: nn.Module) -> None:
+        """From now on compute all weights together at the beginning of each forward pass of a network."""
+        network.register_forward_pre_hook(_Begin(self))
+        network.register_forward_hook(_End(self), always_call=True)
+
+    @staticmethod
+    def unwatch(network: nn.Module) -> None:
+        """Undo `watch`."""
+        for hooks in (network._forward_pre_hooks, network._forward_hooks):
+            for key in [key for key, hook in hooks.items() if isinstance(hook, _Begin)]:
+                del hooks[key]
+                network._forward_hooks_always_called.pop(key, None)
+
+    def begin_pass(self) -> None:
+        """Compute all weights that the pass will use; they are kept until `end_pass`."""
+        self._passes.stack.append(None)  # so that `end_pass` finds one if this fails
+        self._passes.stack[-1] = self.compute(self.weights)
+
+    def end_pass(self) -> None:
+        """Drop the weights of the innermost pass."""
+        self._passes.stack.pop()
+
+    def prepared(self, weight: SearchableWeight) -> Tensor | None:
+        """The weight that the pass under way has computed; None outside of one."""
+        stack = self._passes.stack
+        return stack[-1].get(weight) if stack and stack[-1] is not None else None
+
+    def compute(self, weights: Iterable[SearchableWeight]) -> dict[SearchableWeight, Tensor]:
+        """What each weight gives now."""
+        result: dict[SearchableWeight, Tensor] = {}
+        together: dict[Any, list[SearchableWeight]] = {}
+        for weight in weights:
+            if self.kind is not WeightKind.EXPECTED and not weight.is_trained:
+                result[weight] = weight.chosen()
+                continue
+            weight.forget()
+            if isinstance(weight.descent, MirrorDescent):
+                latent = weight.descent.latent
+                alike = (weight.descent.table, weight.values.step, weight.descent.sharpness, latent.dtype)
+                together.setdefault((weight.is_trained, latent.device, *alike), []).append(weight)
+            else:
+                entries = weight.descent.expected(weight.value_table, self.phase.inverse_temperature)
+                result[weight] = entries * weight.multiplier()
+        for (trained, *_), group in together.items():
+            result.update(zip(group, self._expected(group, trained), strict=True))
+        return result
+
+    def _expected(self, group: list[SearchableWeight], trained: bool) -> tuple[Tensor, ...]:
+        descents: list[MirrorDescent] = [weight.descent for weight in group]  # type: ignore[misc]
+        if trained and torch.is_grad_enabled():
+            _move_means(descents)
+        form = Form(
+            descents[0].table,
+            group[0].values.step,
+            math.inf if trained and self.phase.discrete else descents[0].sharpness * self.phase.inverse_temperature,
+            tuple(weight.groups for weight in group),
+        )
+        centres = [descent.latent if trained else descent.decisive for descent in descents]
+        scales = [weight.scale_or_one() for weight in group]
+        weights: tuple[Tensor, ...] = expected_weights(form, centres, [descent.unit for descent in descents], scales)
+        return weights
+
+
+@torch.no_grad()
+def _move_means(descents: list[MirrorDescent]) -> None:
+    """Let the means of the latents take in those of one more training pass."""
+    alike: dict[float, list[MirrorDescent]] = {}
+    for descent in descents:
+        if descent.averaging is not None:
+            alike.setdefault(descent.averaging.share_of_new(descent.passes), []).append(descent)
+            descent.passes += 1
+    for share, group in alike.items():
+        means: list[Tensor] = [descent.mean for descent in group]  # type: ignore[misc]
+        torch._foreach_lerp_(means, [descent.latent for descent in group], share)
+
+
+class _Passes(threading.local):
+    """Weights of the passes under way in this thread, the innermost last; copies and pickles begin without any."""
+
+    def __init__(self) -> None:
+        self.stack: list[dict[SearchableWeight, Tensor] | None] = []
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_Passes, ())
+
+
+class _Begin:
+    """Forward pre-hook that copies and pickles carry along."""
+
+    def __init__(self, search: SearchState) -> None:
+        self._search = search
+
+    def __call__(self, *_: Any) -> None:
+        self._search.begin_pass()
+
+
+class _End(_Begin):
+    """Forward hook, for passes that fail as well."""
+
+    def __call__(self, *_: Any) -> None:
+        self._search.end_pass()
