@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -99,6 +100,15 @@ class Averaged(nn.Module):
         return self.mean if self.active else weight
 
 
+def _average(layer: nn.Module) -> None:
+    """Keep the mean of a layer's float weight, in front of what quantizes it."""
+    if not parametrize.is_parametrized(layer, "weight"):
+        parametrize.register_parametrization(layer, "weight", Averaged(layer.weight))
+        return
+    quantizers: Any = layer.parametrizations.weight
+    quantizers.insert(0, Averaged(quantizers.original))
+
+
 @contextmanager
 def averaged(network: nn.Module) -> Iterator[None]:
     """Within it, rivals evaluate with the means of their float weights."""
@@ -114,9 +124,7 @@ def averaged(network: nn.Module) -> Iterator[None]:
 
 def _own(make: Callable[[Tensor], nn.Module]) -> Callable[[nn.Conv2d], nn.Module]:
     def quantize(layer: nn.Conv2d) -> nn.Module:
-        quantizer = make(layer.weight)
-        parametrize.register_parametrization(layer, "weight", Averaged(layer.weight))
-        parametrize.register_parametrization(layer, "weight", quantizer, unsafe=True)
+        parametrize.register_parametrization(layer, "weight", make(layer.weight), unsafe=True)
         return layer
 
     return quantize
@@ -126,9 +134,7 @@ def _brevitas(kind: str) -> Callable[[nn.Conv2d], nn.Module]:
     def quantize(layer: nn.Conv2d) -> nn.Module:
         from benchmarks.accuracy import brevitas_weights  # only the rivals' environment has Brevitas
 
-        made = brevitas_weights.quantized(layer, kind)
-        parametrize.register_parametrization(made, "weight", Averaged(made.weight))
-        return made
+        return brevitas_weights.quantized(layer, kind)
 
     return quantize
 
@@ -149,13 +155,14 @@ RIVALS: dict[str, Callable[[nn.Conv2d], nn.Module]] = {
 }
 
 
-def insert(network: nn.Module, rival: str, left_out: Sequence[str] | None = None) -> nn.Module:
+def insert(network: nn.Module, rival: str, left_out: Sequence[str] | None = None, averages: bool = True) -> nn.Module:
     """Quantize the weights of every convolution but those `left_out`, in place; returns the network.
 
     Args:
         network: Network of convolutions, plain or NNCF's; the teacher that NNCF's distillation keeps inside stays.
         rival: Name of the quantizer.
         left_out: Names of layers; the first convolution if None.
+        averages: Whether means of the float weights are kept, for `averaged`.
     """
     convolutions = [
         (name, layer)
@@ -167,5 +174,8 @@ def insert(network: nn.Module, rival: str, left_out: Sequence[str] | None = None
         if name in kept:
             continue
         parent, _, attribute = name.rpartition(".")
-        setattr(network.get_submodule(parent), attribute, RIVALS[rival](layer))
+        made = RIVALS[rival](layer)
+        if averages:
+            _average(made)
+        setattr(network.get_submodule(parent), attribute, made)
     return network

@@ -87,7 +87,7 @@ class Loop:
         ).to(memory_format=torch.channels_last)
         self.ctrl: Any = None
         if method in _RIVALS:
-            self.model = rivals.insert(self.model, _RIVALS[method])
+            self.model = rivals.insert(self.model, _RIVALS[method], averages=False)
         elif method != FLOAT:
             self._compress(method, total)
         self.optimizer = torch.optim.Adam([p for p in self.model.parameters() if p.requires_grad], 1e-3)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from nncf_slb.search import distribution
 from nncf_slb.search.averaging import Averaging
-from nncf_slb.search.latent import largest_probability, nearest_codes, nearest_entries
+from nncf_slb.search.latent import largest_probability, nearest_codes, nearest_entry
 
 
 class GradientDescent(nn.Module):
@@ -91,8 +91,8 @@ class MirrorDescent(nn.Module):
     @property
     def latent(self) -> Tensor:
         """The layer's weight, whatever tensor that is by now."""
-        weight: Tensor = self._owner[0].weight  # type: ignore[assignment]
-        return weight
+        weight: Tensor | None = self._owner[0]._parameters.get("weight")
+        return self._owner[0].weight if weight is None else weight  # type: ignore[return-value]
 
     @property
     def decisive(self) -> Tensor:
@@ -117,7 +117,7 @@ class MirrorDescent(nn.Module):
 
     def chosen_entries(self, table: Tensor) -> Tensor:
         """The most probable entries, ``weight.shape``."""
-        return nearest_entries([self.decisive.detach() / self.unit], self.table)[0]
+        return nearest_entry(self.decisive.detach() / self.unit, self.table)
 
     def sources(self) -> tuple[Tensor, ...]:
         """Tensors that the codes follow from."""

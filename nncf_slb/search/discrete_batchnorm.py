@@ -181,10 +181,10 @@ class DiscreteBatchNorm:
             return
         self._set_stale(True)
         if self._states is not None:
-            self._states.activate(discrete=self._search.phase.discrete)
+            self._states.activate(discrete=self._search.trains_what_it_evaluates)
 
     def _after_forward(self, model: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
-        if self._busy or self._states is None or not model.training or self._search.phase.discrete:
+        if self._busy or self._states is None or not model.training or self._search.trains_what_it_evaluates:
             return
         self._states.activate(discrete=True)
         try:

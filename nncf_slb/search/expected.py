@@ -11,10 +11,13 @@ import torch
 from torch import Tensor
 
 from nncf_slb.search.channels import channel_broadcast, channel_rows
-from nncf_slb.search.latent import Tensors, expected_entries, nearest_entries
+from nncf_slb.search.latent import expected_entry, nearest_entry
 
 # Numbers that go through the arithmetic at a time, so that what lies between two steps stays in the processor's cache.
-_BLOCK = 65_536
+_BLOCK = 131_072
+
+
+Tensors = list[Tensor]
 
 
 @dataclass(frozen=True)
@@ -68,27 +71,37 @@ class _ExpectedWeights(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
         form, count = ctx.form, ctx.count
         weights, units, scales = (ctx.saved_tensors[part * count : (part + 1) * count] for part in range(3))
+        given = [index for index, grad in enumerate(grads) if grad is not None]
         of_latents: list[Tensor | None] = [None] * count
         of_scales: list[Tensor | None] = [None] * count
-        factors = _factors(form, weights, scales)
-        for index, grad in enumerate(grads):
-            if grad is None:
-                continue
-            if ctx.needs_input_grad[2 + index]:
-                of_latents[index] = grad * (factors[index] / units[index])
-            if ctx.needs_input_grad[2 + 2 * count + index]:
-                along = channel_rows(grad * weights[index], form.groups[index]).sum(1)
-                of_scales[index] = along / scales[index].where(scales[index] != 0, 1.0)
+        moving = [index for index in given if ctx.needs_input_grad[2 + index]]
+        if moving:
+            factors = _factors(form, weights, scales)
+            ratios = torch._foreach_div([factors[index] for index in moving], [units[index] for index in moving])
+            for index, grad in zip(moving, torch._foreach_mul([grads[i] for i in moving], ratios), strict=True):
+                of_latents[index] = grad
+        learned = [index for index in given if ctx.needs_input_grad[2 + 2 * count + index]]
+        if learned:
+            products = torch._foreach_mul([grads[i] for i in learned], [weights[i] for i in learned])
+            sums = [_sum_of_channels(product, form.groups[i]) for i, product in zip(learned, products, strict=True)]
+            # The weights of a channel whose scale is 0 are 0 as well, and so is its sum.
+            not_zero = torch._foreach_add([scales[i] for i in learned], torch.finfo(sums[0].dtype).tiny)
+            for index, grad in zip(learned, torch._foreach_div(sums, not_zero), strict=True):
+                of_scales[index] = grad
         return (None, None, *of_latents, *[None] * count, *of_scales)
+
+
+def _sum_of_channels(product: Tensor, groups: int | None) -> Tensor:
+    if groups is None:
+        return product.sum(tuple(range(1, product.dim())))
+    return channel_rows(product, groups).sum(1)
 
 
 def _factors(form: Form, weights: Sequence[Tensor], scales: Sequence[Tensor]) -> Tensors:
     """From table entries to weights, broadcastable to these."""
     return [
-        channel_broadcast(scale * form.step, weight.shape, groups)
-        if len(scale) > 1
-        else (scale * form.step).view([1] * weight.dim())
-        for weight, scale, groups in zip(weights, scales, form.groups, strict=True)
+        channel_broadcast(scale, weight.shape, groups) if len(scale) > 1 else scale.view([1] * weight.dim())
+        for weight, scale, groups in zip(weights, torch._foreach_mul(list(scales), form.step), form.groups, strict=True)
     ]
 
 
@@ -96,21 +109,37 @@ def _forward(form: Form, latents: Sequence[Tensor], units: Sequence[Tensor], fac
     results: list[Tensor | None] = [None] * len(latents)
     for block in _blocks(latents):
         pieces = [latents[index][rows] for index, rows in block]
-        positions = torch._foreach_div(pieces, [_rows_of(units[index], rows) for index, rows in block])
+        together = latents[0].new_empty(sum(piece.numel() for piece in pieces))
+        positions = _views(together, pieces)
+        torch._foreach_copy_(positions, pieces)
+        torch._foreach_div_(positions, [_rows_of(units[index], rows) for index, rows in block])
         if math.isinf(form.sharpness):
-            expected = nearest_entries(positions, form.table)
+            expected = nearest_entry(together, form.table)
         else:
-            expected = expected_entries(positions, form.table, form.sharpness)
-        torch._foreach_mul_(expected, [_rows_of(factors[index], rows) for index, rows in block])
-        for (index, rows), piece in zip(block, expected, strict=True):
-            if len(piece) == len(latents[index]):
-                results[index] = piece
+            expected = expected_entry(together, form.table, form.sharpness)
+        parts = torch._foreach_mul(_views(expected, pieces), [_rows_of(factors[index], rows) for index, rows in block])
+        for (index, rows), part in zip(block, parts, strict=True):
+            if len(part) == len(latents[index]):
+                results[index] = part
                 continue
             whole = results[index]
             if whole is None:
                 whole = results[index] = torch.empty_like(latents[index])
-            whole[rows] = piece
+            whole[rows] = part
     return results  # type: ignore[return-value]
+
+
+def _views(together: Tensor, pieces: Tensors) -> Tensors:
+    """Parts of a flat tensor with the shapes of some tensors, and their order in memory where that has no gaps."""
+    views, start = [], 0
+    for piece in pieces:
+        part = together[start : start + piece.numel()]
+        dense = piece.is_contiguous() or (piece.dim() == 4 and piece.is_contiguous(memory_format=torch.channels_last))
+        views.append(
+            part.as_strided(piece.shape, piece.stride(), part.storage_offset()) if dense else part.view(piece.shape)
+        )
+        start += piece.numel()
+    return views
 
 
 def _blocks(latents: Sequence[Tensor]) -> Iterator[list[tuple[int, slice]]]:

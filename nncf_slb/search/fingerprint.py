@@ -48,7 +48,7 @@ class Remembered:
 
 
 def _is_traced() -> bool:
-    return torch.compiler.is_compiling() or torch.jit.is_tracing() or torch.onnx.is_in_onnx_export()
+    return torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None or torch.onnx.is_in_onnx_export()
 
 
 def _fingerprint(source: Tensor) -> tuple[Any, ...]:

@@ -46,7 +46,7 @@ def fit_scale(rows: Tensor, values: Tensor, candidates: int = 48, refinements: i
     if len(values) == 2 and float(values[0]) == -float(values[1]):
         return (rows.abs().mean(dim=1) / values[1]).clamp_min(_TINY)
     channels = max(1, _BLOCK // max(1, rows.shape[1]))
-    blocks = [_fit(block, values, candidates, refinements) for block in rows.split(channels)]
+    blocks = [_fit(block, values, candidates, refinements) for block in torch.split(rows, channels)]
     return torch.cat(blocks)
 
 

@@ -60,13 +60,14 @@ class SearchableWeight(nn.Module):
         search: SearchState | None = None,
     ) -> None:
         super().__init__()
-        weight: Tensor = layer.weight.detach()  # type: ignore[operator, assignment]
+        weight: Tensor = layer.weight.detach()  # type: ignore[operator]
         self.values = values
         self.groups = transposed_groups(layer)
         self.search = search or SearchState()
         self.search.weights.append(self)
         self.weight_shape = weight.shape
         self._random = random
+        self.kind = (values.table, values.step, sharpness)  # weights of one kind are computed together
         self._remembered = Remembered()
         # The table is a constant of the configuration, so it stays out of checkpoints.
         table = torch.tensor(values.table, dtype=weight.dtype, device=weight.device)

@@ -45,6 +45,13 @@ class SearchState:
         self.weights: list[SearchableWeight] = []
         self._passes = _Passes()
 
+    @property
+    def trains_what_it_evaluates(self) -> bool:
+        """Whether training and evaluation use the same codes by now: after the end, unless these are those of means."""
+        return self.phase.discrete and all(
+            not isinstance(weight.descent, MirrorDescent) or weight.descent.mean is None for weight in self.weights
+        )
+
     @contextmanager
     def using(self, kind: WeightKind) -> Iterator[None]:
         """Within it, all searched weights are of this kind, whatever mode they are in."""
@@ -101,8 +108,7 @@ class SearchState:
             weight.forget()
             if isinstance(weight.descent, MirrorDescent):
                 latent = weight.descent.latent
-                alike = (weight.descent.table, weight.values.step, weight.descent.sharpness, latent.dtype)
-                together.setdefault((weight.is_trained, latent.device, *alike), []).append(weight)
+                together.setdefault((weight.is_trained, latent.device, latent.dtype, weight.kind), []).append(weight)
             else:
                 entries = weight.descent.expected(weight.value_table, self.phase.inverse_temperature)
                 result[weight] = entries * weight.multiplier()

@@ -64,15 +64,28 @@ def test_expected_weights_train_and_chosen_weights_evaluate():
     assert (searchable() / searchable.scale.view(-1, 1, 1, 1)).detach().unique().numel() > 4
 
 
-def test_after_the_end_logits_stand_still_and_the_rest_trains():
+def test_after_the_end_of_gradient_descent_logits_stand_still_and_the_rest_trains():
     loader, _, _ = digits()
-    ctrl, model = compress(Small(), make_config(SIZE, schedule()), loader)
+    ctrl, model = compress(Small(), make_config(SIZE, schedule(descent="gradient")), loader)
     optimizer = train(ctrl, model, loader, 3)
     logits = [p.detach().clone() for p in nncf_slb.logits_parameters(model)]
     bias = model.head.bias.detach().clone()
     train(ctrl, model, loader, 1, optimizer=optimizer)
     assert all(torch.equal(a, b) for a, b in zip(logits, nncf_slb.logits_parameters(model), strict=True))
     assert not torch.equal(bias, model.head.bias)
+
+
+def test_after_the_end_of_mirror_descent_discrete_weights_go_on_training():
+    loader, _, _ = digits()
+    ctrl, model = compress(Small(), make_config(SIZE, schedule()), loader)
+    optimizer = train(ctrl, model, loader, 3)
+    (weight,) = {ctrl.searchable_weights[name] for name in ctrl.searchable_weights if "[second]" in name}
+    used = []
+    model.second.register_forward_pre_hook(lambda *_: used.append(weight()))
+    before = [p.detach().clone() for p in nncf_slb.logits_parameters(model)]
+    train(ctrl, model, loader, 1, optimizer=optimizer)
+    assert not any(torch.equal(a, b) for a, b in zip(before, nncf_slb.logits_parameters(model), strict=True))
+    assert all(len(channel.unique()) <= 4 for channel in used[0])
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from nncf_slb.search.distribution import logits_from_weight
-from nncf_slb.search.latent import expected_entries, largest_probability
+from nncf_slb.search.latent import expected_entry, largest_probability
 from nncf_slb.search.values import VALUE_SETS, make_values
 
 LISTS = [[-1.0, 0.3, 1.0], [-2.0, -0.7, 0.1, 0.4, 5.0], [0.5, 1.5]]
@@ -22,7 +22,7 @@ def softmax(latent, table, sharpness):
 
 
 @pytest.mark.parametrize("values", SETS, ids=lambda v: f"{v.name}-{len(v)}")
-@pytest.mark.parametrize("sharpness", [0.05, 0.5, 2.0, 40.0, 2e4])
+@pytest.mark.parametrize("sharpness", [0.05, 0.5, 2.0, 8.0, 17.9, 18.0, 40.0, 2e4])
 def test_expected_entries_are_those_of_the_softmax(values, sharpness):
     torch.manual_seed(0)
     table = torch.tensor(values.table)
@@ -32,7 +32,7 @@ def test_expected_entries_are_those_of_the_softmax(values, sharpness):
         torch.randn(2000) * ends, middles, middles + 1e-6, table, torch.tensor([-1e3 * ends, 1e3 * ends, 1e6, 0.0])
     ])  # fmt: skip
     expected, largest, spacing = softmax(latent, table, sharpness)
-    assert float((expected_entries([latent], values.table, sharpness)[0] - expected).abs().max()) <= 1e-6 * ends * (
+    assert float((expected_entry(latent, values.table, sharpness) - expected).abs().max()) <= 1e-6 * ends * (
         1 + 1 / spacing
     )
     assert float((largest_probability(latent, values.table, sharpness) - largest).abs().max()) <= 2e-6
@@ -45,4 +45,4 @@ def test_the_distribution_is_that_of_the_logits_it_stands_for():
     logits = logits_from_weight(weight, table, 2.0)
     expected = (torch.softmax(logits, dim=0) * table.view(-1, 1)).sum(0)
     clipped = weight.clamp(float(table[0]), float(table[-1]))
-    torch.testing.assert_close(expected_entries([clipped], make_values("uniform", 3).table, 2.0)[0], expected)
+    torch.testing.assert_close(expected_entry(clipped, make_values("uniform", 3).table, 2.0), expected)
