@@ -84,7 +84,7 @@ def _complete_with_best(
     Those that are `paired` take the protocol's further seeds as well.
     """
     first, every = protocol.seeds[0], protocol.seeds + protocol.more_seeds
-    makers = [*makers, *paired]
+    makers = [*paired, *makers]
     seeds_of = [every if make in paired else protocol.seeds for make in makers]
     table = [
         make(rate, seed, False)

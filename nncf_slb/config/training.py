@@ -11,12 +11,11 @@ from pydantic import Field, model_validator
 
 from nncf_slb.config.errors import Contradiction, Location, refuse
 from nncf_slb.config.fields import Average, PositiveWhole, Section, Whole
-from nncf_slb.search.averaging import WINDOW, Averaging
+from nncf_slb.search.averaging import PARTS, Averaging
 from nncf_slb.search.choices import BatchNormName, DescentName, LogitsName
 from nncf_slb.search.temperature import ScheduleName, TemperatureCurve, end_value_from_factor
 
 DEFAULT_EPOCHS = 100
-_WINDOW = f"{WINDOW:.0%}".replace("%", " %")
 _END_VALUE, _START_FRACTION, _END_FRACTION = 20.0, 0.0, 0.85
 
 
@@ -73,7 +72,7 @@ class ParamsConfig(Section):
         default="auto",
         description="What codes are made from with `descent` set to `mirror`: an exponential mean of the latents, "
         "since latents go on swinging. A number is its decay at each training pass; `auto` lets the decay rise with "
-        f"their number, so that the mean is over the last {_WINDOW} of the training; `none` takes the latents as they "
+        f"their number, so that the mean is over the last {PARTS}th of the training; `none` takes the latents as they "
         "are.",
     )
     schedule: ScheduleName = Field(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-WINDOW = 0.25  # share of the passes so far that the mean is over where no decay is given
+PARTS = 16  # the mean is over the last of so many parts of the passes so far where no decay is given
 
 
 @dataclass(frozen=True)
@@ -16,8 +16,8 @@ class Averaging:
     """How much of a mean is kept at each training pass.
 
     Attributes:
-        decay: Between 0 and 1; None lets it rise with the number of passes: ``1 - 4 / (passes + 4)``, which is 0.998
-            after 2,000 and 0.992 after 500, so that the mean is over the last quarter of a search of any length.
+        decay: Between 0 and 1; None lets it rise with the number of passes, ``1 - 16 / (passes + 16)``, which is 0.992
+            after 2,000 and 0.97 after 500, so that the mean is over the same share of a search of any length.
     """
 
     decay: float | None = None
@@ -28,5 +28,4 @@ class Averaging:
             return 1.0
         if self.decay is not None:
             return 1.0 - self.decay
-        parts = 1 / WINDOW
-        return parts / (passes + parts)
+        return PARTS / (passes + PARTS)
