@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import nncf_slb  # isort: skip  # noqa: F401 (before anything that imports nncf.torch)
 import torch
 from nncf import NNCFConfig
 from nncf.torch import create_compressed_model, register_default_init_args

@@ -71,18 +71,18 @@ class _ExpectedWeights(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
         form, count = ctx.form, ctx.count
         weights, units, scales = (ctx.saved_tensors[part * count : (part + 1) * count] for part in range(3))
-        given = [index for index, grad in enumerate(grads) if grad is not None]
+        given = {index: grad for index, grad in enumerate(grads) if grad is not None}
         of_latents: list[Tensor | None] = [None] * count
         of_scales: list[Tensor | None] = [None] * count
         moving = [index for index in given if ctx.needs_input_grad[2 + index]]
         if moving:
             factors = _factors(form, weights, scales)
             ratios = torch._foreach_div([factors[index] for index in moving], [units[index] for index in moving])
-            for index, grad in zip(moving, torch._foreach_mul([grads[i] for i in moving], ratios), strict=True):
+            for index, grad in zip(moving, torch._foreach_mul([given[i] for i in moving], ratios), strict=True):
                 of_latents[index] = grad
         learned = [index for index in given if ctx.needs_input_grad[2 + 2 * count + index]]
         if learned:
-            products = torch._foreach_mul([grads[i] for i in learned], [weights[i] for i in learned])
+            products = torch._foreach_mul([given[i] for i in learned], [weights[i] for i in learned])
             sums = [_sum_of_channels(product, form.groups[i]) for i, product in zip(learned, products, strict=True)]
             # The weights of a channel whose scale is 0 are 0 as well, and so is its sum.
             not_zero = torch._foreach_add([scales[i] for i in learned], torch.finfo(sums[0].dtype).tiny)

@@ -11,11 +11,13 @@ from nncf_slb.search.phases import Phase
 from nncf_slb.search.searchable import SearchableWeight
 from nncf_slb.search.values import make_values
 
+DEFAULT = Averaging()
+
 
 class Network(nn.Module):
     """Two layers whose weights a search holds, as a host puts them in."""
 
-    def __init__(self, averaging=Averaging(), bits=2):
+    def __init__(self, averaging=DEFAULT, bits=2):
         super().__init__()
         torch.manual_seed(0)
         self.layers = nn.ModuleList([nn.Conv2d(3, 4, 3), nn.Conv2d(4, 2, 3)])

@@ -79,10 +79,10 @@ def _run_directly(layer: Any, args: tuple[Any, ...]) -> Any:
         if operation.op is not weight:
             args = operation(layer, args)
     if weight is None:
-        return super(_NNCFModuleMixin, layer).forward(*args)  # type: ignore[misc]
+        return super(_NNCFModuleMixin, layer).forward(*args)
     if type(layer) is NNCFLinear:
-        return nn.functional.linear(*args, weight(), layer.bias)
-    return layer._conv_forward(*args, weight(), layer.bias)
+        return nn.functional.linear(args[0], weight(), layer.bias)
+    return layer._conv_forward(args[0], weight(), layer.bias)
 
 
 def mend_gaps() -> None:
