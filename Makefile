@@ -1,4 +1,4 @@
-# make quickstart | test | fashion-mnist | super-resolution | super-resolution-study | benchmark-openvino | accuracy | zoo | docs | clean
+# make quickstart | test | fashion-mnist | super-resolution | super-resolution-study | benchmark-openvino | benchmark-training | accuracy | zoo | docs | clean
 # (PYTHON=python3.x, MODEL=resnet20, BITS=w1a8, TABLES="rows rivals report", ARGS="--network resnet20 --dataset cifar10 --data DIR")
 PYTHON ?= python3
 MODEL ?= small_resnet
@@ -13,7 +13,7 @@ EXTENSION := $(VENV)/.extension
 export TORCH_EXTENSIONS_DIR := $(CURDIR)/$(VENV)/torch_extensions
 PIP_QUIET := -q --disable-pip-version-check
 
-.PHONY: quickstart test fashion-mnist super-resolution super-resolution-study benchmark-openvino accuracy zoo docs clean check-python check-compiler
+.PHONY: quickstart test fashion-mnist super-resolution super-resolution-study benchmark-openvino benchmark-training accuracy zoo docs clean check-python check-compiler
 
 quickstart: $(INSTALLED)
 	$(RUN) -m samples.classification.quickstart --log-dir runs/quickstart
@@ -44,6 +44,10 @@ super-resolution-study: $(EXTENSION)
 benchmark-openvino: $(EXTENSION)
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(RUN) -m benchmarks.openvino.lowering docs/openvino.md
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(RUN) -m benchmarks.openvino.speed --work runs/benchmarks
+
+# docs/performance.md: what training costs beside float and rivals; leave the machine alone meanwhile (40 minutes).
+benchmark-training: $(EXTENSION) .venv-rivals/.installed
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" .venv-rivals/bin/python -m benchmarks.training $(ARGS)
 
 # docs/results.md: TABLES="rows distilled random rivals epochs mixed ablation report", in runs that continue after an interruption.
 accuracy: $(EXTENSION) .venv-rivals/.installed
