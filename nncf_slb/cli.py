@@ -34,7 +34,9 @@ def _parser() -> argparse.ArgumentParser:
     schema.set_defaults(run=_print_schema)
     check = commands.add_parser("check", help="check NNCF configs and list every problem")
     check.add_argument("config", type=Path, nargs="+", help="JSON files")
-    check.set_defaults(run=lambda arguments: max(_check(path) for path in arguments.config))
+    check.add_argument("--model", help="MODULE:FUNCTION of your code, called without arguments: returns the float "
+                       "network, whose searched layers and further memory are listed")  # fmt: skip
+    check.set_defaults(run=lambda arguments: max(_check(path, arguments.model) for path in arguments.config))
     inspect = commands.add_parser("inspect", help="list the layers of an exported IR and the kernels that run them")
     inspect.add_argument("ir", type=Path, help=".xml file")
     inspect.set_defaults(run=_on_openvino(_inspect))
@@ -80,7 +82,7 @@ def _print_schema(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _check(path: Path) -> int:
+def _check(path: Path, model: str | None) -> int:
     from nncf_slb.config.reading import (
         UnreadableConfigError,
         add_problems_of_text,
@@ -98,7 +100,29 @@ def _check(path: Path) -> int:
         print(f"{path}: {WholeConfigError(problems)}", file=sys.stderr)
         return 2
     print(f"{path}: good")
+    if model is None:
+        return 0
+    try:
+        print(_cost(model, config).to_str())
+    except SLBError as error:
+        return _fail(str(error))
     return 0
+
+
+def _cost(model: str, config: dict[str, Any]) -> Any:
+    """What a search takes beyond float training."""
+    from nncf_slb.hosts.installed import load_nncf
+
+    network = _called(model)
+    load_nncf()
+    from nncf_slb.hosts.nncf2.cost import search_cost
+
+    try:
+        return search_cost(network, config)
+    except SLBError:
+        raise
+    except Exception as error:  # the network's own, or NNCF's about its input_info
+        raise SettingError(f"model: {model} gives what cannot be searched with this config ({error})") from error
 
 
 def _check_of_samples(config: dict[str, Any]) -> Any:
@@ -197,21 +221,30 @@ def _shape(arguments: argparse.Namespace) -> list[int] | None:
     return lengths
 
 
-def _load_model(text: str) -> Any:
+def _called(text: str) -> Any:
+    """What a function of the user's returns, from MODULE:FUNCTION."""
     module, colon, function = text.partition(":")
     if not (module and colon and function):
         raise SettingError(f"model: received {text}; write MODULE:FUNCTION, such as my_project.networks:load_searched")
-    from nncf_slb.openvino.stripped_network import stripped_network
-
     sys.path.insert(0, os.getcwd())
     try:
         make = getattr(importlib.import_module(module), function)
     except Exception as error:  # whatever the user's module raises
         raise SettingError(f"model: received {text}, which cannot be imported ({error})") from error
     try:
-        return stripped_network(make())
+        return make()
     except Exception as error:  # whatever the user's function raises
-        raise SettingError(f"model: {text} cannot be called or gives what cannot be verified ({error})") from error
+        raise SettingError(f"model: {text} cannot be called ({error})") from error
+
+
+def _load_model(text: str) -> Any:
+    from nncf_slb.openvino.stripped_network import stripped_network
+
+    made = _called(text)
+    try:
+        return stripped_network(made)
+    except Exception as error:  # what the user's network raises
+        raise SettingError(f"model: {text} gives what cannot be verified ({error})") from error
 
 
 def _load_data(path: Path | None) -> Any:

@@ -10,7 +10,7 @@ import pytest
 
 import nncf_slb
 from nncf_slb.cli import main
-from tests.networks import digits
+from tests.networks import Small, compress, digits, make_config
 from tests.openvino.exported import corrupt_codes, exported_small, searched_small
 
 searched = searched_small  # MODULE:FUNCTION for the command
@@ -104,6 +104,34 @@ def test_check_command_lists_problems_by_file(tmp_path, capsys):
     assert main(["check", str(good), str(bad)]) == 2
     assert "did you mean" in capsys.readouterr().err
     assert main(["check", str(broken)]) == 2
+
+
+def test_check_command_tells_what_a_search_of_a_network_takes(tmp_path, capsys):
+    config = tmp_path / "config.json"
+    slb = {"algorithm": "slb", "weights": {"bits": 2}, "ignored_scopes": ["{re}head"]}
+    config.write_text(json.dumps({"input_info": {"sample_size": [1, 1, 8, 8]}, "compression": slb}))
+    assert main(["check", str(config), "--model", "tests.networks:Small"]) == 0
+    shown = capsys.readouterr().out
+    small = Small()
+    for layer in (small.first, small.second):
+        assert f"{layer.weight.numel():,}" in shown
+    assert "head" not in shown and "MiB kept" in shown
+    config.write_text(json.dumps({"input_info": {"sample_size": [1, 3, 8, 8]}, "compression": slb}))
+    assert main(["check", str(config), "--model", "tests.networks:Small"]) == 2
+    assert "cannot be searched with this config" in capsys.readouterr().err
+    assert main(["check", str(config), "--model", "tests.networks:Smal"]) == 2
+
+
+def test_the_cost_of_a_search_is_what_it_keeps():
+    from nncf_slb.hosts.nncf2.cost import search_cost
+
+    for descent, of_weights in (("mirror", 1), ("gradient", 4)):
+        config = make_config([1, 1, 8, 8], {"weights": {"bits": 2}, "params": {"descent": descent}})
+        cost = search_cost(Small(), config)
+        ctrl, _ = compress(Small(), config)
+        kept = sum(weight.descent.decisive.nbytes for weight in set(ctrl.searchable_weights.values()))
+        assert cost.kept_bytes == kept == of_weights * sum(4 * layer.weights for layer in cost.layers)
+        assert {layer.name for layer in cost.layers} == set(ctrl.searchable_weights)
 
 
 def test_nncfs_own_schema_message_never_reaches_the_user():
