@@ -31,22 +31,23 @@ _WEIGHTS = (1_000_000, 10_000_000, 100_000_000)
 _METHODS_BY_WEIGHTS = ("float", "slb", "slb without mean")
 
 
-def steps(arguments: argparse.Namespace) -> None:
+def steps() -> None:
     """Time of a step, as a ratio to float's in the same round."""
     rows = []
     for name, network in loops.NETWORKS.items():
         methods = loops.methods()
-        total = network.steps * (arguments.rounds + 1)
+        rounds = network.rounds
+        total = network.steps * (rounds + 1)
         running = {method: loops.Loop(network, method, total) for method in methods}
         times: dict[str, list[float]] = {method: [] for method in methods}
-        for turn in range(arguments.rounds + 1):
+        for turn in range(rounds + 1):
             for method, loop in running.items():
                 started = time.perf_counter()
                 for _ in range(network.steps):
                     loop.step()
                 if turn:  # the first one warms up
                     times[method].append((time.perf_counter() - started) / network.steps)
-            print(f"{name}: round {turn} of {arguments.rounds}", flush=True)
+            print(f"{name}: round {turn} of {rounds}", flush=True)
         size = running[loops.FLOAT].state_bytes()
         for method, loop in running.items():
             ratios = sorted(own / other for own, other in zip(times[method], times[loops.FLOAT], strict=True))
@@ -54,14 +55,14 @@ def steps(arguments: argparse.Namespace) -> None:
                 **_where(), "network": name, "batch": network.batch, "method": method,
                 "ms": 1000 * statistics.median(times[method]), "ratio": statistics.median(ratios),
                 "ratio_low": ratios[len(ratios) // 10], "ratio_high": ratios[-1 - len(ratios) // 10],
-                "rounds": arguments.rounds, "state_ratio": loop.state_bytes() / size,
+                "rounds": rounds, "state_ratio": loop.state_bytes() / size,
             })  # fmt: skip
         del running
         gc.collect()
     _save(rows, "steps")
 
 
-def weights(arguments: argparse.Namespace) -> None:
+def weights() -> None:
     """Creation, step and peak memory by the number of weights, each in a process of its own."""
     rows = []
     for count in _WEIGHTS:
@@ -87,10 +88,10 @@ def _save(rows: list[dict[str, Any]], name: str) -> None:
         pd.DataFrame(rows).to_csv(partial, index=False, float_format="%.5g")
 
 
-PARTS: dict[str, Callable[[argparse.Namespace], None]] = {
+PARTS: dict[str, Callable[[], None]] = {
     "steps": steps,
     "weights": weights,
-    "report": lambda arguments: report.write(),
+    "report": report.write,
 }
 
 
@@ -98,13 +99,12 @@ def main() -> int:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", default=list(PARTS), help=f"of {', '.join(PARTS)}; all by default")
-    parser.add_argument("--rounds", type=int, default=20, help="rounds of steps that count")
     arguments = parser.parse_args()
     if unknown := set(arguments.parts) - set(PARTS):
         parser.error(f"parts: received {', '.join(sorted(unknown))}; allowed are {', '.join(PARTS)}")
     quieten()
     for part in arguments.parts:
-        PARTS[part](arguments)
+        PARTS[part]()
     return 0
 
 

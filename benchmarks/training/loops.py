@@ -29,17 +29,19 @@ class Network:
         recipe: Name of its recipes without their ending.
         batch: Images in a batch.
         steps: Steps of a method in each round.
+        rounds: Rounds that count.
     """
 
     recipe: str
     batch: int
     steps: int
+    rounds: int
 
 
 NETWORKS = {
-    "small ResNet": Network("small_resnet_fashion_mnist", 200, 10),
-    "ResNet-20": Network("resnet20_cifar10", 128, 2),
-    "ResNet-18, 224 x 224": Network("resnet18_imagenet", 32, 1),
+    "small ResNet": Network("small_resnet_fashion_mnist", 200, 10, 20),
+    "ResNet-20": Network("resnet20_cifar10", 128, 2, 15),
+    "ResNet-18, 224 x 224": Network("resnet18_imagenet", 32, 1, 6),
 }
 BITS = (1, 2, 4)
 _OURS = {

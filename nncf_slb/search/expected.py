@@ -37,10 +37,11 @@ class Form:
     groups: tuple[int | None, ...]
 
 
-def expected_weights(form: Form, latents: Sequence[Tensor], units: Sequence[Tensor], scales: Sequence[Tensor]) -> Any:
-    """Expected entry times step and scale of each weight.
-
-    The latents' gradient is that of a weight ``latent / unit * step * scale``; the scales' is exact.
+@torch.no_grad()
+def expected_weights(
+    form: Form, latents: Sequence[Tensor], units: Sequence[Tensor], scales: Sequence[Tensor]
+) -> Tensors:
+    """Expected entry times step and scale of each weight, without gradients.
 
     Args:
         form: What the weights share.
@@ -49,63 +50,10 @@ def expected_weights(form: Form, latents: Sequence[Tensor], units: Sequence[Tens
         scales: Scale of each output channel ``[channels]``, or ``[1]`` for one of all.
 
     Returns:
-        Tuple of tensors of the latents' shapes.
+        Tensors of the latents' shapes, in their order in memory.
     """
-    return _ExpectedWeights.apply(form, len(latents), *latents, *units, *scales)  # type: ignore[no-untyped-call]
-
-
-class _ExpectedWeights(torch.autograd.Function):
-    """Saves the weights alone, which the layers' own backward passes keep as well."""
-
-    @staticmethod
-    def forward(ctx: Any, form: Form, count: int, *tensors: Tensor) -> tuple[Tensor, ...]:
-        latents, units, scales = tensors[:count], tensors[count : 2 * count], tensors[2 * count :]
-        factors = _factors(form, latents, scales)
-        weights = _forward(form, latents, units, factors)
-        ctx.form, ctx.count = form, count
-        ctx.set_materialize_grads(False)
-        ctx.save_for_backward(*weights, *units, *scales)
-        return tuple(weights)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
-        form, count = ctx.form, ctx.count
-        weights, units, scales = (ctx.saved_tensors[part * count : (part + 1) * count] for part in range(3))
-        given = {index: grad for index, grad in enumerate(grads) if grad is not None}
-        of_latents: list[Tensor | None] = [None] * count
-        of_scales: list[Tensor | None] = [None] * count
-        moving = [index for index in given if ctx.needs_input_grad[2 + index]]
-        if moving:
-            factors = _factors(form, weights, scales)
-            ratios = torch._foreach_div([factors[index] for index in moving], [units[index] for index in moving])
-            for index, grad in zip(moving, torch._foreach_mul([given[i] for i in moving], ratios), strict=True):
-                of_latents[index] = grad
-        learned = [index for index in given if ctx.needs_input_grad[2 + 2 * count + index]]
-        if learned:
-            products = torch._foreach_mul([given[i] for i in learned], [weights[i] for i in learned])
-            sums = [_sum_of_channels(product, form.groups[i]) for i, product in zip(learned, products, strict=True)]
-            # The weights of a channel whose scale is 0 are 0 as well, and so is its sum.
-            not_zero = torch._foreach_add([scales[i] for i in learned], torch.finfo(sums[0].dtype).tiny)
-            for index, grad in zip(learned, torch._foreach_div(sums, not_zero), strict=True):
-                of_scales[index] = grad
-        return (None, None, *of_latents, *[None] * count, *of_scales)
-
-
-def _sum_of_channels(product: Tensor, groups: int | None) -> Tensor:
-    if groups is None:
-        return product.sum(tuple(range(1, product.dim())))
-    return channel_rows(product, groups).sum(1)
-
-
-def _factors(form: Form, weights: Sequence[Tensor], scales: Sequence[Tensor]) -> Tensors:
-    """From table entries to weights, broadcastable to these."""
-    return [
-        channel_broadcast(scale, weight.shape, groups) if len(scale) > 1 else scale.view([1] * weight.dim())
-        for weight, scale, groups in zip(weights, torch._foreach_mul(list(scales), form.step), form.groups, strict=True)
-    ]
-
-
-def _forward(form: Form, latents: Sequence[Tensor], units: Sequence[Tensor], factors: Tensors) -> Tensors:
+    of_each = zip(latents, scales, form.groups, strict=True)
+    factors = [_factor(scale, latent, form.step, groups) for latent, scale, groups in of_each]
     results: list[Tensor | None] = [None] * len(latents)
     for block in _blocks(latents):
         pieces = [latents[index][rows] for index, rows in block]
@@ -127,6 +75,55 @@ def _forward(form: Form, latents: Sequence[Tensor], units: Sequence[Tensor], fac
                 whole = results[index] = torch.empty_like(latents[index])
             whole[rows] = part
     return results  # type: ignore[return-value]
+
+
+def straight_through(
+    weight: Tensor, latent: Tensor, unit: Tensor, scale: Tensor, step: float, groups: int | None
+) -> Any:
+    """`weight` as from `expected_weights`, with the gradients of ``latent / unit * step * scale``.
+
+    That of the scale is exact.
+    """
+    return _StraightThrough.apply(weight, latent, unit, scale, step, groups)  # type: ignore[no-untyped-call]
+
+
+class _StraightThrough(torch.autograd.Function):
+    """One node for each layer, so that its gradient is there, and its memory free, as soon as it is computed.
+
+    Saves the weight alone, which the layer's own backward pass keeps as well.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, weight: Tensor, latent: Tensor, unit: Tensor, scale: Tensor, step: float, groups: int | None
+    ) -> Tensor:
+        result = weight.view_as(weight)
+        ctx.step, ctx.groups = step, groups
+        ctx.save_for_backward(result, unit, scale)
+        return result
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        weight, unit, scale = ctx.saved_tensors
+        of_latent = of_scale = None
+        if ctx.needs_input_grad[1]:
+            of_latent = grad * (_factor(scale, weight, ctx.step, ctx.groups) / unit)
+        if ctx.needs_input_grad[3]:
+            # The weights of a channel whose scale is 0 are 0 as well, and so is its sum.
+            of_scale = _sum_of_channels(grad * weight, ctx.groups).div_(scale + torch.finfo(scale.dtype).tiny)
+        return None, of_latent, None, of_scale, None, None
+
+
+def _factor(scale: Tensor, weight: Tensor, step: float, groups: int | None) -> Tensor:
+    """From table entries to weights, broadcastable to these."""
+    scaled = scale * step
+    return channel_broadcast(scaled, weight.shape, groups) if len(scale) > 1 else scaled.view([1] * weight.dim())
+
+
+def _sum_of_channels(product: Tensor, groups: int | None) -> Tensor:
+    if groups is None:
+        return product.sum(tuple(range(1, product.dim())))
+    return channel_rows(product, groups).sum(1)
 
 
 def _views(together: Tensor, pieces: Tensors) -> Tensors:

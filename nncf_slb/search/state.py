@@ -13,11 +13,14 @@ import torch
 from torch import Tensor, nn
 
 from nncf_slb.search.descent import MirrorDescent
-from nncf_slb.search.expected import Form, expected_weights
+from nncf_slb.search.expected import Form, expected_weights, straight_through
 from nncf_slb.search.phases import Phase
 
 if TYPE_CHECKING:
     from nncf_slb.search.searchable import SearchableWeight
+
+
+_Values = dict["SearchableWeight", tuple[Tensor, Tensor | None]]
 
 
 class WeightKind(Enum):
@@ -85,25 +88,36 @@ class SearchState:
 
     def begin_pass(self) -> None:
         """Compute all weights that the pass will use; they are kept until `end_pass`."""
-        self._passes.stack.append(None)  # so that `end_pass` finds one if this fails
-        self._passes.stack[-1] = self.compute(self.weights)
+        self._passes.stack.append({})  # so that `end_pass` finds one if this fails
+        self._passes.stack[-1] = self._values(self.weights)
 
     def end_pass(self) -> None:
         """Drop the weights of the innermost pass."""
         self._passes.stack.pop()
 
-    def prepared(self, weight: SearchableWeight) -> Tensor | None:
-        """The weight that the pass under way has computed; None outside of one."""
+    def is_prepared(self, weight: SearchableWeight) -> bool:
+        """Whether a pass is under way that has computed a weight."""
         stack = self._passes.stack
-        return stack[-1].get(weight) if stack and stack[-1] is not None else None
+        return bool(stack) and weight in stack[-1]
 
-    def compute(self, weights: Iterable[SearchableWeight]) -> dict[SearchableWeight, Tensor]:
-        """What each weight gives now."""
-        result: dict[SearchableWeight, Tensor] = {}
+    def weight(self, weight: SearchableWeight) -> Tensor:
+        """What a weight gives now, as computed by the pass under way where there is one."""
+        values = self._passes.stack[-1] if self.is_prepared(weight) else self._values([weight])
+        value, latent = values[weight]
+        if latent is None or not torch.is_grad_enabled():
+            return value
+        unit: Tensor = weight.descent.unit  # type: ignore[assignment]
+        scale = weight.scale_or_one()
+        result: Tensor = straight_through(value, latent, unit, scale, weight.values.step, weight.groups)
+        return result
+
+    def _values(self, weights: Iterable[SearchableWeight]) -> _Values:
+        """Weights; beside those that have no gradient yet, the latent that is to take it."""
+        result: _Values = {}
         together: dict[Any, list[SearchableWeight]] = {}
         for weight in weights:
             if self.kind is not WeightKind.EXPECTED and not weight.is_trained:
-                result[weight] = weight.chosen()
+                result[weight] = weight.chosen(), None
                 continue
             weight.forget()
             if isinstance(weight.descent, MirrorDescent):
@@ -111,12 +125,12 @@ class SearchState:
                 together.setdefault((weight.is_trained, latent.device, latent.dtype, weight.kind), []).append(weight)
             else:
                 entries = weight.descent.expected(weight.value_table, self.phase.inverse_temperature)
-                result[weight] = entries * weight.multiplier()
+                result[weight] = entries * weight.multiplier(), None
         for (trained, *_), group in together.items():
-            result.update(zip(group, self._expected(group, trained), strict=True))
+            result.update(self._expected(group, trained))
         return result
 
-    def _expected(self, group: list[SearchableWeight], trained: bool) -> tuple[Tensor, ...]:
+    def _expected(self, group: list[SearchableWeight], trained: bool) -> _Values:
         descents: list[MirrorDescent] = [weight.descent for weight in group]  # type: ignore[misc]
         if trained and torch.is_grad_enabled():
             _move_means(descents)
@@ -128,8 +142,8 @@ class SearchState:
         )
         centres = [descent.latent if trained else descent.decisive for descent in descents]
         scales = [weight.scale_or_one() for weight in group]
-        weights: tuple[Tensor, ...] = expected_weights(form, centres, [descent.unit for descent in descents], scales)
-        return weights
+        values = expected_weights(form, centres, [descent.unit for descent in descents], scales)
+        return dict(zip(group, zip(values, centres, strict=True), strict=True))
 
 
 @torch.no_grad()
@@ -149,7 +163,7 @@ class _Passes(threading.local):
     """Weights of the passes under way in this thread, the innermost last; copies and pickles begin without any."""
 
     def __init__(self) -> None:
-        self.stack: list[dict[SearchableWeight, Tensor] | None] = []
+        self.stack: list[_Values] = []
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (_Passes, ())

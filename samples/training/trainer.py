@@ -135,7 +135,12 @@ class Trainer(ABC):
         return state
 
     def _restore(self, state: dict[str, Any]) -> None:
-        self.model.load_state_dict(state["model"])
+        try:
+            self.model.load_state_dict(state["model"])
+        except RuntimeError as error:  # torch's, of names and shapes
+            raise checkpoint.CheckpointError(
+                f"checkpoint: '{self.settings.resume}' does not fit the network of this config. {error}"
+            ) from error
         refuse_not_finite(self.model)
         self.optimizers.load_state_dict(state["optimizers"])
         self.epoch, self.best = state["epoch"], state["best"]

@@ -103,6 +103,11 @@ MALFORMED = [
     (params(schedule="cosine"), ['params.schedule: received "cosine"', '"exponential", "linear", "sine"']),
     (params(inverse_temperature_start="1"), ['inverse_temperature_start: received "1"', "a number above 0"]),
     (params(inverse_temperature_factor=1), ["inverse_temperature_factor: received 1", "a number above 1"]),
+    (params(average=1), ["params.average: received 1", 'one of "auto", "none", or a number above 0 and below 1']),
+    (params(average=0.0), ["params.average: received 0.0", "a number above 0 and below 1"]),
+    (params(average=-0.5), ["params.average: received -0.5", "a number above 0 and below 1"]),
+    (params(average=True), ["params.average: received true", "a number above 0 and below 1"]),
+    (params(average="automatic"), ['params.average: received "automatic"', '"auto", "none"']),
     (params(epochs=0), ["params.epochs: received 0", "an integer at least 1"]),
     (params(start_fraction=1), ["start_fraction: received 1", "a number at least 0 and below 1"]),
     (params(end_fraction=1.5), ["end_fraction: received 1.5", "a number above 0 and below 1", "0.85"]),
@@ -113,6 +118,10 @@ MALFORMED = [
 
 # Right in form but contradictory.
 CONTRADICTIONS = [
+    (
+        params(average=0.9, descent="gradient"),
+        ["params.average: received 0.9", 'none with descent "gradient"', "Remove it, or change descent"],
+    ),
     (weights(values=[1, 2, 3, 4, 5], bits=2), ["weights.bits: received 2", "3 for a list of 5 values", "set it to 3"]),
     (weights(values=[-1, 1], bits=2), ["weights.bits: received 2", "1 for a list of 2 values"]),
     (weights(values="ternary", bits=3), ["weights.bits: received 3", "2 for ternary values"]),

@@ -94,6 +94,8 @@ def test_after_the_end_of_mirror_descent_discrete_weights_go_on_training():
         {"batchnorm": "calibrate"},
         {"batchnorm": "state"},
         {"descent": "gradient"},
+        {"average": 0.9},
+        {"average": "none"},
     ],
 )
 def test_resumed_run_gives_the_same_bits_as_an_uninterrupted_one(params, tmp_path):
