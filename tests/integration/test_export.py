@@ -66,6 +66,7 @@ def test_export_leaves_the_model_bit_for_bit_as_it_was(batchnorm, tmp_path):
 
 
 def test_predicted_classes_of_the_ir_equal_pytorchs_on_all_images(tmp_path):
+    torch.manual_seed(0)  # two classes within a rounding error of each other are rare, but not impossible
     loader, _, _ = digits()
     ctrl, model = compress(Small(), make_config([50, 1, 8, 8], {"params": {"epochs": 4}}), loader)
     train(ctrl, model, loader, 4)
