@@ -55,8 +55,25 @@ def register_algorithm() -> None:
         return
     PT_COMPRESSION_ALGORITHMS.register(_ALGORITHM)(SLBBuilder)
     mend_gaps()
+    _mend_enumerations()
     _register_model_check()
     _register_statistics()
+
+
+def _mend_enumerations() -> None:
+    """Let NNCF's enumerations in compression states be pickled by class and value, as Python 3.11.4 and newer do.
+
+    Earlier ones of 3.11 (Debian 12 has 3.11.2) pickle them by `getattr`, which ``torch.load(weights_only=True)``
+    refuses for good reason.
+    """
+    from nncf_slb.hosts.nncf2.api import CHECKPOINT_TYPES
+
+    for kind in CHECKPOINT_TYPES:
+        kind.__reduce_ex__ = _by_value
+
+
+def _by_value(member: Any, protocol: int) -> tuple[Any, tuple[Any]]:
+    return type(member), (member.value,)
 
 
 def _register_schema() -> None:
