@@ -87,11 +87,6 @@ def logits_from_weight(weight: Tensor, values: Tensor, sharpness: float) -> Tens
     return -sharpness * distance.square()
 
 
-def with_gradient_of(result: Tensor, source: Tensor) -> Tensor:
-    """`result` forward, with the gradient of `source` (same shape) backward."""
-    return result.detach() + (source - source.detach())  # in this order the sum is exact
-
-
 def random_logits(shape: torch.Size, count: int, fan_in: int) -> Tensor:
     """He-normal logits ``[count, *shape]`` as in the authors' code: standard deviation ``sqrt(2 / fan_in)``."""
     return torch.randn(count, *shape) * math.sqrt(2.0 / max(fan_in, 1))

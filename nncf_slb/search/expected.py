@@ -16,7 +16,6 @@ from nncf_slb.search.latent import expected_entry, nearest_entry
 # Numbers that go through the arithmetic at a time, so that what lies between two steps stays in the processor's cache.
 _BLOCK = 131_072
 
-
 Tensors = list[Tensor]
 
 
