@@ -9,50 +9,72 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
 
 from nncf_slb.search.channels import channel_broadcast, channel_rows
 from nncf_slb.search.latent import expected_entry, nearest_entry
 
 # Numbers that go through the arithmetic at a time, so that what lies between two steps stays in the processor's cache.
 _BLOCK = 131_072
+# Weights of at most so many numbers share a node of the backward pass, so many numbers together at most.
+_SMALL = 262_144
+_TOGETHER = 1_048_576
 
 Tensors = list[Tensor]
 
 
 @dataclass(frozen=True)
 class Form:
-    """What weights that are computed together share, and their layers' groups.
+    """What weights that are computed together share.
 
     Attributes:
         table: Ascending table of values.
-        step: Factor of the table.
         sharpness: ``c / tau``; infinite for the nearest entries.
-        groups: For each weight, as from `nncf_slb.search.channels.transposed_groups`.
     """
 
     table: tuple[float, ...]
-    step: float
     sharpness: float
-    groups: tuple[int | None, ...]
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What weights are computed from, an item a weight.
+
+    Attributes:
+        latents: Float tensors of the weights' shapes.
+        units: Weights that an entry of 1 stands for, broadcastable to the latents.
+        scales: Scale of each output channel ``[channels]``, or ``[1]`` for one of all.
+        groups: As from `nncf_slb.search.channels.transposed_groups`.
+    """
+
+    latents: Sequence[Tensor]
+    units: Sequence[Tensor]
+    scales: Sequence[Tensor]
+    groups: Sequence[int | None]
+
+    @torch.no_grad()
+    def factors(self, step: float) -> Tensors:
+        """From entries of the table to weights: scale times step, broadcastable to the latents."""
+        scaled = torch._foreach_mul(list(self.scales), step)
+        return [
+            channel_broadcast(factor, latent.shape, groups) if len(factor) > 1 else factor.view([1] * latent.dim())
+            for factor, latent, groups in zip(scaled, self.latents, self.groups, strict=True)
+        ]
 
 
 @torch.no_grad()
-def expected_weights(
-    form: Form, latents: Sequence[Tensor], units: Sequence[Tensor], scales: Sequence[Tensor]
-) -> Tensors:
-    """Expected entry times step and scale of each weight, without gradients.
+def expected_weights(form: Form, sources: Sources, factors: Tensors) -> Tensors:
+    """Expected entry times factor of each weight, without gradients.
 
     Args:
         form: What the weights share.
-        latents: Float tensors, each of its weight's shape.
-        units: Weights that an entry of 1 stands for, broadcastable to the latents.
-        scales: Scale of each output channel ``[channels]``, or ``[1]`` for one of all.
+        sources: What they are computed from.
+        factors: As from `Sources.factors`.
 
     Returns:
         Tensors of the latents' shapes, in their order in memory.
     """
-    of_each = zip(latents, scales, form.groups, strict=True)
-    factors = [_factor(scale, latent, form.step, groups) for latent, scale, groups in of_each]
+    latents, units = sources.latents, sources.units
     results: list[Tensor | None] = [None] * len(latents)
     for block in _blocks(latents):
         pieces = [latents[index][rows] for index, rows in block]
@@ -76,47 +98,87 @@ def expected_weights(
     return results  # type: ignore[return-value]
 
 
-def straight_through(
-    weight: Tensor, latent: Tensor, unit: Tensor, scale: Tensor, step: float, groups: int | None
-) -> Any:
-    """`weight` as from `expected_weights`, with the gradients of ``latent / unit * step * scale``.
+def straight_through(weights: Tensors, sources: Sources, factors: Tensors) -> Tensors:
+    """`weights` as from `expected_weights`, with the gradients of ``latent / unit * factor``.
 
-    That of the scale is exact.
+    That of the scale is exact. Small weights have one node of the backward pass together, since a node costs more time
+    than they take to compute. Large ones have a node each, so that a gradient is there, and its memory free, as soon as
+    it is computed.
     """
-    return _StraightThrough.apply(weight, latent, unit, scale, step, groups)  # type: ignore[no-untyped-call]
+    results: Tensors = [*weights]
+    for part in _parts(weights):
+        weight, unit, factor = ([of[index] for index in part] for of in (weights, sources.units, factors))
+        groups = [sources.groups[index] for index in part]
+        parameters = [of[index] for of in (sources.latents, sources.scales) for index in part]
+        with saved_tensors_hooks(_as_it_is, _as_it_is):
+            computed = _StraightThrough.apply(groups, weight, unit, factor, *parameters)  # type: ignore[no-untyped-call]
+        for index, result in zip(part, computed, strict=True):
+            results[index] = result
+    return results
+
+
+def _as_it_is(tensor: Tensor) -> Tensor:
+    """For tensors that are saved aside from an activation checkpoint around the layer.
+
+    It counts those of both passes, and only in the second pass are they saved inside.
+    """
+    return tensor
+
+
+def _parts(weights: Sequence[Tensor]) -> Iterator[list[int]]:
+    """Indices of the weights of each node: a large one alone, small ones together."""
+    together: list[int] = []
+    size = 0
+    for index, weight in enumerate(weights):
+        if weight.numel() > _SMALL:
+            yield [index]
+            continue
+        if size + weight.numel() > _TOGETHER:
+            yield together
+            together, size = [], 0
+        together.append(index)
+        size += weight.numel()
+    if together:
+        yield together
 
 
 class _StraightThrough(torch.autograd.Function):
-    """One node for each layer, so that its gradient is there, and its memory free, as soon as it is computed.
+    """Weights of one node: a large one, or small ones, whose gradients may come in several backward passes.
 
-    Saves the weight alone, which the layer's own backward pass keeps as well.
+    PyTorch frees saved tensors in the first backward pass, and other attributes with the graph.
     """
 
     @staticmethod
     def forward(
-        ctx: Any, weight: Tensor, latent: Tensor, unit: Tensor, scale: Tensor, step: float, groups: int | None
-    ) -> Tensor:
-        result = weight.view_as(weight)
-        ctx.step, ctx.groups = step, groups
-        ctx.save_for_backward(result, unit, scale)
-        return result
+        ctx: Any, groups: list[int | None], weights: Tensors, units: Tensors, factors: Tensors, *parameters: Tensor
+    ) -> tuple[Tensor, ...]:
+        ctx.groups = groups
+        ctx.set_materialize_grads(False)
+        scales = [scale.clone() for scale in parameters[len(weights) :]]
+        if weights[0].numel() > _SMALL:
+            ctx.kept = None
+            ctx.save_for_backward(weights[0], units[0], factors[0], scales[0])
+        else:
+            ctx.kept = [[weight.detach() for weight in weights], units, factors, scales]
+        return tuple(weights)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        weight, unit, scale = ctx.saved_tensors
-        of_latent = of_scale = None
-        if ctx.needs_input_grad[1]:
-            of_latent = grad * (_factor(scale, weight, ctx.step, ctx.groups) / unit)
-        if ctx.needs_input_grad[3]:
-            # The weights of a channel whose scale is 0 are 0 as well, and so is its sum.
-            of_scale = _sum_of_channels(grad * weight, ctx.groups).div_(scale + torch.finfo(scale.dtype).tiny)
-        return None, of_latent, None, of_scale, None, None
-
-
-def _factor(scale: Tensor, weight: Tensor, step: float, groups: int | None) -> Tensor:
-    """From table entries to weights, broadcastable to these."""
-    scaled = scale * step
-    return channel_broadcast(scaled, weight.shape, groups) if len(scale) > 1 else scaled.view([1] * weight.dim())
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        kept = ctx.kept or [[tensor] for tensor in ctx.saved_tensors]
+        count = len(grads)
+        of_latents: list[Tensor | None] = [None] * count
+        of_scales: list[Tensor | None] = [None] * count
+        needed = ctx.needs_input_grad[4:]
+        for index, (grad, weight, unit, factor, scale) in enumerate(zip(grads, *kept, strict=True)):
+            if grad is None:
+                continue
+            if needed[index]:
+                of_latents[index] = grad * (factor / unit)
+            if needed[count + index]:
+                # The weights of a channel whose scale is 0 are 0 as well, and so is its sum.
+                total = _sum_of_channels(grad * weight, ctx.groups[index])
+                of_scales[index] = total.div_(scale + torch.finfo(scale.dtype).tiny)
+        return None, None, None, None, *of_latents, *of_scales
 
 
 def _sum_of_channels(product: Tensor, groups: int | None) -> Tensor:

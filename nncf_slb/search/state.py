@@ -7,20 +7,20 @@ import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from nncf_slb.search.descent import MirrorDescent
-from nncf_slb.search.expected import Form, expected_weights, straight_through
+from nncf_slb.search.expected import Form, Sources, expected_weights, straight_through
 from nncf_slb.search.phases import Phase
 
 if TYPE_CHECKING:
     from nncf_slb.search.searchable import SearchableWeight
 
 
-_Values = dict["SearchableWeight", tuple[Tensor, Tensor | None]]
+_Values = dict["SearchableWeight", Tensor]
 
 
 class WeightKind(Enum):
@@ -88,36 +88,29 @@ class SearchState:
 
     def begin_pass(self) -> None:
         """Compute all weights that the pass will use; they are kept until `end_pass`."""
-        self._passes.stack.append({})  # so that `end_pass` finds one if this fails
-        self._passes.stack[-1] = self._values(self.weights)
+        self._passes.stack.append(_Pass({}, False))  # so that `end_pass` finds one if this fails
+        self._passes.stack[-1] = _Pass(self._values(self.weights), torch.is_grad_enabled())
 
     def end_pass(self) -> None:
         """Drop the weights of the innermost pass."""
         self._passes.stack.pop()
 
     def is_prepared(self, weight: SearchableWeight) -> bool:
-        """Whether a pass is under way that has computed a weight."""
+        """Whether a pass is under way that has computed a weight, with gradients where these are wanted now."""
         stack = self._passes.stack
-        return bool(stack) and weight in stack[-1]
+        return bool(stack) and weight in stack[-1].values and (stack[-1].has_gradients or not torch.is_grad_enabled())
 
     def weight(self, weight: SearchableWeight) -> Tensor:
         """What a weight gives now, as computed by the pass under way where there is one."""
-        values = self._passes.stack[-1] if self.is_prepared(weight) else self._values([weight])
-        value, latent = values[weight]
-        if latent is None or not torch.is_grad_enabled():
-            return value
-        unit: Tensor = weight.descent.unit  # type: ignore[assignment]
-        scale = weight.scale_or_one()
-        result: Tensor = straight_through(value, latent, unit, scale, weight.values.step, weight.groups)
-        return result
+        values = self._passes.stack[-1].values if self.is_prepared(weight) else self._values([weight])
+        return values[weight]
 
     def _values(self, weights: Iterable[SearchableWeight]) -> _Values:
-        """Weights; beside those that have no gradient yet, the latent that is to take it."""
         result: _Values = {}
         together: dict[Any, list[SearchableWeight]] = {}
         for weight in weights:
             if self.kind is not WeightKind.EXPECTED and not weight.is_trained:
-                result[weight] = weight.chosen(), None
+                result[weight] = weight.chosen()
                 continue
             weight.forget()
             if isinstance(weight.descent, MirrorDescent):
@@ -125,25 +118,29 @@ class SearchState:
                 together.setdefault((weight.is_trained, latent.device, latent.dtype, weight.kind), []).append(weight)
             else:
                 entries = weight.descent.expected(weight.value_table, self.phase.inverse_temperature)
-                result[weight] = entries * weight.multiplier(), None
+                result[weight] = entries * weight.multiplier()
         for (trained, *_), group in together.items():
             result.update(self._expected(group, trained))
         return result
 
     def _expected(self, group: list[SearchableWeight], trained: bool) -> _Values:
         descents: list[MirrorDescent] = [weight.descent for weight in group]  # type: ignore[misc]
-        if trained and torch.is_grad_enabled():
+        if trained and torch.is_grad_enabled() and not _in_backward_pass():
             _move_means(descents)
-        form = Form(
-            descents[0].table,
-            group[0].values.step,
-            math.inf if trained and self.phase.discrete else descents[0].sharpness * self.phase.inverse_temperature,
-            tuple(weight.groups for weight in group),
+        sharpness = (
+            math.inf if trained and self.phase.discrete else descents[0].sharpness * self.phase.inverse_temperature
         )
-        centres = [descent.latent if trained else descent.decisive for descent in descents]
-        scales = [weight.scale_or_one() for weight in group]
-        values = expected_weights(form, centres, [descent.unit for descent in descents], scales)
-        return dict(zip(group, zip(values, centres, strict=True), strict=True))
+        sources = Sources(
+            [descent.latent if trained else descent.decisive for descent in descents],
+            [descent.unit for descent in descents],
+            [weight.scale_or_one() for weight in group],
+            [weight.groups for weight in group],
+        )
+        factors = sources.factors(group[0].values.step)
+        values = expected_weights(Form(descents[0].table, sharpness), sources, factors)
+        if torch.is_grad_enabled():
+            values = straight_through(values, sources, factors)
+        return dict(zip(group, values, strict=True))
 
 
 @torch.no_grad()
@@ -159,11 +156,21 @@ def _move_means(descents: list[MirrorDescent]) -> None:
         torch._foreach_lerp_(means, [descent.latent for descent in group], share)
 
 
+def _in_backward_pass() -> bool:
+    """Whether this is the second forward pass of an activation checkpoint."""
+    return bool(torch._C._current_graph_task_id() != -1)
+
+
+class _Pass(NamedTuple):
+    values: _Values
+    has_gradients: bool
+
+
 class _Passes(threading.local):
     """Weights of the passes under way in this thread, the innermost last; copies and pickles begin without any."""
 
     def __init__(self) -> None:
-        self.stack: list[_Values] = []
+        self.stack: list[_Pass] = []
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (_Passes, ())

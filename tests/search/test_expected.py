@@ -5,8 +5,10 @@ import math
 import pytest
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from nncf_slb.search import expected
+from nncf_slb.search.averaging import Averaging
 from nncf_slb.search.latent import expected_entry
 from nncf_slb.search.phases import Phase
 from nncf_slb.search.searchable import SearchableWeight
@@ -55,9 +57,13 @@ def by_plain_arithmetic(weight, latent, scale, sharpness):
 @pytest.mark.parametrize("scale", ["per_channel", "per_channel_fixed", "none"])
 @pytest.mark.parametrize(("values", "bits"), [("uniform", 1), ("uniform", 2), ("power_of_two", 3), ("uniform", 4)])
 @pytest.mark.parametrize("phase", [Phase(1.0), Phase(30.0), Phase(20.0, discrete=True)])
-@pytest.mark.parametrize("block", [10, 131_072])
-def test_many_weights_are_what_each_is_by_definition(scale, values, bits, phase, block, monkeypatch):
+@pytest.mark.parametrize(("block", "small", "together"), [(10, 50, 100), (131_072, 1 << 18, 1 << 20), (10, 0, 0)])
+def test_many_weights_are_what_each_is_by_definition(
+    scale, values, bits, phase, block, small, together, monkeypatch
+):  # fmt: skip
     monkeypatch.setattr(expected, "_BLOCK", block)
+    monkeypatch.setattr(expected, "_SMALL", small)
+    monkeypatch.setattr(expected, "_TOGETHER", together)
     layers, weights, search = make(bits, values, scale)
     search.phase = phase
     sharpness = math.inf if phase.discrete else 2.0 * phase.inverse_temperature
@@ -79,12 +85,78 @@ def test_many_weights_are_what_each_is_by_definition(scale, values, bits, phase,
             torch.testing.assert_close(weight.scale.grad, own_scale.grad, rtol=1e-4, atol=1e-5)
 
 
+def test_losses_of_different_layers_go_backward_one_after_the_other():
+    layers, weights, search = make(2)
+    search.begin_pass()
+    losses = [weight().square().sum() for weight in weights]
+    search.end_pass()
+    for loss in losses:
+        loss.backward()
+    assert all(layer.weight.grad is not None for layer in layers)
+
+
 def test_what_takes_no_part_in_the_loss_gets_no_gradient():
     layers, weights, search = make(2)
     search.begin_pass()
     weights[0]().sum().backward()
     assert layers[0].weight.grad is not None and weights[0].scale.grad is not None
     assert all(layer.weight.grad is None for layer in layers[1:]) and weights[1].scale.grad is None
+
+
+class Checkpointed(nn.Module):
+    """Three layers, of which activation checkpoints compute the second twice."""
+
+    def __init__(self, use_reentrant=None):
+        super().__init__()
+        torch.manual_seed(0)
+        self.layers = nn.ModuleList(nn.Linear(6, 6) for _ in range(3))
+        search = SearchState()
+        self.searched = nn.ModuleList(
+            SearchableWeight(layer, make_values("uniform", 2), "per_channel", averaging=Averaging(), search=search)
+            for layer in self.layers
+        )
+        for searched in self.searched:
+            searched.begin()
+        search.watch(self)
+        self.use_reentrant = use_reentrant
+
+    def layer(self, index, x):
+        return torch.tanh(nn.functional.linear(x, self.searched[index](), self.layers[index].bias))
+
+    def forward(self, x):
+        x = self.layer(0, x)
+        if self.use_reentrant is None:
+            x = self.layer(1, x)
+        else:
+            x = checkpoint(self.layer, 1, x, use_reentrant=self.use_reentrant)
+        return self.layer(2, x)
+
+
+@pytest.mark.parametrize("small", [0, 1 << 18])
+@pytest.mark.parametrize("use_reentrant", [False, True])
+def test_activation_checkpoints_change_neither_gradients_nor_means(use_reentrant, small, monkeypatch):
+    monkeypatch.setattr(expected, "_SMALL", small)
+    networks = [Checkpointed(), Checkpointed(use_reentrant)]
+    x = torch.randn(5, 6)
+    for network in networks:
+        optimizer = torch.optim.SGD(network.parameters(), 0.5)
+        for _ in range(3):
+            optimizer.zero_grad()
+            network(x).square().sum().backward()
+            optimizer.step()
+    plain, checkpointed = (network.state_dict() for network in networks)
+    assert "searched.1.descent.mean" in plain
+    assert all(torch.equal(plain[key], checkpointed[key]) for key in plain)
+
+
+def test_gradients_that_are_switched_on_inside_a_pass_reach_the_latents():
+    layers, weights, search = make(2)
+    with torch.no_grad():
+        search.begin_pass()
+        with torch.enable_grad():
+            weights[0]().sum().backward()
+        search.end_pass()
+    assert layers[0].weight.grad is not None
 
 
 def test_a_scale_of_zero_gets_a_finite_gradient():
