@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -98,23 +99,35 @@ def expected_weights(form: Form, sources: Sources, factors: Tensors) -> Tensors:
     return results  # type: ignore[return-value]
 
 
-def straight_through(weights: Tensors, sources: Sources, factors: Tensors) -> Tensors:
-    """`weights` as from `expected_weights`, with the gradients of ``latent / unit * factor``.
+def straight_through(weights: Tensors, sources: Sources, factors: Tensors) -> list[Callable[[], Tensor]]:
+    """`weights` as from `expected_weights`, with the gradients of ``latent / unit * factor``; that of a scale is exact.
 
-    That of the scale is exact. Small weights have one node of the backward pass together, since a node costs more time
-    than they take to compute. Large ones have a node each, so that a gradient is there, and its memory free, as soon as
-    it is computed.
+    Small weights have one node of the backward pass together, since a node costs more time than they take to compute.
+    Large ones have a node each, made when a layer asks for it: the backward pass takes the last node first, so their
+    gradients are there, and their memory free, as soon as they are computed.
+
+    Returns:
+        For each weight, what gives it.
     """
-    results: Tensors = [*weights]
-    for part in _parts(weights):
+
+    def node(part: list[int]) -> tuple[Tensor, ...]:
         weight, unit, factor = ([of[index] for index in part] for of in (weights, sources.units, factors))
         groups = [sources.groups[index] for index in part]
         parameters = [of[index] for of in (sources.latents, sources.scales) for index in part]
         with saved_tensors_hooks(_as_it_is, _as_it_is):
-            computed = _StraightThrough.apply(groups, weight, unit, factor, *parameters)  # type: ignore[no-untyped-call]
-        for index, result in zip(part, computed, strict=True):
-            results[index] = result
-    return results
+            return _StraightThrough.apply(groups, weight, unit, factor, *parameters)  # type: ignore[no-any-return, no-untyped-call]
+
+    results: dict[int, Callable[[], Tensor]] = {}
+    for part in _parts(weights):
+        if weights[part[0]].numel() > _SMALL:
+            results[part[0]] = lambda part=part: node(part)[0]  # type: ignore[misc]
+        else:
+            results |= {index: partial(_given, result) for index, result in zip(part, node(part), strict=True)}
+    return [results[index] for index in range(len(weights))]
+
+
+def _given(weight: Tensor) -> Tensor:
+    return weight
 
 
 def _as_it_is(tensor: Tensor) -> Tensor:
@@ -159,8 +172,8 @@ class _StraightThrough(torch.autograd.Function):
             ctx.kept = None
             ctx.save_for_backward(weights[0], units[0], factors[0], scales[0])
         else:
-            ctx.kept = [[weight.detach() for weight in weights], units, factors, scales]
-        return tuple(weights)
+            ctx.kept = [weights, units, factors, scales]
+        return tuple(weight.detach() for weight in weights)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:

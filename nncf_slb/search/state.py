@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from enum import Enum
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from nncf_slb.search.searchable import SearchableWeight
 
 
-_Values = dict["SearchableWeight", Tensor]
+_Values = dict["SearchableWeight", Callable[[], Tensor]]
 
 
 class WeightKind(Enum):
@@ -103,14 +104,14 @@ class SearchState:
     def weight(self, weight: SearchableWeight) -> Tensor:
         """What a weight gives now, as computed by the pass under way where there is one."""
         values = self._passes.stack[-1].values if self.is_prepared(weight) else self._values([weight])
-        return values[weight]
+        return values[weight]()
 
     def _values(self, weights: Iterable[SearchableWeight]) -> _Values:
         result: _Values = {}
         together: dict[Any, list[SearchableWeight]] = {}
         for weight in weights:
             if self.kind is not WeightKind.EXPECTED and not weight.is_trained:
-                result[weight] = weight.chosen()
+                result[weight] = partial(_as_it_is, weight.chosen())
                 continue
             weight.forget()
             if isinstance(weight.descent, MirrorDescent):
@@ -118,7 +119,7 @@ class SearchState:
                 together.setdefault((weight.is_trained, latent.device, latent.dtype, weight.kind), []).append(weight)
             else:
                 entries = weight.descent.expected(weight.value_table, self.phase.inverse_temperature)
-                result[weight] = entries * weight.multiplier()
+                result[weight] = partial(_as_it_is, entries * weight.multiplier())
         for (trained, *_), group in together.items():
             result.update(self._expected(group, trained))
         return result
@@ -139,8 +140,8 @@ class SearchState:
         factors = sources.factors(group[0].values.step)
         values = expected_weights(Form(descents[0].table, sharpness), sources, factors)
         if torch.is_grad_enabled():
-            values = straight_through(values, sources, factors)
-        return dict(zip(group, values, strict=True))
+            return dict(zip(group, straight_through(values, sources, factors), strict=True))
+        return {weight: partial(_as_it_is, value) for weight, value in zip(group, values, strict=True)}
 
 
 @torch.no_grad()
@@ -154,6 +155,10 @@ def _move_means(descents: list[MirrorDescent]) -> None:
     for share, group in alike.items():
         means: list[Tensor] = [descent.mean for descent in group]  # type: ignore[misc]
         torch._foreach_lerp_(means, [descent.latent for descent in group], share)
+
+
+def _as_it_is(weight: Tensor) -> Tensor:
+    return weight
 
 
 def _in_backward_pass() -> bool:
