@@ -18,13 +18,13 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
 
 from nncf_slb.bits.replay import Replay
 from nncf_slb.errors import SLBError
 from nncf_slb.search.batches import Batches, Inputs, first_of_batch
 from nncf_slb.search.batchnorm import batch_statistics, preserved_modes
 from nncf_slb.search.channels import SEARCHABLE_LAYERS, channel_broadcast, channel_rows, transposed_groups
+from nncf_slb.search.outputs import distance, floating_outputs
 from nncf_slb.search.scale import fit_scale, nearest_values
 from nncf_slb.search.searchable import SearchableWeight
 from nncf_slb.search.values import ValueSet, ValuesName, make_values, widths_of
@@ -117,7 +117,7 @@ def measure(
 
 
 def _floating(output: Any) -> list[Tensor]:
-    tensors = [x for x in tree_leaves(output) if isinstance(x, Tensor) and x.is_floating_point()]
+    tensors = floating_outputs(output)
     if not tensors:
         raise SensitivityError(
             f"the network gives {type(output).__name__} without a floating-point tensor, so how far its outputs move "
@@ -132,21 +132,13 @@ def _moved(reference: list[Tensor], rounded: list[Tensor], rounding: _Rounding) 
         raise SensitivityError(
             f"the shape of the network's outputs depends on the weights of {rounding.name}, so they can't be compared"
         )
-    moved = torch.stack([_distance(a.double(), b.double()) for a, b in zip(reference, rounded, strict=True)])
+    moved = torch.stack([distance(a.double(), b.double()) for a, b in zip(reference, rounded, strict=True)])
     if not bool(moved.isfinite().all()):
         raise SensitivityError(
             f"the network's outputs are not finite, as they are or with {rounding.values.bits}-bit weights in "
             f"{rounding.name}. Load trained weights, or leave the layer out"
         )
     return moved
-
-
-def _distance(reference: Tensor, rounded: Tensor) -> Tensor:
-    if reference.dim() == 2 and reference.shape[1] > 1:
-        expected, other = reference.log_softmax(1), rounded.log_softmax(1)
-        divergence = (expected.exp() * (expected - other)).sum()
-        return torch.stack([divergence, divergence.new_tensor(len(reference))])
-    return torch.stack([(rounded - reference).square().sum(), reference.square().sum()])
 
 
 def measure_sensitivity(

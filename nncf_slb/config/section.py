@@ -5,7 +5,7 @@ Imports neither torch nor NNCF.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from pydantic import Field, ValidationError
@@ -126,7 +126,7 @@ def _epochs(nncf_config: Mapping[str, Any]) -> int | None:
     return epochs if isinstance(epochs, int) and not isinstance(epochs, bool) and epochs > 0 else None
 
 
-def scope_list(scopes: str | list[str] | None) -> list[str]:
+def scope_list(scopes: str | Sequence[str] | None) -> list[str]:
     """Scopes of an NNCF config, which may stand alone, in a list or not at all."""
     return [scopes] if isinstance(scopes, str) else list(scopes or [])
 

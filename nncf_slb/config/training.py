@@ -35,6 +35,15 @@ class RangeConfig(Section):
     )
 
 
+class ReconstructionConfig(Section):
+    """A search without labels, with the float network as its target."""
+
+    num_samples: PositiveWhole = Field(
+        default=2000, ge=2, description="Samples to search with; labels are not used. More are seldom better."
+    )
+    steps: PositiveWhole = Field(default=500, description="Optimizer steps, of up to 200 samples each.")
+
+
 class InitializerConfig(Section):
     """Where the search begins."""
 
@@ -56,6 +65,11 @@ class InitializerConfig(Section):
         description="Adaptation of batch norm statistics to the discrete weights; null skips it.",
     )
     range: RangeConfig = Field(default_factory=RangeConfig, description="First steps of quantized activations.")
+    reconstruction: ReconstructionConfig | None = Field(
+        default=None,
+        description="A search without labels when the compressed network is created, from which training goes on, or "
+        "which can be exported at once. If left out: none.",
+    )
 
 
 class ParamsConfig(Section):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from nncf_slb.config.budget import AUTO, BitsOrAuto, BudgetConfig, Candidates
 from nncf_slb.config.errors import Contradiction, Location, refuse
-from nncf_slb.config.fields import SCOPE_HELP, Bits, Section, SomeScopes, Values
+from nncf_slb.config.fields import SCOPE_HELP, Bits, Section, SomeScopes, Values, whole_not_truth
 from nncf_slb.search.choices import ScaleName
 from nncf_slb.search.values import LEAST_DISTANCE, VALUE_SETS, WIDTHS, ValuesName, are_distinct, widths_of
 
@@ -24,6 +24,7 @@ def _widths_help(widths: tuple[int, ...]) -> str:
     return "" if widths == WIDTHS else f" ({_in_words(widths)} bits)"
 
 
+Edges = Annotated[Literal["float", 8, "search"], BeforeValidator(whole_not_truth)]
 _BITS = 2
 _BITS_HELP = "Storage bits of one weight."
 _VALUES_HELP = (
@@ -113,6 +114,13 @@ class WeightsConfig(Section):
         default=None,
         description='Bits to choose from. Only with bits "auto". If left out: 1, 2, 3, 4, and 2, 3, 4 for '
         "`zero_centered` values.",
+    )
+    edges: Edges = Field(
+        default="search",
+        description="What the weights of the network's first and last layers get: those that an input reaches before "
+        "any other weights, and those whose results no other weights use. `search` searches them like all others, "
+        "`float` leaves them as they are, as the paper does, and 8 rounds them to 8 bits. Without labels the default "
+        "is 8.",
     )
     overrides: list[WeightsOverride] = Field(
         default=[],

@@ -12,6 +12,7 @@ from openvino import opset13 as ops
 
 from nncf_slb.errors import SLBError
 from nncf_slb.openvino.packing import Bytes, pack
+from nncf_slb.search.eight_bits import EIGHT_BITS
 
 Floats = npt.NDArray[np.float32]
 WEIGHTED_OPS = {
@@ -200,7 +201,9 @@ def make_transposition_explicit(use: CodedUse) -> None:
 
 
 def packed_constant(codes: Bytes, bits: int) -> ov.Node:
-    """Constant of type u1, u2, u3 or u4 that owns its memory, as OpenVINO's Convert reads it."""
+    """Constant of type u1, u2, u3, u4 or u8 that owns its memory, as OpenVINO's Convert reads it."""
+    if bits == EIGHT_BITS:
+        return ops.constant(codes)
     return constant_of_bytes(pack(codes, bits), _TYPES[bits], codes.shape)
 
 

@@ -146,7 +146,8 @@ class _Stored:
 
 def _stored(node: ov.Node, searched: set[str], constant: frozenset[str]) -> _Stored:
     constants = {c.get_friendly_name(): c for c in constants_below(node.input_value(1).get_node())}
-    largest = max(constants.values(), key=_elements)
+    # A table of values has one dimension, and may hold more numbers than a small weight.
+    largest = max(constants.values(), key=lambda c: (len(c.get_output_shape(0)) > 1, _elements(c)))
     following = following_chain(node, constant)
     chain = [node.get_friendly_name() for node in following]
     if len(chain) > 1 and chain[1].endswith(SCALE_SUFFIX):

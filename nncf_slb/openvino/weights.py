@@ -24,6 +24,7 @@ from nncf_slb.openvino.graph import (
     replace_output,
 )
 from nncf_slb.openvino.packing import Bytes, pack
+from nncf_slb.search.eight_bits import EIGHT_BITS
 
 _PORTABLE_BITS = 4
 _I4_RANGE = (-8, 7)
@@ -124,7 +125,7 @@ def use_compressed_form(use: CodedUse, portable: bool) -> str | None:
     if attributes["transpose_a"] or not attributes["transpose_b"]:
         return None
     first, step = spacing
-    stored = _PORTABLE_BITS if portable else use.constant.bits
+    stored = _bits_in_file(use.constant, portable)
     kept = stored + stored % 2
     if use.codes.shape[1] * kept % 8:  # the kernel reads rows from whole bytes on: else its results are wrong
         return None
@@ -189,7 +190,7 @@ def _plain(codes: Bytes, constant: CodedConstant) -> tuple[ov.Node, float, str]:
     if _I4_RANGE[0] <= table.min() and table.max() <= _I4_RANGE[1]:
         packed = pack((table[codes].astype(np.int8) & 15).astype(np.uint8), 4)
         return ops.convert(constant_of_bytes(packed, ov.Type.i4, codes.shape), "f32"), 1.0, "i4"
-    if spacing is not None:
+    if spacing is not None and constant.bits != EIGHT_BITS:
         first, step = spacing
         shifted = ops.subtract(ops.convert(packed_constant(codes, 4), "f32"), np.float32(-first / step))
         return shifted, float(step), "u4"
@@ -201,6 +202,8 @@ def _integers(codes: Bytes, constant: CodedConstant, portable: bool) -> tuple[ov
     table = constant.table
     if table.dtype != np.int8:
         return _from_table(codes, constant, portable)
+    if constant.bits == EIGHT_BITS:
+        return ops.convert(ops.constant(table[codes]), "f32"), "i8"
     stored, type_name = _stored(codes, constant, portable)
     first, step = even_spacing(table) or (0, 0)
     if step not in (1, 2):
@@ -222,5 +225,9 @@ def _from_table(codes: Bytes, constant: CodedConstant, portable: bool) -> tuple[
 
 
 def _stored(codes: Bytes, constant: CodedConstant, portable: bool) -> tuple[ov.Node, str]:
-    bits = _PORTABLE_BITS if portable else constant.bits
+    bits = _bits_in_file(constant, portable)
     return packed_constant(codes, bits), f"u{bits}"
+
+
+def _bits_in_file(constant: CodedConstant, portable: bool) -> int:
+    return max(_PORTABLE_BITS, constant.bits) if portable else constant.bits

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from nncf_slb.search import distribution
 from nncf_slb.search.averaging import Averaging
@@ -91,8 +92,11 @@ class MirrorDescent(nn.Module):
     @property
     def latent(self) -> Tensor:
         """The layer's weight, whatever tensor that is by now."""
-        weight: Tensor | None = self._owner[0]._parameters.get("weight")
-        return self._owner[0].weight if weight is None else weight  # type: ignore[return-value]
+        layer = self._owner[0]
+        weight: Tensor | None = layer._parameters.get("weight")
+        if weight is None and parametrize.is_parametrized(layer, "weight"):
+            weight = layer.parametrizations["weight"].original  # type: ignore[index, union-attr]
+        return layer.weight if weight is None else weight  # type: ignore[return-value]
 
     @property
     def decisive(self) -> Tensor:

@@ -26,7 +26,7 @@ class Codes(NamedTuple):
         codes: uint8, shape of the weight.
         values: int8, or float32 where the values have no common step, ``[number of values]``.
         scale: float32, broadcastable to the weight.
-        bits: Bits that one code takes in a packed file, 1-4.
+        bits: Bits that one code takes in a packed file, 1-4, or 8 for first and last layers.
     """
 
     codes: Tensor
@@ -79,7 +79,7 @@ class CodedWeight:
     """Mixin of modules whose weight is ``values[codes] * scale``.
 
     Attributes:
-        bits: Bits that one code takes in a packed file, 1-4.
+        bits: Bits that one code takes in a packed file, 1-4, or 8 for first and last layers.
     """
 
     if TYPE_CHECKING:  # at run time torch.jit.script would read these as texts

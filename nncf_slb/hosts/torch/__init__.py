@@ -1,0 +1,1 @@
+"""Host for plain torch: searched weights as parametrizations of layers, quantized inputs as hooks. Knows no NNCF."""

@@ -1,0 +1,88 @@
+"""File of a search that goes on after an interruption."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import threading
+import time
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nncf_slb.errors import SettingError
+from nncf_slb.files import new_file
+from nncf_slb.search.reconstruction import Reconstruction
+
+_SECONDS = 30.0
+
+
+@contextmanager
+def noted_interrupt() -> Iterator[threading.Event]:
+    """Within it, Ctrl-C sets an event in place of raising, so that no step ends halfway; in the main thread only."""
+    interrupt = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield interrupt
+        return
+    before = signal.signal(signal.SIGINT, lambda *_: interrupt.set())
+    try:
+        yield interrupt
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+class SearchFile:
+    """Saves a reconstruction from time to time, complete or not at all.
+
+    Args:
+        path: The file; None for none.
+        settings: What must be the same when the search goes on.
+    """
+
+    def __init__(self, path: str | os.PathLike[str] | None, settings: str) -> None:
+        self._path = None if path is None else Path(path)
+        self._settings = settings
+        self._saved = time.monotonic()
+
+    def load(self, training: Reconstruction) -> None:
+        """Go on from the file, if there is one.
+
+        Raises:
+            SettingError: If it is not a file of a search with these settings.
+        """
+        if self._path is None or not self._path.exists():
+            return
+        try:
+            state: dict[str, Any] = torch.load(self._path, weights_only=True)
+            settings, search = state["settings"], state["search"]
+        except (OSError, RuntimeError, ValueError, KeyError, TypeError, EOFError, pickle.UnpicklingError,
+                zipfile.BadZipFile) as error:  # fmt: skip
+            raise SettingError(
+                f"checkpoint: received {self._path}, which is no file of a search without labels "
+                f"({type(error).__name__}); allowed is a file that such a search wrote, or a new name"
+            ) from error
+        if settings != self._settings:
+            raise SettingError(
+                f"checkpoint: received {self._path}, of a search with other settings ({settings}); allowed are the "
+                f"same ({self._settings}). Use another name, or remove the file"
+            )
+        try:
+            training.load_state_dict(search)
+        except (RuntimeError, ValueError, KeyError, TypeError) as error:
+            raise SettingError(
+                f"checkpoint: received {self._path}, of a search of another network; allowed is the same network. Use "
+                "another name, or remove the file"
+            ) from error
+
+    def save(self, training: Reconstruction, now: bool = False) -> None:
+        """Write the file if it is time to, or `now`."""
+        if self._path is None or not (now or time.monotonic() - self._saved >= _SECONDS):
+            return
+        with new_file(self._path) as partial:
+            torch.save({"settings": self._settings, "search": training.state_dict()}, partial)
+        self._saved = time.monotonic()

@@ -1,0 +1,72 @@
+"""Rows of the comparison that a search without labels ends with."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from nncf_slb.hosts.torch.result import Row
+from nncf_slb.openvino.network import IrNetwork
+from nncf_slb.search.agreement import agreement
+from nncf_slb.search.runtime import CodedWeight
+from nncf_slb.search.unlabeled import Unlabeled
+from nncf_slb.search.values import packed_size
+
+logger = logging.getLogger("nncf_slb")
+
+Run = Callable[[Any, Any], Any]
+Score = Callable[[Any], float]
+
+
+class Measurement:
+    """Measures networks against the float one.
+
+    Args:
+        target: Float network in eval mode.
+        samples: Samples that the search does not see.
+        run: Runs a network on a batch.
+        batch: Samples of a batch.
+        score: The user's own measure; None for none.
+    """
+
+    def __init__(self, target: nn.Module, samples: Unlabeled, run: Run, batch: int, score: Score | None) -> None:
+        self._target, self._samples, self._run, self._batch, self._score = target, samples, run, batch, score
+
+    def float_row(self) -> Row:
+        """The float network itself."""
+        return Row("float", None, self._scored(self._target), weight_bytes(self._target))
+
+    def row(self, name: str, stripped: nn.Module) -> Row:
+        """A stripped network."""
+        return Row(name, self._agreement(stripped), self._scored(stripped), weight_bytes(stripped))
+
+    def row_of_file(self, path: Path) -> Row:
+        """An exported IR, loaded from its file."""
+        network = IrNetwork(path)
+        bytes_of_file = path.with_suffix(".bin").stat().st_size
+        return Row(path.name, self._agreement(network), self._scored(network), bytes_of_file)
+
+    def _agreement(self, network: Any) -> Any:
+        run = self._run
+        return agreement(partial(run, self._target), partial(run, network), self._samples.in_order(self._batch))
+
+    def _scored(self, network: Any) -> float | None:
+        if self._score is None:
+            return None
+        with torch.no_grad():
+            return float(self._score(network))
+
+
+def weight_bytes(model: nn.Module) -> int:
+    """Bytes of parameters and buffers, codes packed."""
+    coded = [module for module in model.modules() if isinstance(module, CodedWeight)]
+    codes = {id(module.codes): packed_size(module.codes.numel(), module.bits) for module in coded}
+    tables = {id(module.values) for module in coded}
+    tensors = {id(x): x for x in [*model.parameters(), *model.buffers()] if id(x) not in tables}
+    return sum(codes.get(key, tensor.nbytes) for key, tensor in tensors.items())

@@ -1,0 +1,163 @@
+"""Which layers of a plain network are searched, which get 8 bits, and which stay in full precision, with the reason."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import partial
+
+from torch import nn
+from torch.nn.utils.parametrize import is_parametrized
+
+from nncf_slb.config.section import ConfigError, SLBConfig, scope_list
+from nncf_slb.errors import SLBError
+from nncf_slb.hosts.torch.dataflow import Dataflow, RunLayer
+from nncf_slb.search.channels import SEARCHABLE_LAYERS
+
+_REGULAR_EXPRESSION = "{re}"
+_MATRIX = 2
+
+
+class NothingToSearchError(SLBError, ValueError):
+    """A network without a layer that can be searched; the message says why for each."""
+
+
+@dataclass
+class Plan:
+    """Layers by path in the network.
+
+    Attributes:
+        searched: Layers to search.
+        edges: First and last layers that get 8 bits.
+        full_precision: All other modules with matrices, with the reason.
+    """
+
+    searched: dict[str, RunLayer] = field(default_factory=dict)
+    edges: dict[str, RunLayer] = field(default_factory=dict)
+    full_precision: dict[str, str] = field(default_factory=dict)
+
+
+def matches(path: str, scopes: Iterable[str]) -> bool:
+    """Whether one of the scopes is a layer's path, or ``{re}`` and a regular expression that finds something in it."""
+    return any(
+        re.search(scope.removeprefix(_REGULAR_EXPRESSION), path) is not None
+        if scope.startswith(_REGULAR_EXPRESSION)
+        else scope == path
+        for scope in scopes
+    )
+
+
+def plan_search(model: nn.Module, flow: Dataflow, config: SLBConfig) -> Plan:
+    """Decide for each module with weights what becomes of it.
+
+    Args:
+        model: Float network.
+        flow: What one pass of it has shown.
+        config: Settings.
+
+    Raises:
+        ConfigError: If a scope matches no layer.
+        NothingToSearchError: If no layer is left to search.
+    """
+    if config.validate_scopes:
+        _refuse_unmatched(flow, config)
+    plan = Plan()
+    ignored, target = scope_list(config.ignored_scopes), config.target_scopes
+    holders = _holders(model)
+    by_id = {id(layer.module): layer for layer in flow.layers}
+    edges = config.weights.edges
+    for path, module in model.named_modules():
+        layer = by_id.get(id(module))
+        if layer is None:
+            if reason := _reason_outside(module):
+                plan.full_precision[path] = reason
+        elif layer.path != path:
+            continue
+        elif matches(path, ignored) or (target is not None and not matches(path, scope_list(target))):
+            plan.full_precision[path] = "the scopes leave it out"
+        elif reason := _reason_against(module, holders):
+            plan.full_precision[path] = reason
+        elif edges != "search" and (layer.is_first or layer.is_last):
+            if edges == "float":
+                plan.full_precision[path] = "it is the network's first or last layer (edges)"
+            else:
+                plan.edges[path] = layer
+        else:
+            plan.searched[path] = layer
+    in_order = {layer.path: layer for layer in flow.layers}
+    plan.searched = {path: layer for path, layer in in_order.items() if path in plan.searched}
+    if not plan.searched:
+        raise NothingToSearchError(_nothing_message(plan))
+    return plan
+
+
+def _holders(model: nn.Module) -> dict[int, list[nn.Module]]:
+    """Modules that hold a parameter under the name ``weight`` or another one, by the parameter's id."""
+    holders: dict[int, list[nn.Module]] = {}
+    for module in model.modules():
+        for parameter in module._parameters.values():
+            if parameter is not None:
+                holders.setdefault(id(parameter), []).append(module)
+    return holders
+
+
+def _reason_against(layer: nn.Module, holders: dict[int, list[nn.Module]]) -> str | None:
+    weight = layer._parameters.get("weight")
+    if weight is None:
+        return "its weight is computed from other parameters"
+    if not weight.is_floating_point():
+        return f"its weight is {weight.dtype}, not floating point"
+    others = [other for other in holders[id(weight)] if not isinstance(other, SEARCHABLE_LAYERS)]
+    return f"it shares its weight with a module of type {type(others[0]).__name__}" if others else None
+
+
+def _reason_outside(module: nn.Module) -> str | None:
+    if isinstance(module, SEARCHABLE_LAYERS):
+        return "the network does not run it as a layer"
+    if is_parametrized(module):
+        return "its weights are computed from other parameters"
+    matrices = [p for p in module._parameters.values() if p is not None and p.dim() >= _MATRIX]
+    return f"{type(module).__name__} is no convolution or Linear layer" if matrices else None
+
+
+def _nothing_message(plan: Plan) -> str:
+    reasons = [f"{path or 'the network'}: {reason}" for path, reason in plan.full_precision.items()]
+    reasons += [f'{path}: first or last layer, which gets 8 bits; "edges": "search" searches it' for path in plan.edges]
+    kinds = ", ".join(kind.__name__ for kind in SEARCHABLE_LAYERS)
+    return (
+        f"model: received a network without a layer to search; allowed are networks with {kinds} between the first "
+        "and the last layer:\n  " + "\n  ".join(reasons or ["it runs no layer with weights"])
+    )
+
+
+def _refuse_unmatched(flow: Dataflow, config: SLBConfig) -> None:
+    paths = [layer.path for layer in flow.layers]
+    settings = {"ignored_scopes": scope_list(config.ignored_scopes), "target_scopes": scope_list(config.target_scopes)}
+    for kind in ("weights", "activations"):
+        for index, override in enumerate(getattr(config, kind).overrides):
+            settings[f"{kind}.overrides[{index}].target_scopes"] = scope_list(override.target_scopes)
+    problems = [
+        f'{name}: received "{scope}", which matches no layer; allowed: {_suggestion(scope, paths)}. Correct it, or set '
+        "validate_scopes to false"
+        for name, scopes in settings.items()
+        for scope in scopes
+        if not any(map(partial(_one_matches, scope), paths))
+    ]
+    if problems:
+        raise ConfigError(problems)
+
+
+def _one_matches(scope: str, path: str) -> bool:
+    return matches(path, [scope])
+
+
+def _suggestion(scope: str, paths: list[str]) -> str:
+    """The nearest path, also from NNCF's spelling ``Net/NNCFConv2d[conv]/conv2d_0``."""
+    below = [path for path in paths if path.startswith(f"{scope}.")]
+    if below:
+        return f'"{{re}}^{re.escape(scope)}\\." for the {len(below)} layers in it'
+    plain = ".".join(re.findall(r"\[([^\]]+)\]", scope)) or scope
+    near = difflib.get_close_matches(plain, paths, 1, cutoff=0.4)
+    return f'the path of a layer, such as "{(near or paths)[0]}"' if paths else "none, as the network runs no layer"

@@ -1,0 +1,105 @@
+"""A copy of a plain network with a search inside."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from torch import nn
+
+from nncf_slb.config.section import FULL_PRECISION, ResolvedActivations, SLBConfig
+from nncf_slb.hosts.torch.insertion import insert_quantizer, insert_weight
+from nncf_slb.hosts.torch.planning import Plan, matches
+from nncf_slb.search.activations import ActivationQuantizer
+from nncf_slb.search.eight_bits import eight_bit_codes
+from nncf_slb.search.runtime import FixedWeight
+from nncf_slb.search.searchable import SearchableWeight
+from nncf_slb.search.state import SearchState
+from nncf_slb.search.values import make_values
+
+_EDGE_INPUTS = 8
+
+
+@dataclass
+class Inserted:
+    """What was put into a network; layers that share a parameter or an input share the module.
+
+    Attributes:
+        search: State of the search.
+        weights: Searched and fixed weights by the path of the layer.
+        quantizers: Quantizers of inputs by the path of the layer.
+    """
+
+    search: SearchState = field(default_factory=SearchState)
+    weights: dict[str, SearchableWeight | FixedWeight] = field(default_factory=dict)
+    quantizers: dict[str, ActivationQuantizer] = field(default_factory=dict)
+
+    def bits(self, path: str) -> int:
+        """Bits of a layer's weights."""
+        weight = self.weights[path]
+        return weight.values.bits if isinstance(weight, SearchableWeight) else weight.bits
+
+
+def insert_search(network: nn.Module, plan: Plan, config: SLBConfig, bits: Mapping[str, int]) -> Inserted:
+    """Put the modules of a plan into a network.
+
+    Args:
+        network: Network with the paths of the plan; changed.
+        plan: Layers to search, and edges.
+        config: Settings.
+        bits: Bits of the layers whose settings say ``auto``, by path.
+    """
+    inserted = Inserted()
+    weights: dict[int, SearchableWeight | FixedWeight] = {}
+    quantizers: dict[Any, ActivationQuantizer] = {}
+    layers = {path: network.get_submodule(path) for path in (*plan.searched, *plan.edges)}
+    sources = {path: layer.source for path, layer in (plan.searched | plan.edges).items()}
+    for path, layer in layers.items():
+        weight: Any = layer.weight
+        if id(weight) not in weights:
+            if path in plan.edges:
+                weights[id(weight)] = FixedWeight(eight_bit_codes(layer))
+            else:
+                weights[id(weight)] = _searchable(path, layer, config, bits, inserted.search)
+        inserted.weights[path] = weights[id(weight)]
+        activations = inputs_of(path, plan, config)
+        if activations.bits != FULL_PRECISION:
+            key = (sources[path], activations)
+            if key not in quantizers:
+                assert activations.mode is not None  # by the config, where inputs are quantized
+                quantizers[key] = ActivationQuantizer(activations.bits, activations.mode, activations.signed)
+                quantizers[key].to(weight.device)
+            inserted.quantizers[path] = quantizers[key]
+    for searchable in inserted.search.weights:
+        searchable.begin()
+    for path, layer in layers.items():
+        insert_weight(layer, inserted.weights[path])
+        if path in inserted.quantizers:
+            insert_quantizer(layer, inserted.quantizers[path])
+    inserted.search.watch(network)
+    return inserted
+
+
+def inputs_of(path: str, plan: Plan, config: SLBConfig) -> ResolvedActivations:
+    """Settings of a layer's inputs: of first and last layers 8 bits where those of the others are quantized."""
+    resolved = config.activations.resolve(lambda scopes: matches(path, scopes))
+    if path in plan.edges and resolved.bits != FULL_PRECISION:
+        return ResolvedActivations(_EDGE_INPUTS, "lsq", None)
+    return resolved
+
+
+def _searchable(
+    path: str, layer: nn.Module, config: SLBConfig, bits: Mapping[str, int], search: SearchState
+) -> SearchableWeight:
+    settings = config.weights.resolve(partial(_any, path))
+    values = make_values(settings.values, bits[path] if settings.bits == "auto" else settings.bits)
+    return SearchableWeight(
+        layer, values, settings.scale, sharpness=config.initializer.sharpness, averaging=config.params.averaging,
+        search=search,
+    ).to(layer.weight.device)  # type: ignore[arg-type]  # fmt: skip
+
+
+def _any(path: str, scopes: list[str]) -> bool:
+    return matches(path, scopes)

@@ -1,0 +1,215 @@
+"""Search without labels: a trained network is the target, and its inputs are all the data.
+
+The searched copy is trained to give the float network's outputs, and to keep the outputs of each searched layer, while
+the temperature falls as in a training with labels. Loss: KL divergence of classes, or relative squared error
+(`nncf_slb.search.outputs`), plus the mean over the searched layers of the error at their outputs, each relative to its
+own square. Recipe and figures: docs/results.md, "Without labels".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.normalization import GroupNorm, LayerNorm, RMSNorm
+
+from nncf_slb.search.activations import ActivationQuantizer
+from nncf_slb.search.finite import NotFiniteError
+from nncf_slb.search.outputs import floating_outputs, relative_distance
+from nncf_slb.search.phases import Phase
+from nncf_slb.search.searchable import SearchableWeight
+from nncf_slb.search.state import SearchState
+from nncf_slb.search.temperature import TemperatureCurve
+
+RunBatch = Callable[[nn.Module, Any], Any]
+_NORMS = (_BatchNorm, LayerNorm, GroupNorm, RMSNorm)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a reconstruction trains, with Adam; all rates fall to 0 on a line.
+
+    Attributes:
+        steps: Optimizer steps.
+        latent_rate: Rate of the latents, as a share of the root mean square of each layer's weights.
+        scale_rate: Rate of the scales, as a share of each layer's mean scale.
+        other_rate: Rate of affine numbers of norms, biases and logarithms of steps of activations.
+        layer_share: Weight of the mean error of the layers beside the outputs' own.
+        temperature: That divides logits on both sides (Hinton et al., 2015).
+        inverse_temperature_end: ``1 / tau`` at its end; it begins at 1.
+        end: Share of the steps until then; nearest values, straight through, from there on.
+    """
+
+    steps: int = 1000
+    latent_rate: float = 0.06
+    scale_rate: float = 0.02
+    other_rate: float = 0.001
+    layer_share: float = 1.0
+    temperature: float = 2.0
+    inverse_temperature_end: float = 50.0
+    end: float = 0.85
+
+
+@dataclass(frozen=True)
+class Progress:
+    """After a step.
+
+    Attributes:
+        step: Steps done.
+        steps: Steps to do in all.
+        output_loss: Distance of the outputs.
+        layer_loss: Mean distance at the layers.
+    """
+
+    step: int
+    steps: int
+    output_loss: float
+    layer_loss: float
+
+
+class Reconstruction:
+    """The training, step by step.
+
+    Args:
+        searched: Copy of `target` into which a search has been put.
+        target: Float network in eval mode on the same device; stays as it is.
+        search: State of the search.
+        observed: Paths of the modules whose outputs are kept, the same in both networks.
+        run: Runs a network on a batch.
+        recipe: How.
+
+    Attributes:
+        step: Steps done.
+    """
+
+    def __init__(
+        self,
+        searched: nn.Module,
+        target: nn.Module,
+        search: SearchState,
+        observed: list[str],
+        run: RunBatch,
+        recipe: Recipe,
+    ) -> None:
+        self._searched, self._target, self._search = searched, target, search
+        self._observed, self._run, self._recipe = list(dict.fromkeys(observed)), run, recipe
+        self._curve = TemperatureCurve(
+            "exponential", 1.0, recipe.inverse_temperature_end, 0.0, recipe.steps * recipe.end
+        )
+        groups = list(_parameter_groups(searched, search, recipe))
+        self._rates = [group["lr"] for group in groups]
+        self._optimizer = torch.optim.Adam(groups)
+        self.step = 0
+
+    @property
+    def is_done(self) -> bool:
+        """Whether all steps are done."""
+        return self.step >= self._recipe.steps
+
+    def advance(self, batch: Any) -> Progress:
+        """Take one step.
+
+        Raises:
+            nncf_slb.search.finite.NotFiniteError: If the loss is not finite; nothing is changed then.
+        """
+        recipe = self._recipe
+        _train_mode(self._searched)
+        self._search.phase = Phase(self._curve(self.step), self._curve.has_ended(self.step))
+        for group, rate in zip(self._optimizer.param_groups, self._rates, strict=True):
+            group["lr"] = rate * (1 - self.step / recipe.steps)
+        with _outputs_of(self._target, self._observed) as wanted, torch.no_grad():
+            expected = floating_outputs(self._run(self._target, batch))
+        with _outputs_of(self._searched, self._observed) as given, torch.enable_grad():
+            outputs = floating_outputs(self._run(self._searched, batch))
+        with torch.enable_grad():
+            pairs = zip(expected, outputs, strict=True)
+            of_outputs = torch.stack([relative_distance(a, b, recipe.temperature) for a, b in pairs]).sum()
+            of_outputs = of_outputs * recipe.temperature**2
+            of_layers = torch.stack([_relative(wanted[name], given[name]) for name in self._observed]).mean()
+            loss = of_outputs + recipe.layer_share * of_layers
+            if not bool(loss.isfinite()):
+                raise NotFiniteError(
+                    f"the distance to the float network is {float(loss)} at step {self.step} of the search. Look for "
+                    "images far outside the range that the network was trained on, and for very large weights"
+                )
+            self._optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+        self._optimizer.step()
+        self.step += 1
+        return Progress(self.step, recipe.steps, float(of_outputs.detach()), float(of_layers.detach()))
+
+    def end(self) -> None:
+        """Make the network discrete and ready for evaluation, after all steps or before."""
+        self._optimizer.zero_grad(set_to_none=True)
+        self._search.phase = Phase(self._recipe.inverse_temperature_end, True)
+        self._searched.eval()
+
+    def state_dict(self) -> dict[str, Any]:
+        """What `load_state_dict` needs to go on with the same bits."""
+        return {"step": self.step, "network": self._searched.state_dict(), "optimizer": self._optimizer.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where another one was."""
+        self._searched.load_state_dict(state["network"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self.step = int(state["step"])
+
+
+def _parameter_groups(searched: nn.Module, search: SearchState, recipe: Recipe) -> Iterator[dict[str, Any]]:
+    """Latents and scales with rates of their own; numbers of norms, biases and quantizers; no other weights."""
+    latents = list({id(weight.searched): weight.searched for weight in search.weights}.values())
+    scales = [weight.scale for weight in search.weights if isinstance(weight.scale, nn.Parameter)]
+    for latent in latents:
+        yield {"params": [latent], "lr": recipe.latent_rate * float(latent.detach().square().mean().sqrt())}
+    for scale in scales:
+        yield {"params": [scale], "lr": recipe.scale_rate * float(scale.detach().abs().mean())}
+    others: dict[int, nn.Parameter] = {}
+    for module in searched.modules():
+        for name, parameter in module._parameters.items():
+            if parameter is not None and (
+                isinstance(module, (*_NORMS, ActivationQuantizer)) or (name == "bias" and parameter.dim() == 1)
+            ):
+                others[id(parameter)] = parameter
+    for parameter in searched.parameters():
+        parameter.requires_grad_(False)
+    trained = [*latents, *scales, *others.values()]
+    for parameter in trained:
+        parameter.requires_grad_(True)
+    if others:
+        yield {"params": list(others.values()), "lr": recipe.other_rate}
+
+
+def _train_mode(model: nn.Module) -> None:
+    """Training mode for what is searched and normalized; dropout stays off, since the target has none."""
+    model.eval()
+    for module in model.modules():
+        if isinstance(module, _BatchNorm | SearchableWeight | ActivationQuantizer):
+            module.train()
+
+
+@contextmanager
+def _outputs_of(model: nn.Module, paths: list[str]) -> Iterator[dict[str, Tensor]]:
+    """Outputs of modules by path, for a pass within."""
+    found: dict[str, Tensor] = {}
+
+    def keep(path: str) -> Callable[..., None]:
+        def hook(module: nn.Module, inputs: Any, output: Tensor) -> None:
+            found[path] = output
+
+        return hook
+
+    handles = [model.get_submodule(path).register_forward_hook(keep(path)) for path in paths]
+    try:
+        yield found
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _relative(wanted: Tensor, given: Tensor) -> Tensor:
+    return (given - wanted).square().sum() / wanted.square().sum().clamp_min(1e-12)

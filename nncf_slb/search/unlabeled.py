@@ -1,0 +1,158 @@
+"""Unlabeled samples that are kept in memory and drawn in batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflatten
+
+from nncf_slb.errors import DataError
+from nncf_slb.search.batches import Inputs
+
+
+class Unlabeled:
+    """Arguments of a network for some samples.
+
+    Where all batches that were given have samples of one shape, new batches are drawn from all samples; else a batch
+    stays as it came.
+
+    Args:
+        batches: Positional and keyword arguments of the network, tensors in any nesting, in the form of `collect`.
+    """
+
+    def __init__(self, batches: list[Any]) -> None:
+        self._joined = _joined(batches)
+        self._batches = batches if self._joined is None else [self._joined]
+
+    def __len__(self) -> int:
+        """Number of samples."""
+        return sum(map(count, self._batches))
+
+    @property
+    def sample(self) -> Any:
+        """The first sample as a batch of one; the first batch where samples cannot be drawn."""
+        return self._batches[0] if self._joined is None else _rows(self._joined, slice(0, 1))
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes in memory."""
+        return sum(x.nbytes for x in tree_leaves(self._batches) if isinstance(x, Tensor))
+
+    def in_order(self, size: int) -> Iterator[Any]:
+        """All samples in their order, in batches of at most `size` where samples can be drawn."""
+        if self._joined is None:
+            yield from self._batches
+            return
+        for start in range(0, len(self), size):
+            yield _rows(self._joined, slice(start, start + size))
+
+    def shuffled(self, size: int, numbers: torch.Generator) -> Iterator[Any]:
+        """All samples in random order, in batches of `size`; what is left over from the last whole batch waits."""
+        if self._joined is None:
+            for index in torch.randperm(len(self._batches), generator=numbers).tolist():
+                yield self._batches[index]
+            return
+        order = torch.randperm(len(self), generator=numbers)
+        size = min(size, len(self))
+        for start in range(0, len(order) - size + 1, size):
+            yield _rows(self._joined, order[start : start + size])
+
+    def split(self, samples: int) -> tuple[Unlabeled, Unlabeled]:
+        """The first `samples` of them, and the others; whole batches where samples cannot be drawn."""
+        if self._joined is not None:
+            whole = self._joined
+            return Unlabeled([_rows(whole, slice(0, samples))]), Unlabeled([_rows(whole, slice(samples, None))])
+        seen = index = 0
+        while index < len(self._batches) - 1 and seen < samples:
+            seen += count(self._batches[index])
+            index += 1
+        return Unlabeled(self._batches[:index]), Unlabeled(self._batches[index:])
+
+
+def collect(images: Iterable[Any], inputs: Inputs, samples: int) -> Unlabeled:
+    """Take samples from an iterable of batches, or from one tensor of them.
+
+    Args:
+        images: Batches, or a tensor ``[samples, ...]``.
+        inputs: Positional and keyword arguments of the network, from a batch.
+        samples: Samples to take at most.
+
+    Raises:
+        DataError: If there are fewer than two, if `images` raises or is not iterable, or if they hold a NaN or an
+            infinity.
+    """
+    if isinstance(images, Tensor):
+        images = [images]
+    taken: list[Any] = []
+    seen = 0
+    try:
+        for batch in images:
+            arguments = tree_map(lambda x: x.detach() if isinstance(x, Tensor) else x, inputs(batch))
+            number = count(arguments)
+            if not number:
+                continue
+            _refuse_not_finite(arguments, seen)
+            if seen + number > samples and _joined([arguments]) is not None:
+                arguments, number = _rows(arguments, slice(0, samples - seen)), samples - seen
+            taken.append(arguments)
+            seen += number
+            if seen >= samples:
+                break
+    except DataError:
+        raise
+    except Exception as error:  # whatever the user's loader raises
+        raise DataError(
+            f"images: received {type(images).__name__}, which failed after {seen} samples "
+            f"({type(error).__name__}: {error}); allowed are a tensor [samples, ...] and an iterable of batches"
+        ) from error
+    if seen < 2:
+        raise DataError(
+            f"images: received {seen} samples; allowed are two or more. Some hundreds give good results, 2,000 the best"
+        )
+    return Unlabeled(taken)
+
+
+def count(arguments: Any) -> int:
+    """Samples in a batch: length of its first tensor with dimensions."""
+    tensors = [x for x in tree_leaves(arguments) if isinstance(x, Tensor) and x.dim()]
+    return len(tensors[0]) if tensors else 0
+
+
+def _refuse_not_finite(arguments: Any, seen: int) -> None:
+    for x in tree_leaves(arguments):
+        if isinstance(x, Tensor) and x.is_floating_point() and not bool(x.isfinite().all()):
+            raise DataError(
+                f"images: received a NaN or an infinity in the batch that begins with sample {seen}; allowed are "
+                "finite numbers. Look at how the images are normalized"
+            )
+
+
+def _joined(batches: list[Any]) -> Any:
+    """All samples in one batch; None where they differ in more than their numbers."""
+    flat = [tree_flatten(batch) for batch in batches]
+    leaves, structure = flat[0]
+    for others, form in flat:
+        if form != structure:
+            return None
+        length = count(others)
+        for own, other in zip(leaves, others, strict=True):
+            if isinstance(own, Tensor) != isinstance(other, Tensor):
+                return None
+            if isinstance(own, Tensor):
+                if not own.dim() or len(other) != length or own.shape[1:] != other.shape[1:]:
+                    return None
+            elif own is not other and own != other:
+                return None
+    if len(batches) == 1:
+        return batches[0]
+    columns = zip(*(others for others, _ in flat), strict=True)
+    return tree_unflatten(
+        [torch.cat(column) if isinstance(column[0], Tensor) else column[0] for column in columns], structure
+    )
+
+
+def _rows(arguments: Any, rows: slice | Tensor) -> Any:
+    return tree_map(lambda x: x[rows] if isinstance(x, Tensor) else x, arguments)
