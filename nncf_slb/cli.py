@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from nncf_slb import quantize_command
 from nncf_slb.errors import SettingError, SLBError
 from nncf_slb.photos.tiling import DEFAULT_OVERLAP
 
@@ -37,6 +38,12 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--model", help="MODULE:FUNCTION of your code, called without arguments: returns the float "
                        "network, whose searched layers and further memory are listed")  # fmt: skip
     check.set_defaults(run=lambda arguments: max(_check(path, arguments.model) for path in arguments.config))
+    quantize = commands.add_parser(
+        "quantize", help="search low-bit weights of a trained network with unlabeled inputs, and export them",
+        epilog="example: nncf-slb quantize my_project:load --bits 2 --activations 8 -o model.xml",
+    )  # fmt: skip
+    quantize_command.add_arguments(quantize)
+    quantize.set_defaults(run=_quantize)
     inspect = commands.add_parser("inspect", help="list the layers of an exported IR and the kernels that run them")
     inspect.add_argument("ir", type=Path, help=".xml file")
     inspect.set_defaults(run=_on_openvino(_inspect))
@@ -73,6 +80,14 @@ def _parser() -> argparse.ArgumentParser:
                              "to compile with, such as INFERENCE_PRECISION_HINT=f32; may be repeated")  # fmt: skip
         command.add_argument("--json", action="store_true", help="print JSON instead of text")
     return parser
+
+
+def _quantize(arguments: argparse.Namespace) -> int:
+    try:
+        print(quantize_command.run(arguments, _called(arguments.load)))
+    except SLBError as error:
+        return _fail(str(error))
+    return 0
 
 
 def _print_schema(arguments: argparse.Namespace) -> int:

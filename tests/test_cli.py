@@ -7,11 +7,13 @@ import sys
 import jsonschema
 import numpy as np
 import pytest
+import torch
 
 import nncf_slb
 from nncf_slb.cli import main
 from tests.networks import Small, compress, digits, make_config
 from tests.openvino.exported import corrupt_codes, exported_small, searched_small
+from tests.plain_networks import DigitsNet
 
 searched = searched_small  # MODULE:FUNCTION for the command
 wrong = dict
@@ -144,3 +146,43 @@ def test_nncfs_own_schema_message_never_reaches_the_user():
         with pytest.raises(nncf_slb.ConfigError) as caught:
             NNCFConfig.from_dict({"compression": compression})
         assert "not valid under any" not in str(caught.value) and "weights.bits" in str(caught.value)
+
+
+def load_to_quantize():
+    torch.manual_seed(0)
+    return DigitsNet(), [(torch.randn(40, 1, 8, 8), None) for _ in range(4)], lambda network: 12.5
+
+
+def load_nothing():
+    return DigitsNet()
+
+
+def test_quantize_writes_a_file_and_ends_with_one_table(tmp_path, capsys):
+    path = tmp_path / "made" / "model.xml"
+    command = ["quantize", "tests.test_cli:load_to_quantize", "--steps", "10", "--activations", "8", "-o", str(path)]
+    assert main([*command, "--bits", "3"]) == 0
+    captured = capsys.readouterr()
+    rows = [line.split() for line in captured.out.splitlines()]
+    assert [row[0] for row in rows[2:6]] == ["float", "nearest", "searched", "model.xml"]
+    assert rows[5][3:5] == ["12.50", f"{path.with_suffix('.bin').stat().st_size:,}"]
+    assert "3 bits in features.3, features.6; 8 bits in features.0, head" in captured.out
+    assert "times as fast" in captured.out and "step 10 of 10, 0 s left" in captured.err
+    assert {layer.stored for layer in nncf_slb.inspect_openvino(path).layers} == {"u3", "i8"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["tests.test_cli:load_nothing"], "returns DigitsNet; allowed are (model, batches)"),
+        (["tests.test_cli:missing"], "cannot be imported"),
+        (["tests.test_cli:load_to_quantize", "--bits", "5"], "weights.bits: received 5"),
+        (["tests.test_cli:load_to_quantize", "--edges", "none"], 'weights.edges: received "none"'),
+        (["tests.test_cli:load_to_quantize", "--budget-bytes", "10"], "budget.bytes: received 10"),
+        (["tests.test_cli:load_to_quantize", "--config", "missing.json"], "'missing.json' does not exist"),
+        (["tests.test_cli:load_to_quantize", "--steps", "2", "-o", "model.onnx"], "names that end in .xml"),
+    ],
+)
+def test_what_quantize_cannot_use_is_one_message(arguments, message, tmp_path, capsys):
+    output = [] if "-o" in arguments else ["-o", str(tmp_path / "model.xml")]
+    assert main(["quantize", *arguments, *output]) == 2
+    assert message in capsys.readouterr().err and not list(tmp_path.iterdir())

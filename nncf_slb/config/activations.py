@@ -14,6 +14,7 @@ from nncf_slb.search.choices import ActivationMode, SignMode, StepMode
 
 FULL_PRECISION: Literal[32] = 32
 ActivationBits = Annotated[Literal[1, 2, 4, 8, 32], BeforeValidator(whole_not_truth)]
+_EDGE_BITS = 8
 _SIGN_MODES: tuple[SignMode, ...] = get_args(SignMode)
 _STEP_MODES: tuple[StepMode, ...] = get_args(StepMode)
 
@@ -39,6 +40,10 @@ class ResolvedActivations:
     bits: int
     mode: ActivationMode | None
     signed: bool | None
+
+    def of_edge(self) -> ResolvedActivations:
+        """Settings of a first or last layer in 8 bits: its inputs have as many where those of others are quantized."""
+        return self if self.bits == FULL_PRECISION else ResolvedActivations(_EDGE_BITS, _STEP_MODES[0], None)
 
 
 def modes_of(bits: int) -> tuple[ActivationMode, ...]:

@@ -162,6 +162,9 @@ def _contradictions_outside(config: SLBConfig, nncf_config: Mapping[str, Any]) -
     """Contradictions between a section and what stands outside it."""
     for location, allowed, advice in config.params.range_contradiction(_epochs(nncf_config)):
         yield ("params", *location), allowed, advice
+    if config.initializer.reconstruction is not None and config.params.descent == "gradient":
+        allowed = 'none with params.descent "gradient"'
+        yield ("initializer", "reconstruction"), allowed, "Remove it, or remove descent"
     device, budget = nncf_config.get("target_device"), config.weights.budget
     if budget is not None and budget.bytes is not None and device not in (None, "CPU", "CPU_SPR"):
         allowed = f"mean_bits instead with target_device {device}, whose files hold every code in 4 bits"

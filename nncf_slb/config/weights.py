@@ -24,7 +24,8 @@ def _widths_help(widths: tuple[int, ...]) -> str:
     return "" if widths == WIDTHS else f" ({_in_words(widths)} bits)"
 
 
-Edges = Annotated[Literal["float", 8, "search"], BeforeValidator(whole_not_truth)]
+EdgesChoice = Literal["float", 8, "search"]
+Edges = Annotated[EdgesChoice, BeforeValidator(whole_not_truth)]
 _BITS = 2
 _BITS_HELP = "Storage bits of one weight."
 _VALUES_HELP = (

@@ -108,6 +108,24 @@ def export_openvino(
     return target
 
 
+def export_float(model: nn.Module, path: str | Path, example_input: Any) -> Path:
+    """Write a network as it is, weights in float32, to compare files with.
+
+    Args:
+        model: Network in eval mode.
+        path: ``.xml`` file to write.
+        example_input: As for `export_openvino`.
+
+    Raises:
+        ExportError: If the name is wrong, or OpenVINO cannot convert the network.
+    """
+    target = Path(path)
+    _check_path(target)
+    form, examples = form_of_call(model, *_arguments(example_input, model))
+    _save_atomically(convert(model, examples, form), target)
+    return target
+
+
 def _check_path(target: Path) -> None:
     if target.suffix not in SUFFIXES:
         raise ExportError(f"path: received '{target}'; allowed are names that end in {' or '.join(SUFFIXES)}")

@@ -30,7 +30,7 @@ class Batches:
 
     def __init__(self, loader: Iterable[Any], inputs: Inputs = first_of_batch, batch_size: int | None = None) -> None:
         self._loader = loader
-        self._inputs = inputs
+        self.inputs = inputs
         self.batch_size = batch_size
 
     def take(self, batches: int) -> Iterator[Any]:
@@ -49,7 +49,7 @@ class Batches:
         target = next(model.parameters()).device if device is None else device
 
         def run(batch: Any) -> Any:
-            arguments = tree_map(lambda x: x.to(target) if isinstance(x, Tensor) else x, self._inputs(batch))
+            arguments = tree_map(lambda x: x.to(target) if isinstance(x, Tensor) else x, self.inputs(batch))
             args, kwargs = arguments
             return model(*args, **kwargs)
 
@@ -58,5 +58,5 @@ class Batches:
     def _counted(self, batches: Iterator[Any], samples: int) -> Iterator[Any]:
         while samples > 0 and (batch := next(batches, None)) is not None:
             yield batch
-            tensors = [x for x in tree_leaves(self._inputs(batch)) if isinstance(x, Tensor) and x.dim()]
+            tensors = [x for x in tree_leaves(self.inputs(batch)) if isinstance(x, Tensor) and x.dim()]
             samples -= len(tensors[0]) if tensors else 1

@@ -115,6 +115,13 @@ class MirrorDescent(nn.Module):
         if self.mean is not None:
             self.mean.copy_(self.latent)
 
+    @torch.no_grad()
+    def settle(self) -> None:
+        """Let the latents be their mean, from which a new mean begins; the codes stay."""
+        self.passes = 0
+        if self.mean is not None:
+            self.latent.copy_(self.mean)
+
     def codes(self) -> Tensor:
         """Codes of the most probable entries, uint8, ``weight.shape``."""
         return nearest_codes(self.decisive.detach() / self.unit, self.table)

@@ -66,6 +66,15 @@ class SearchState:
             self.kind = before
 
     @contextmanager
+    def preserved_phase(self) -> Iterator[None]:
+        """On leaving, the phase is that of before."""
+        before = self.phase
+        try:
+            yield
+        finally:
+            self.phase = before
+
+    @contextmanager
     def sharing_copies(self) -> Iterator[None]:
         """Within it, deep copies share logits and means with their originals: for copies that only read codes."""
         before, self.copies_share_logits = self.copies_share_logits, True

@@ -51,6 +51,7 @@ class SearchStatistics:
         inverse_temperature: Current ``1 / tau``.
         layers: One entry per searched layer.
         full_precision_layers: Names of layers with weights that are left as they are.
+        eight_bit_layers: Names of first and last layers whose weights are rounded to 8 bits.
         sensitivities: Where bits are ``auto``: for each layer, its sensitivity by bits (`nncf_slb.bits.sensitivity`);
             layers that share a parameter appear once.
         left_out: Those of the full precision layers that no scope leaves out, with the reason why they are.
@@ -63,6 +64,7 @@ class SearchStatistics:
     sensitivities: Mapping[str, Mapping[int, float]] = field(default_factory=dict)
     left_out: Mapping[str, str] = field(default_factory=dict)
     left_out_share: float = 0.0
+    eight_bit_layers: tuple[str, ...] = ()
 
     @property
     def bytes(self) -> int:
@@ -89,6 +91,7 @@ class SearchStatistics:
             f"slb: 1/tau {self.inverse_temperature:.4g}, {len(rows)} layers searched, mean bits {self.mean_bits:.2f}, "
             f"{self.bytes:,} bytes of codes",
             terminal_table(header, rows, "lrrrrrrl"),
+            f"8 bits: {', '.join(self.eight_bit_layers)}" if self.eight_bit_layers else "",
             "full precision: " + (", ".join(self.full_precision_layers) or "none"),
             self._left_out_table(),
             self._sensitivity_table(),

@@ -6,7 +6,7 @@ import torch
 
 from nncf_slb.errors import SLBError
 from nncf_slb.search.activations import ActivationQuantizer
-from nncf_slb.search.runtime import Codes, FixedActivation
+from nncf_slb.search.runtime import Codes, FixedActivation, FixedWeight
 from nncf_slb.search.searchable import SearchableWeight
 
 
@@ -19,6 +19,13 @@ def chosen_codes(searchable: SearchableWeight) -> Codes:
     table = searchable.value_table
     values = table.to(torch.int8) if searchable.values.is_integer else table.clone()
     return Codes(searchable.codes(), values, searchable.multiplier().detach().clone(), searchable.values.bits)
+
+
+def codes_of(weight: SearchableWeight | FixedWeight) -> Codes:
+    """`chosen_codes` of a searched weight, and a copy of what a fixed one holds."""
+    if isinstance(weight, SearchableWeight):
+        return chosen_codes(weight)
+    return Codes(weight.codes.clone(), weight.values.clone(), weight.scale.detach().clone(), weight.bits)
 
 
 def fixed_activation(quantizer: ActivationQuantizer) -> FixedActivation:

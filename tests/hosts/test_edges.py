@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 import nncf_slb
-from nncf_slb.hosts.torch.dataflow import observe
+from nncf_slb.hosts.dataflow import observe
 from nncf_slb.openvino.network import IrNetwork
 from nncf_slb.search.eight_bits import eight_bit_codes
 

@@ -166,6 +166,33 @@ def test_bits_are_chosen_within_a_budget(trained, digits):
     assert len(set(result.bits.values())) > 1
 
 
+@pytest.mark.parametrize("activations", [32, 8, 2])
+def test_bytes_of_the_file_stay_within_a_budget_and_use_it(trained, digits, activations, tmp_path):
+    sizes = {}
+    for budget in (4000, 5000, 6500):
+        result = quick(trained, digits[0][:300], bits="auto", budget={"bytes": budget}, activations=activations)
+        sizes[budget] = result.export(tmp_path / "model.xml").with_suffix(".bin").stat().st_size
+        assert 0.7 * budget < sizes[budget] <= budget
+    with pytest.raises(SettingError, match=r"budget\.bytes: received 100; allowed is at least"):
+        quick(trained, digits[0][:300], bits="auto", budget={"bytes": 100}, activations=activations)
+
+
+def test_the_fewest_bits_are_found_that_hold_a_drop(trained, digits):
+    tight, loose = (
+        nncf_slb.search_post_training(trained, digits[0], max_drop=drop, score=accuracy(digits), steps=60)
+        for drop in (1.0, 6.0)
+    )
+    for result, drop in ((tight, 1.0), (loose, 6.0)):
+        assert result.rows[0].score - result.rows[-1].score <= drop
+    assert sum(loose.bits.values()) < sum(tight.bits.values())
+    with pytest.raises(SettingError, match="and these lose: .*4 mean bits 1.00"):
+        quick(trained, digits[0], max_drop=1e-9, score=_whether_float)
+
+
+def _whether_float(network):
+    return float(not any(isinstance(module, CodedWeight) for module in network.modules()))
+
+
 @pytest.mark.parametrize("make", [Tokens, TwoInputs, Unusual])
 @pytest.mark.parametrize("activations", [32, 8])
 def test_networks_of_other_kinds(make, activations, tmp_path):
@@ -203,6 +230,9 @@ WRONG = [
     ({"config": {"ignored_scopes": "Net/Sequential[features]/NNCFConv2d[3]/conv2d_0"}}, ConfigError, '"features.3"'),
     ({"config": {"ignored_scopes": "features"}}, ConfigError, "for the 3 layers in it"),
     ({"config": "missing.json"}, SettingError, "does not exist"),
+    ({"max_drop": 0}, SettingError, "max_drop: received 0"),
+    ({"max_drop": 0.5, "bits": 2}, SettingError, "beside bits 2"),
+    ({"bits": "auto", "budget": {"mean_bits": 0.5}}, ConfigError, "budget.mean_bits: received 0.5"),
     ({"steps": 0}, SettingError, "steps: received 0"),
     ({"num_samples": 1}, SettingError, "num_samples: received 1"),
 ]  # fmt: skip

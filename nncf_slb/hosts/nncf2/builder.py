@@ -10,6 +10,7 @@ from typing import Any
 from nncf import NNCFConfig
 from nncf.common.initialization.batchnorm_adaptation import BatchnormAdaptationAlgorithm
 from nncf.common.scopes import matches_any
+from nncf.common.utils.backend import copy_model
 from nncf.torch.batchnorm_adaptation import PTBatchnormAdaptationAlgorithmImpl
 from nncf.torch.compression_method_api import PTCompressionAlgorithmBuilder
 from nncf.torch.graph.transformations.layout import PTTransformationLayout
@@ -18,6 +19,7 @@ from nncf.torch.nncf_network import NNCFNetwork
 from nncf_slb.bits.choice import ChosenBits
 from nncf_slb.config.budget import AUTO
 from nncf_slb.config.section import (
+    ConfigError,
     ResolvedWeights,
     SLBConfig,
     find_slb_sections,
@@ -30,7 +32,7 @@ from nncf_slb.hosts.nncf2.controller import SLBController
 from nncf_slb.hosts.nncf2.dry_export import dry_export
 from nncf_slb.hosts.nncf2.export import example_arguments
 from nncf_slb.hosts.nncf2.insertion import Insertions, make_insertions
-from nncf_slb.hosts.nncf2.loaders import registered_batches
+from nncf_slb.hosts.nncf2.loaders import REGISTER_LOADER, registered_batches
 from nncf_slb.hosts.nncf2.mixed_precision import choose_bits, refuse_missing_bits
 from nncf_slb.hosts.nncf2.planning import (
     Scopes,
@@ -39,6 +41,7 @@ from nncf_slb.hosts.nncf2.planning import (
     refuse_foreign_operations,
     refuse_unmatched_overrides,
 )
+from nncf_slb.hosts.nncf2.reconstruction import reconstruct
 from nncf_slb.openvino.export import ExportError
 from nncf_slb.openvino.graph import LoweringError
 from nncf_slb.openvino.targets import LoweringSettings
@@ -64,17 +67,21 @@ class SLBBuilder(PTCompressionAlgorithmBuilder):  # type: ignore[misc]
         self._insertions = Insertions()
         self._plan = SearchPlan()
         self._chosen_bits = ChosenBits()
+        self._float_network: NNCFNetwork | None = None
 
     def _get_transformation_layout(self, target_model: NNCFNetwork) -> PTTransformationLayout:
         scopes = Scopes(self._should_consider_scope, self._is_target)
-        plan = plan_search(target_model, scopes, self._weight_settings)
+        plan = plan_search(target_model, scopes, self._weight_settings, self.slb_config.weights.edges)
         if self.slb_config.validate_scopes:
             refuse_unmatched_overrides(plan, self.slb_config, find_slb_sections(self.config)[0][0])
         self._plan = plan
         _say_what_is_left_out(plan)
+        _say_what_edges_get(plan)
         multiplier = self.config.get_redefinable_global_param_value_for_algo("compression_lr_multiplier", self.name)
         target_device = self.config.get("target_device")
         self._measure_batch_norm(target_model)
+        if self.should_init and self.slb_config.initializer.reconstruction is not None:
+            self._float_network = copy_model(target_model)
         if self.slb_config.weights.bits == AUTO:
             self._choose_bits(target_model, plan)
         bits = self._chosen_bits.bits
@@ -137,9 +144,8 @@ class SLBBuilder(PTCompressionAlgorithmBuilder):  # type: ignore[misc]
     def _handle_frozen_layers(self, target_model: NNCFNetwork) -> None:
         # Runs after the layout is made: from here on gradient descent does not use the float weights any more.
         super()._handle_frozen_layers(target_model)
-        if self.slb_config.params.descent == "gradient":
-            for name in self._insertions.weights:
-                target_model.nncf.get_containing_module(name).weight.requires_grad_(False)
+        for name in self._insertions.weights if self.slb_config.params.descent == "gradient" else self._plan.edges:
+            target_model.nncf.get_containing_module(name).weight.requires_grad_(False)
 
     def _are_frozen_layers_allowed(self) -> tuple[bool, str]:
         return True, "Frozen layers keep the discrete weights nearest to their trained ones"
@@ -149,9 +155,10 @@ class SLBBuilder(PTCompressionAlgorithmBuilder):  # type: ignore[misc]
 
         All algorithms have read the float weights by now; the adaptation sees the discrete ones.
         """
-        for searchable in dict.fromkeys(self._insertions.weights.values()):
+        for searchable in self._insertions.search.weights:
             searchable.begin()
         self._initialize_activations(model)
+        self._reconstruct(model)
         if self.slb_config.initializer.batchnorm_adaptation is None or not batch_norms(model):
             return
         parameters = self._parse_bn_adapt_params()
@@ -165,6 +172,21 @@ class SLBBuilder(PTCompressionAlgorithmBuilder):  # type: ignore[misc]
             steps = sum(1 for _ in batches.take_samples(samples))
             PTBatchnormAdaptationAlgorithmImpl(loader, steps, device).run(model)
 
+    def _reconstruct(self, model: NNCFNetwork) -> None:
+        """Search without labels, if the config asks for it."""
+        settings, target = self.slb_config.initializer.reconstruction, self._float_network
+        if settings is None or target is None:
+            return
+        batches = registered_batches(self.config)
+        if batches is None:
+            path = f"{find_slb_sections(self.config)[0][0]}.initializer.reconstruction"
+            raise ConfigError([
+                f"{path}: received {settings.model_dump_json()} without a data loader; allowed with one. "
+                f"{REGISTER_LOADER}"
+            ])  # fmt: skip
+        reconstruct(model, target, self._plan, self._insertions.search, batches, settings)
+        self._float_network = None
+
     def _initialize_activations(self, model: NNCFNetwork) -> None:
         batches = registered_batches(self.config)
         quantizers = dict.fromkeys(self._insertions.quantizers.values())
@@ -177,6 +199,16 @@ class SLBBuilder(PTCompressionAlgorithmBuilder):  # type: ignore[misc]
         refuse_foreign_operations(model, self._insertions.weights)
         epochs, measured = total_epochs(self.config), self._chosen_bits.sensitivities
         return SLBController(model, self.config, self.slb_config, epochs, self._plan, self._insertions.search, measured)
+
+
+def _say_what_edges_get(plan: SearchPlan) -> None:
+    """One line of advice where first and last layers are searched, as a config that says nothing has it."""
+    if plan.searched_edges:
+        logger.warning(
+            'slb: first and last layers are searched like all others: %s. They lose most; "edges": "float" or 8 in '
+            "weights gives them more bits",
+            ", ".join(plan.searched_edges),
+        )
 
 
 def _say_what_is_left_out(plan: SearchPlan) -> None:

@@ -122,6 +122,7 @@ class SLBController(PTCompressionAlgorithmController):  # type: ignore[misc]
                 inverse_temperature=self._scheduler.inverse_temperature,
                 layers=layers_statistics(by_name, self._codes_before),
                 full_precision_layers=tuple(self._plan.full_precision),
+                eight_bit_layers=tuple(self._plan.edges),
                 sensitivities=self._sensitivities,
                 left_out=self._plan.left_out,
                 left_out_share=self._plan.left_out_share,

@@ -89,7 +89,10 @@ def search_cost(model: nn.Module, config: Mapping[str, Any]) -> SearchCost:
     nncf_config = NNCFConfig.from_dict(dict(config))
     builder = SLBBuilder(nncf_config, should_init=False)
     network = create_nncf_network(model, nncf_config)
-    plan = plan_search(network, Scopes(builder._should_consider_scope, builder._is_target), builder._weight_settings)
+    edges = builder.slb_config.weights.edges
+    plan = plan_search(
+        network, Scopes(builder._should_consider_scope, builder._is_target), builder._weight_settings, edges
+    )
     settings = builder.slb_config
     layers: dict[int, LayerCost] = {}
     kept = during = 0

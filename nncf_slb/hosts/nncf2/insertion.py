@@ -21,6 +21,8 @@ from nncf_slb.hosts.nncf2.planning import SearchPlan, UnsupportedLayersError
 from nncf_slb.openvino.targets import why_not_binary
 from nncf_slb.search.activations import ActivationQuantizer
 from nncf_slb.search.choices import ScaleName
+from nncf_slb.search.eight_bits import eight_bit_codes
+from nncf_slb.search.runtime import FixedWeight
 from nncf_slb.search.searchable import SearchableWeight
 from nncf_slb.search.state import SearchState
 from nncf_slb.search.values import ValueSet, make_values
@@ -52,7 +54,7 @@ class Insertions:
     """Modules by NNCF node name; layers that share a parameter or an input share the module."""
 
     search: SearchState = field(default_factory=SearchState)
-    weights: dict[str, SearchableWeight] = field(default_factory=dict)
+    weights: dict[str, SearchableWeight | FixedWeight] = field(default_factory=dict)
     quantizers: dict[str, ActivationQuantizer] = field(default_factory=dict)
 
     def layout(self) -> PTTransformationLayout:
@@ -92,13 +94,16 @@ def make_insertions(
     layer_settings = {name: _settings_of(name, config, bits) for name in plan.layers}
     _refuse_impossible_pairs(plan, layer_settings, config, find_target_device(target_device))
     device = get_model_device(model)
-    insertions, weights, quantizers = Insertions(), dict[int, SearchableWeight](), dict[Any, ActivationQuantizer]()
-    for name, layer in plan.layers.items():
+    insertions, quantizers = Insertions(), dict[Any, ActivationQuantizer]()
+    weights: dict[int, SearchableWeight | FixedWeight] = {}
+    for name, layer in (plan.layers | plan.edges).items():
         weight: Any = layer.weight
-        if id(weight) not in weights:
+        if id(weight) not in weights and name in plan.edges:
+            weights[id(weight)] = FixedWeight(eight_bit_codes(layer)).to(device)
+        elif id(weight) not in weights:
             weights[id(weight)] = _make_weight(layer, layer_settings[name], config, insertions.search).to(device)
         insertions.weights[name] = weights[id(weight)]
-        activations = layer_settings[name].activations
+        activations = _inputs_of_edge(name, config) if name in plan.edges else layer_settings[name].activations
         if activations.bits != FULL_PRECISION:
             key = (_producer(model, name), activations)
             if key not in quantizers:
@@ -115,6 +120,10 @@ def _settings_of(name: str, config: SLBConfig, bits: Mapping[str, int]) -> _Laye
     weights = config.weights.resolve(match)
     values = make_values(weights.values, bits[name] if weights.bits == "auto" else weights.bits)
     return _LayerSettings(values, weights.scale, config.activations.resolve(match))
+
+
+def _inputs_of_edge(name: str, config: SLBConfig) -> ResolvedActivations:
+    return config.activations.resolve(lambda scopes: bool(matches_any(name, scopes))).of_edge()
 
 
 def _producer(model: NNCFNetwork, name: str) -> tuple[Any, ...]:
@@ -152,7 +161,7 @@ def _set_gradients(insertions: Insertions, plan: SearchPlan, lr_multiplier: floa
     """Frozen layers stay frozen; a module that a trained layer uses as well is trained."""
     trained: set[nn.Module] = set()
     modules: dict[nn.Module, None] = {}
-    for name, layer in plan.layers.items():
+    for name, layer in (plan.layers | plan.edges).items():
         layer_modules = [
             module for module in (insertions.weights[name], insertions.quantizers.get(name)) if module is not None
         ]
@@ -163,7 +172,7 @@ def _set_gradients(insertions: Insertions, plan: SearchPlan, lr_multiplier: floa
     for module in modules:
         latents = [module.searched] if isinstance(module, SearchableWeight) else []
         for parameter in dict.fromkeys([*module.parameters(), *latents]):
-            if module not in trained:
+            if module not in trained or isinstance(module, FixedWeight):
                 parameter.requires_grad_(False)
             elif lr_multiplier is not None:
                 parameter.register_hook(lambda grad: lr_multiplier * grad)  # type: ignore[no-untyped-call]

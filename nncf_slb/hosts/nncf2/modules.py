@@ -29,6 +29,7 @@ from torch.nn.utils.parametrize import is_parametrized
 
 from nncf_slb.search.activations import ActivationQuantizer
 from nncf_slb.search.channels import SEARCHABLE_LAYERS
+from nncf_slb.search.runtime import FixedWeight
 from nncf_slb.search.searchable import SearchableWeight
 
 # Layers that compute with a weight other than their own when they are handed one.
@@ -71,7 +72,7 @@ def _run_directly(layer: Any, args: tuple[Any, ...]) -> Any:
         return None
     weight = None
     for operation in layer.pre_ops._modules.values():
-        if isinstance(operation.op, SearchableWeight) and type(layer) in _TAKE_A_WEIGHT:
+        if isinstance(operation.op, SearchableWeight | FixedWeight) and type(layer) in _TAKE_A_WEIGHT:
             weight = operation.op
         elif not isinstance(operation.op, ActivationQuantizer):
             return None

@@ -9,9 +9,9 @@ from torch import nn
 
 from nncf_slb.hosts.nncf2.modules import plain_class
 from nncf_slb.search.activations import ActivationQuantizer
-from nncf_slb.search.runtime import FixedActivation, make_low_bit_
+from nncf_slb.search.runtime import FixedActivation, FixedWeight, make_low_bit_
 from nncf_slb.search.searchable import SearchableWeight
-from nncf_slb.search.strip import chosen_codes, fixed_activation
+from nncf_slb.search.strip import codes_of, fixed_activation
 
 
 def modules_by_scope(model: NNCFNetwork) -> list[tuple[str, nn.Module]]:
@@ -66,7 +66,13 @@ def searchable_operands(model: NNCFNetwork) -> dict[str, SearchableWeight]:
 
 def searchable_of(layer: nn.Module) -> SearchableWeight | None:
     """The `SearchableWeight` inserted into a layer; None where there is none."""
-    return next((op for op in _operands(layer) if isinstance(op, SearchableWeight)), None)
+    weight = weight_of(layer)
+    return weight if isinstance(weight, SearchableWeight) else None
+
+
+def weight_of(layer: nn.Module) -> SearchableWeight | FixedWeight | None:
+    """The weight inserted into a layer, searched or fixed; None where there is none."""
+    return next((op for op in _operands(layer) if isinstance(op, SearchableWeight | FixedWeight)), None)
 
 
 def _quantizer_of(layer: nn.Module) -> ActivationQuantizer | None:
@@ -86,8 +92,8 @@ def to_plain_torch(model: NNCFNetwork) -> nn.Module:
     """
     fixed: dict[ActivationQuantizer, FixedActivation] = {}
     # All codes first: a weight that layers share loses its latents with the first of them.
-    searched = {module: searchable_of(module) for module in model.modules()}
-    codes = {module: chosen_codes(searchable) for module, searchable in searched.items() if searchable is not None}
+    inserted = {module: weight_of(module) for module in model.modules()}
+    codes = {module: codes_of(weight) for module, weight in inserted.items() if weight is not None}
     for module in list(model.modules()):
         plain = plain_class(module)
         if plain is None:

@@ -15,9 +15,11 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
 from nncf_slb.config.section import ConfigError, SLBConfig, scope_list
+from nncf_slb.config.weights import EdgesChoice
 from nncf_slb.errors import SLBError
+from nncf_slb.hosts.dataflow import observe
 from nncf_slb.hosts.nncf2.modules import plain_class
-from nncf_slb.hosts.nncf2.network import modules_by_scope, own_nodes, run_as_traced, searchable_of, weighted_nodes
+from nncf_slb.hosts.nncf2.network import modules_by_scope, own_nodes, run_as_traced, weight_of, weighted_nodes
 from nncf_slb.hosts.weight_uses import Use, uses_of_parameters
 from nncf_slb.search.channels import SEARCHABLE_LAYERS
 
@@ -45,12 +47,16 @@ class SearchPlan:
         full_precision: All others with weights.
         left_out: Those of them that the config's scopes include, with the reason.
         left_out_share: Their share of all weights of the network (numbers in parameters of two dimensions or more).
+        edges: First and last layers that get 8 bits.
+        searched_edges: Those of `layers` that are first or last ones.
     """
 
     layers: dict[str, nn.Module] = field(default_factory=dict)
     full_precision: list[str] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
     left_out_share: float = 0.0
+    edges: dict[str, nn.Module] = field(default_factory=dict)
+    searched_edges: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -72,7 +78,9 @@ class _Problem(NamedTuple):
     scope: str  # entry of ignored_scopes that leaves the layer out
 
 
-def plan_search(model: NNCFNetwork, scopes: Scopes, weight_settings: Callable[[str], Hashable]) -> SearchPlan:
+def plan_search(
+    model: NNCFNetwork, scopes: Scopes, weight_settings: Callable[[str], Hashable], edges: EdgesChoice
+) -> SearchPlan:
     """Decide for each layer with weights whether it is searched.
 
     Weights in scope that are no weights of a layer that NNCF can hook stay in full precision, unless the target scopes
@@ -82,6 +90,7 @@ def plan_search(model: NNCFNetwork, scopes: Scopes, weight_settings: Callable[[s
         model: NNCF network.
         scopes: What the config's scopes say of a name.
         weight_settings: What the config says of a layer's weights, from its node name.
+        edges: What the config says of first and last layers.
 
     Raises:
         UnsupportedLayersError: If a layer that was asked for can't be searched, or none is left to search.
@@ -122,6 +131,7 @@ def plan_search(model: NNCFNetwork, scopes: Scopes, weight_settings: Callable[[s
             problems.append(_Problem(scope, COMPUTED, _own_operations(scope)))
         else:
             leave(scope, _reason_outside(module, matrices, uses), matrices, _own_operations(scope))
+    _settle_edges(model, plan, edges)
     problems += _problems_of_sharing(model, plan, weight_settings)
     if problems:
         raise UnsupportedLayersError(_unsupported_message(problems))
@@ -131,9 +141,26 @@ def plan_search(model: NNCFNetwork, scopes: Scopes, weight_settings: Callable[[s
     return plan
 
 
+def _settle_edges(model: NNCFNetwork, plan: SearchPlan, edges: EdgesChoice) -> None:
+    """Take first and last layers out of those that are searched, unless these are searched as well."""
+    flow = observe(model, lambda: run_as_traced(model))
+    outermost = {id(layer.module) for layer in flow.layers if layer.is_first or layer.is_last}
+    names = [name for name, layer in plan.layers.items() if id(layer) in outermost]
+    if edges == "search":
+        plan.searched_edges = names
+        return
+    for name in names:
+        layer = plan.layers.pop(name)
+        if edges == "float":
+            plan.full_precision.append(name)
+        else:
+            plan.edges[name] = layer
+
+
 def _nothing_left_message(plan: SearchPlan) -> str:
     ignored = [name for name in plan.full_precision if name not in plan.left_out]
-    parts = [f"the scopes leave out {', '.join(ignored)}"] if ignored else []
+    parts = [f"scopes or edges leave out {', '.join(ignored)}"] if ignored else []
+    parts += [f"edges give {', '.join(plan.edges)} 8 bits"] if plan.edges else []
     parts += [f"{name} cannot be searched ({reason})" for name, reason in plan.left_out.items()]
     return (
         f"slb found no layer to search: {'; '.join(parts) or 'the model has no layer with weights'}. Searchable are "
@@ -228,7 +255,7 @@ def _problems_of_sharing(
     users: dict[int, list[str]] = {}
     for name, layer in plan.layers.items():
         users.setdefault(id(layer.weight), []).append(name)
-    searched = {id(layer) for layer in plan.layers.values()}
+    searched = {id(layer) for layer in [*plan.layers.values(), *plan.edges.values()]}
     outside = {
         id(parameter): scope
         for scope, module in modules_by_scope(model)
@@ -268,7 +295,7 @@ def refuse_unmatched_overrides(plan: SearchPlan, config: SLBConfig, path: str) -
     Raises:
         ConfigError: With a line for each override that has scopes without a layer.
     """
-    layers = [*plan.layers, *plan.full_precision]
+    layers = [*plan.layers, *plan.edges, *plan.full_precision]
     weights, activations = config.weights.overrides, config.activations.overrides
     targets = {f"weights.overrides[{index}]": override.target_scopes for index, override in enumerate(weights)}
     targets |= {f"activations.overrides[{index}]": override.target_scopes for index, override in enumerate(activations)}
@@ -297,7 +324,7 @@ def refuse_foreign_operations(model: NNCFNetwork, names: Iterable[str]) -> None:
     foreign = [
         name
         for name, layer in layers.items()
-        if any(isinstance(op, UpdateWeight) and op.op is not searchable_of(layer) for op in layer.pre_ops.values())
+        if any(isinstance(op, UpdateWeight) and op.op is not weight_of(layer) for op in layer.pre_ops.values())
     ]
     if foreign:
         scopes = ", ".join(f'"{name}"' for name in foreign)

@@ -8,10 +8,10 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from nncf_slb.search.activations import ActivationQuantizer
-from nncf_slb.search.runtime import Codes, FixedActivation, FixedWeight, make_low_bit_
+from nncf_slb.search.runtime import FixedActivation, FixedWeight, make_low_bit_
 from nncf_slb.search.searchable import SearchableWeight
 from nncf_slb.search.state import SearchState
-from nncf_slb.search.strip import chosen_codes, fixed_activation
+from nncf_slb.search.strip import codes_of, fixed_activation
 
 _QUANTIZER = "input_quantizer"
 
@@ -59,7 +59,7 @@ def strip_(network: nn.Module) -> None:
     inserted = [(layer, weight) for layer in network.modules() if (weight := weight_of(layer)) is not None]
     # All codes first: a weight that layers share loses its latents with the first of them. Each layer gets its own, as
     # a converted network holds a tensor once, under one name.
-    codes = {layer: _codes(weight) for layer, weight in inserted}
+    codes = {layer: codes_of(weight) for layer, weight in inserted}
     fixed: dict[ActivationQuantizer, FixedActivation] = {}
     for layer in codes:
         quantizer = layer._modules.pop(_QUANTIZER, None)
@@ -86,9 +86,3 @@ def _take_weight_out(layer: nn.Module) -> None:
         del layer.parametrizations
     layer.__class__ = type(layer).__bases__[0]
     layer._parameters["weight"] = None
-
-
-def _codes(weight: SearchableWeight | FixedWeight) -> Codes:
-    if isinstance(weight, SearchableWeight):
-        return chosen_codes(weight)
-    return Codes(weight.codes.clone(), weight.values.clone(), weight.scale.detach().clone(), weight.bits)

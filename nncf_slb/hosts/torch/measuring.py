@@ -38,6 +38,11 @@ class Measurement:
     def __init__(self, target: nn.Module, samples: Unlabeled, run: Run, batch: int, score: Score | None) -> None:
         self._target, self._samples, self._run, self._batch, self._score = target, samples, run, batch, score
 
+    def unit(self, sample: Any) -> str:
+        """Unit of the agreement: ``%`` for classes, else ``dB``."""
+        run = partial(self._run, self._target)
+        return agreement(run, run, [sample]).unit
+
     def float_row(self) -> Row:
         """The float network itself."""
         return Row("float", None, self._scored(self._target), weight_bytes(self._target))

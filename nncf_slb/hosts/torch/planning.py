@@ -13,7 +13,7 @@ from torch.nn.utils.parametrize import is_parametrized
 
 from nncf_slb.config.section import ConfigError, SLBConfig, scope_list
 from nncf_slb.errors import SLBError
-from nncf_slb.hosts.torch.dataflow import Dataflow, RunLayer
+from nncf_slb.hosts.dataflow import Dataflow, RunLayer
 from nncf_slb.search.channels import SEARCHABLE_LAYERS
 
 _REGULAR_EXPRESSION = "{re}"

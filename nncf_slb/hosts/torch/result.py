@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from nncf_slb.openvino.export import export_openvino
+from nncf_slb.openvino.export import export_float, export_openvino
 from nncf_slb.search.agreement import Agreement
 from nncf_slb.tables import terminal_table
 
@@ -50,6 +50,7 @@ class PostTraining:
     full_precision: dict[str, str]
     held_out: int
     interrupted: bool
+    _target: nn.Module = field(repr=False)
     _example: tuple[Any, ...] = field(repr=False)
     _row_of_file: Callable[[Path], Row] = field(repr=False)
 
@@ -68,6 +69,17 @@ class PostTraining:
             self.rows = [*(row for row in self.rows if row.name != target.name), self._row_of_file(target)]
         return target
 
+    def export_float(self, path: str | Path) -> Path:
+        """Write the float network as OpenVINO IR, to compare with.
+
+        Args:
+            path: ``.xml`` file to write.
+
+        Raises:
+            nncf_slb.openvino.export.ExportError: If OpenVINO cannot convert it.
+        """
+        return export_float(self._target, path, self._example)
+
     def report(self) -> str:
         """Table for the terminal: agreement, score and bytes of each network, and the bits of the layers."""
         scored = any(row.score is not None for row in self.rows)
@@ -75,7 +87,7 @@ class PostTraining:
             [
                 row.name,
                 "-" if row.agreement is None else str(row.agreement),
-                *(["-" if row.score is None else f"{row.score:.4g}"] if scored else []),
+                *(["-" if row.score is None else _shown(row.score)] if scored else []),
                 f"{row.bytes:,}",
                 f"{self.rows[0].bytes / row.bytes:.1f}",
             ]
@@ -93,6 +105,10 @@ class PostTraining:
         if self.interrupted:
             lines.append("the search was interrupted before its last step")
         return "\n".join(lines)
+
+
+def _shown(score: float) -> str:
+    return f"{score:.2f}" if abs(score) >= 10 else f"{score:.4f}"
 
 
 def _counted(bits: dict[str, int]) -> str:

@@ -19,8 +19,6 @@ from nncf_slb.search.searchable import SearchableWeight
 from nncf_slb.search.state import SearchState
 from nncf_slb.search.values import make_values
 
-_EDGE_INPUTS = 8
-
 
 @dataclass
 class Inserted:
@@ -85,9 +83,7 @@ def insert_search(network: nn.Module, plan: Plan, config: SLBConfig, bits: Mappi
 def inputs_of(path: str, plan: Plan, config: SLBConfig) -> ResolvedActivations:
     """Settings of a layer's inputs: of first and last layers 8 bits where those of the others are quantized."""
     resolved = config.activations.resolve(lambda scopes: matches(path, scopes))
-    if path in plan.edges and resolved.bits != FULL_PRECISION:
-        return ResolvedActivations(_EDGE_INPUTS, "lsq", None)
-    return resolved
+    return resolved.of_edge() if path in plan.edges else resolved
 
 
 def _searchable(

@@ -1,0 +1,250 @@
+"""One search without labels: the networks, the samples and the settings, and how they are used."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map
+
+from nncf_slb.config.section import SLBConfig
+from nncf_slb.errors import DataError, SettingError
+from nncf_slb.hosts.dataflow import Dataflow, observe
+from nncf_slb.hosts.torch.bits import Bits, BitsByMeasurement
+from nncf_slb.hosts.torch.checkpoint import SearchFile, noted_interrupt
+from nncf_slb.hosts.torch.insertion import strip_
+from nncf_slb.hosts.torch.measuring import Measurement, Score
+from nncf_slb.hosts.torch.planning import plan_search
+from nncf_slb.hosts.torch.result import Row
+from nncf_slb.hosts.torch.search import Inserted, insert_search
+from nncf_slb.openvino.call_form import Arguments
+from nncf_slb.search.activation_ranges import initialize_activations
+from nncf_slb.search.batchnorm import calibrate
+from nncf_slb.search.finite import NotFiniteError, refuse_not_finite
+from nncf_slb.search.outputs import floating_outputs
+from nncf_slb.search.reconstruction import Progress, Recipe, Reconstruction
+from nncf_slb.search.runtime import CodedWeight
+from nncf_slb.search.searchable import SearchableWeight
+from nncf_slb.search.unlabeled import Unlabeled, count
+
+logger = logging.getLogger("nncf_slb")
+
+_FEW = 100
+_BATCH, _LEAST_BATCH = 200, 2
+_BATCH_BYTES = 2**28  # of all activations of a batch in the float network
+_HELD_OUT_SHARE = 1 / 8
+HELD_OUT_AT_MOST = 500
+_CALIBRATION_SAMPLES = 2000
+_SENSITIVITY_SAMPLES = 512
+
+
+@dataclass(frozen=True)
+class Found:
+    """What one search has found.
+
+    Attributes:
+        model: Stripped network in eval mode.
+        nearest: Nearest values, before the search.
+        searched: The network that was found.
+        bits: Bits of the weights by layer, first and last layers included.
+        interrupted: Whether the search ended before all steps were done.
+    """
+
+    model: nn.Module
+    nearest: Row
+    searched: Row
+    bits: Bits
+    interrupted: bool
+
+
+class Task:
+    """A network and its samples, checked and ready to be searched.
+
+    Args:
+        model: Float network, which stays as it is.
+        given: Its samples.
+        samples: How many of them to search with at most; the others measure.
+        settings: Settings.
+        recipe: How to train.
+        seed: Seed of the order of the samples.
+        score: The user's own measure; None for none.
+
+    Attributes:
+        plan: What becomes of each layer.
+        bits: Chooses bits by measurement.
+        example: One sample.
+        measurement: Measures networks with the samples that no search sees.
+    """
+
+    def __init__(
+        self, model: nn.Module, given: Unlabeled, samples: int, settings: SLBConfig, recipe: Recipe, seed: int,
+        score: Score | None,
+    ) -> None:  # fmt: skip
+        self._settings, self._recipe, self._seed = settings, recipe, seed
+        self._target = _float_copy(model)
+        held_out = max(1, int(len(given) * _HELD_OUT_SHARE))
+        self._seen, self.held_out = given.split(min(samples, len(given) - held_out))
+        if len(self._seen) < _FEW:
+            logger.warning("slb: %d samples to search with are few; some hundreds give good results", len(self._seen))
+        self._run = partial(_run, next(self._target.parameters()).device)
+        flow = _observe(self._target, given, self._run)
+        self.plan = plan_search(self._target, flow, settings)
+        self._batch = _batch_size(flow, count(given.sample))
+        self.example: Arguments = given.sample
+        self.measurement = Measurement(self._target, self.held_out, self._run, self._batch, score)
+        self.bits = BitsByMeasurement(self._target, self.plan, settings)
+        if self.bits.widths:
+            budget = settings.weights.budget
+            needed = _SENSITIVITY_SAMPLES if budget is None else budget.samples
+            self.bits.measure(partial(self._run, self._target), _first(self._seen.in_order(self._batch), needed))
+
+    @property
+    def target(self) -> nn.Module:
+        """Copy of the float network."""
+        return self._target
+
+    def search(self, bits: Bits, checkpoint: str | None, progress: Callable[[Progress], None] | None) -> Found:
+        """Search with these bits of the layers whose settings say ``auto``.
+
+        Args:
+            bits: Bits by path.
+            checkpoint: File to go on from and to save to; None for none.
+            progress: Called after each step.
+        """
+        searched = copy.deepcopy(self._target)
+        inserted = insert_search(searched, self.plan, self._settings, bits)
+        run = partial(self._run, searched)
+        self._begin(searched, inserted)
+        nearest = self.measurement.row("nearest", _stripped(searched))
+        observed = [layer.observed for layer in self.plan.searched.values()]
+        training = Reconstruction(searched, self._target, inserted.search, observed, self._run, self._recipe)
+        said = f"{self._settings.model_dump_json()}, {bits}, {self._recipe}, {len(self._seen)} samples"
+        interrupted = self._train(training, SearchFile(checkpoint, f"{said}, seed {self._seed}"), progress)
+        calibrate(searched, run, _first(self._seen.in_order(self._batch), _CALIBRATION_SAMPLES))
+        stripped = _stripped(searched)
+        found = {path: inserted.bits(path) for path in inserted.weights}
+        return Found(stripped, nearest, self.measurement.row("searched", stripped), found, interrupted)
+
+    def _begin(self, searched: nn.Module, inserted: Inserted) -> None:
+        """First steps of quantized inputs, and batch norm for the nearest values."""
+        run = partial(self._run, searched)
+        quantizers = dict.fromkeys(inserted.quantizers.values())
+        if quantizers:
+            seen = _first(self._seen.in_order(self._batch), self._settings.initializer.range.num_init_samples)
+            initialize_activations(searched, inserted.search, quantizers, run, seen)
+        calibrate(searched, run, _first(self._seen.in_order(self._batch), _CALIBRATION_SAMPLES))
+
+    def _train(self, training: Reconstruction, file: SearchFile, progress: Callable[[Progress], None] | None) -> bool:
+        """Take all steps that are left.
+
+        Returns:
+            Whether Ctrl-C ended it before.
+        """
+        file.load(training)
+        with noted_interrupt() as interrupt:
+            for arguments in self._stream(training.step):
+                if training.is_done or interrupt.is_set():
+                    break
+                state = training.advance(arguments)
+                if progress is not None:
+                    progress(state)
+                file.save(training)
+        file.save(training, now=True)
+        if not training.is_done:
+            logger.warning("slb: interrupted at step %d; what the search has found so far is kept", training.step)
+        training.end()
+        return not training.is_done
+
+    def _stream(self, skipped: int) -> Iterator[Any]:
+        """Batches without end, from the one that comes after `skipped` of them."""
+        numbers = torch.Generator().manual_seed(self._seed)
+        index = 0
+        while True:
+            for arguments in self._seen.shuffled(self._batch, numbers):
+                if index >= skipped:
+                    yield arguments
+                index += 1
+
+
+def _float_copy(model: nn.Module) -> nn.Module:
+    """A copy in eval mode.
+
+    Raises:
+        SettingError: If the model is none, is compressed already, or cannot be copied.
+        nncf_slb.search.finite.NotFiniteError: If it holds a NaN or an infinity.
+    """
+    if not isinstance(model, nn.Module):
+        raise SettingError(f"model: received {type(model).__name__}; allowed is a torch module")
+    if any(isinstance(module, CodedWeight | SearchableWeight) for module in model.modules()):
+        raise SettingError("model: received one whose weights are searched or low-bit already; allowed is a float one")
+    if next(model.parameters(), None) is None:
+        raise SettingError(f"model: received {type(model).__name__} without parameters; allowed is a trained network")
+    refuse_not_finite(model)
+    try:
+        return copy.deepcopy(model).eval()
+    except Exception as error:  # whatever the user's classes raise
+        raise SettingError(
+            f"model: received {type(model).__name__}, which cannot be copied ({error}); allowed is a network that "
+            "copy.deepcopy takes"
+        ) from error
+
+
+def _run(device: torch.device, network: nn.Module, arguments: Any) -> Any:
+    """Run a network on arguments from memory."""
+    args, kwargs = tree_map(lambda x: x.to(device) if isinstance(x, Tensor) else x, arguments)
+    return network(*args, **kwargs)
+
+
+def _observe(target: nn.Module, given: Unlabeled, run: Callable[[nn.Module, Any], Any]) -> Dataflow:
+    """One pass of the float network.
+
+    Raises:
+        DataError: If it does not run on the images, or gives nothing that can be compared.
+        nncf_slb.search.finite.NotFiniteError: If its outputs are not finite.
+    """
+    outputs: list[Any] = []
+    try:
+        flow = observe(target, lambda: outputs.append(run(target, given.sample)))
+    except Exception as error:  # whatever the user's network raises
+        raise DataError(
+            f"images: the network does not run on them ({type(error).__name__}: {error}). Give batches as it takes "
+            "them; of batches that are tuples or lists the first entry is taken for its input, and the argument "
+            "'inputs' says otherwise"
+        ) from error
+    tensors = floating_outputs(outputs[0])
+    if not tensors:
+        raise DataError(
+            f"model: it gives {type(outputs[0]).__name__} without a floating-point tensor, so there is nothing to "
+            "compare; allowed are tensors, in lists, tuples and dictionaries"
+        )
+    if not all(bool(x.isfinite().all()) for x in tensors):
+        raise NotFiniteError("the float network gives a NaN or an infinity on the first images; look at both")
+    return flow
+
+
+def _batch_size(flow: Dataflow, samples: int) -> int:
+    """Samples of a step: as many as keep the activations of one pass within `_BATCH_BYTES`, 200 at most."""
+    return max(_LEAST_BATCH, min(_BATCH, _BATCH_BYTES * samples // max(1, flow.activation_bytes)))
+
+
+def _first(batches: Iterable[Any], samples: int) -> Iterator[Any]:
+    """Batches with that many samples, rounded up to whole batches."""
+    taken = 0
+    for batch in batches:
+        if taken >= samples:
+            return
+        yield batch
+        taken += count(batch)
+
+
+def _stripped(searched: nn.Module) -> nn.Module:
+    """The low-bit network as it is now; the searched one stays."""
+    stripped = copy.deepcopy(searched)
+    strip_(stripped)
+    return stripped.eval()

@@ -1,0 +1,158 @@
+"""``nncf-slb quantize``: a trained network of the user's and unlabeled inputs in, an IR and a table out."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from nncf_slb.errors import SettingError, SLBError
+
+if TYPE_CHECKING:  # torch loads only once the command line has been read
+    from nncf_slb.hosts.torch.result import PostTraining
+    from nncf_slb.search.reconstruction import Progress
+
+LOAD_HELP = (
+    "MODULE:FUNCTION of your code, called without arguments: returns the trained model and an iterable of input "
+    "batches, and as a third, if you like, a function that gives a model's score. The current folder is searched first"
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
+    add = parser.add_argument
+    add("load", help=LOAD_HELP)
+    add("-o", "--output", type=Path, required=True, help=".xml file to write")
+    add("--bits", type=_bits, help="bits of a weight: 1, 2, 3, 4 or auto (default: 2, or what the config says)")
+    add("--activations", type=int, help="bits of the layers' inputs: 1, 2, 4, 8 or 32 (default: 32)")
+    add("--edges", type=_edges, help="first and last layers: 8 bits, float or search (default: 8)")
+    add("--config", type=Path, help="JSON: an slb section, or an NNCF config that holds one")
+    budget = parser.add_mutually_exclusive_group()
+    budget.add_argument("--budget-bytes", type=int, help="choose the bits of each layer so that the .bin takes no more")
+    budget.add_argument("--budget-bits", type=float, help="choose them within a mean of bits over all weights")
+    budget.add_argument("--max-drop", type=float, help="find the fewest bits that lose no more points of the score, or "
+                        "of the agreement with the float network")  # fmt: skip
+    add("--samples", type=int, help="samples to search with (default: 2000)")
+    add("--steps", type=int, help="optimizer steps (default: 500)")
+    add("--seed", type=int, default=0, help="seed of the order of the samples (default: 0)")
+    add("--checkpoint", type=Path, help="file to go on from after an interruption (default: none)")
+    add("--no-latency", action="store_true", help="leave the latencies out, which take a few seconds")
+
+
+def run(arguments: argparse.Namespace, loaded: Any) -> str:
+    """Search, export, measure.
+
+    Args:
+        arguments: As from `add_arguments`.
+        loaded: What the user's function returned.
+
+    Returns:
+        Table for the terminal.
+
+    Raises:
+        SLBError: On anything that the user can mend.
+    """
+    from nncf_slb.hosts.torch.post_training import search_post_training
+
+    model, images, score = _parts(arguments.load, loaded)
+    if arguments.output.suffix != ".xml":
+        raise SettingError(f"--output: received {arguments.output}; allowed are names that end in .xml")
+    started = time.perf_counter()
+    found = search_post_training(
+        model,
+        images,
+        bits="auto" if arguments.budget_bytes or arguments.budget_bits else arguments.bits,
+        activations=arguments.activations,
+        edges=arguments.edges,
+        budget=_budget(arguments),
+        max_drop=arguments.max_drop,
+        config=arguments.config,
+        num_samples=arguments.samples,
+        steps=arguments.steps,
+        seed=arguments.seed,
+        score=score,
+        checkpoint=arguments.checkpoint,
+        progress=ProgressLine(sys.stderr),
+    )
+    path = found.export(arguments.output)
+    lines = [found.report()]
+    if not arguments.no_latency:
+        lines.append(_latency(found, path))
+    lines.append(f"{path} and {path.with_suffix('.bin').name} written, {time.perf_counter() - started:.0f} s in all")
+    return "\n".join(lines)
+
+
+def _parts(text: str, loaded: Any) -> tuple[Any, Any, Callable[[Any], float] | None]:
+    parts = loaded if isinstance(loaded, tuple) else ()
+    if len(parts) not in (2, 3) or (len(parts) > 2 and not callable(parts[2])):
+        kinds = ", ".join(type(part).__name__ for part in parts) or type(loaded).__name__
+        raise SettingError(
+            f"load: {text} returns {kinds}; allowed are (model, batches) and (model, batches, score function)"
+        )
+    return parts[0], parts[1], parts[2] if len(parts) > 2 else None
+
+
+def _budget(arguments: argparse.Namespace) -> dict[str, Any] | None:
+    if arguments.budget_bytes is not None:
+        return {"bytes": arguments.budget_bytes}
+    return None if arguments.budget_bits is None else {"mean_bits": arguments.budget_bits}
+
+
+def _latency(found: PostTraining, path: Path) -> str:
+    """Latency of the file beside that of the float network, or why there is none."""
+    from nncf_slb.openvino.benchmark import benchmark_openvino
+
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            reference = found.export_float(Path(folder) / "float.xml")
+            compared = benchmark_openvino([reference, path], rounds=50)
+    except SLBError as error:
+        return f"latency: not measured ({error})"
+    full, ours = compared.timings
+    return (
+        f"latency: float {full.latency.median:.3f} ms, {path.name} {ours.latency.median:.3f} ms "
+        f"({ours.latency_ratio.median:.2f} times as fast; {compared.device}, {compared.date}, batch 1)"
+    )
+
+
+def _bits(text: str) -> int | str:
+    return text if text == "auto" else int(text)
+
+
+def _edges(text: str) -> int | str:
+    return int(text) if text.isdigit() else text
+
+
+class ProgressLine:
+    """Steps, time left and distance: one line that is renewed in a terminal, and a line for every tenth elsewhere.
+
+    Args:
+        stream: Where to write.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._started = time.perf_counter()
+        self._first = 0
+
+    def __call__(self, progress: Progress) -> None:
+        """Show a step."""
+        if progress.step == 1 or not self._first:
+            self._started, self._first = time.perf_counter(), progress.step
+        last = progress.step == progress.steps
+        if not (self._stream.isatty() or last or progress.step % max(1, progress.steps // 10) == 0):
+            return
+        done = progress.step - self._first
+        left = (time.perf_counter() - self._started) / done * (progress.steps - progress.step) if done else None
+        text = (
+            f"step {progress.step} of {progress.steps}, {'-' if left is None else f'{left:.0f}'} s left, "
+            f"distance {progress.output_loss:.4f} (outputs), {progress.layer_loss:.4f} (layers)"
+        )
+        if self._stream.isatty():
+            print(f"\r{text}\x1b[K", end="\n" if last else "", file=self._stream, flush=True)
+        else:
+            print(text, file=self._stream, flush=True)
