@@ -1,4 +1,4 @@
-# make quickstart | test | fashion-mnist | super-resolution | super-resolution-study | benchmark-openvino | benchmark-training | accuracy | zoo | docs | clean
+# make quickstart | test | digits | fashion-mnist | super-resolution | super-resolution-study | benchmark-openvino | benchmark-training | accuracy | zoo | docs | clean
 # (PYTHON=python3.x, MODEL=resnet20, BITS=w1a8, TABLES="rows rivals report", ARGS="--network resnet20 --dataset cifar10 --data DIR")
 PYTHON ?= python3
 MODEL ?= small_resnet
@@ -13,10 +13,14 @@ EXTENSION := $(VENV)/.extension
 export TORCH_EXTENSIONS_DIR := $(CURDIR)/$(VENV)/torch_extensions
 PIP_QUIET := -q --disable-pip-version-check
 
-.PHONY: quickstart test fashion-mnist super-resolution super-resolution-study benchmark-openvino benchmark-training accuracy zoo docs clean check-python check-compiler
+.PHONY: quickstart test digits fashion-mnist super-resolution super-resolution-study benchmark-openvino benchmark-training accuracy zoo docs clean check-python check-compiler
 
 quickstart: $(INSTALLED)
 	$(RUN) -m samples.classification.quickstart --log-dir runs/quickstart
+
+# A search in training, with labels.
+digits: $(INSTALLED)
+	$(RUN) -m samples.classification.digits --log-dir runs/digits
 
 test: $(EXTENSION) $(VENV)/nncf3
 	$(VENV)/bin/ruff check .

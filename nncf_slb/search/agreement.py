@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from nncf_slb.search.outputs import are_logits, floating_outputs
+from nncf_slb.search.outputs import are_classes, floating_outputs
 
 
 @dataclass(frozen=True)
@@ -39,14 +39,14 @@ def agreement(target: Callable[[Any], Any], other: Callable[[Any], Any], batches
         batches: Batches of samples.
 
     Returns:
-        Where there are logits (`nncf_slb.search.outputs.are_logits`): samples of equal class; else
+        Where there are classes (`nncf_slb.search.outputs.are_classes`): samples of equal class; else
         ``10 log10(||target||**2 / ||other - target||**2)`` over all outputs.
     """
     same = samples = 0
     signal = noise = 0.0
     for batch in batches:
         for expected, received in zip(floating_outputs(target(batch)), floating_outputs(other(batch)), strict=True):
-            if are_logits(expected):
+            if are_classes(expected):
                 same += int((expected.argmax(1) == received.argmax(1)).sum())
                 samples += len(expected)
             signal += float(expected.double().square().sum())

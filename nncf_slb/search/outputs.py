@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-_CLASSES = 2  # dimensions of logits ``[samples, classes]``
+_CLASSES = 2  # dimensions of ``[samples, classes]``
 
 
 def floating_outputs(output: Any) -> list[Tensor]:
@@ -16,9 +16,14 @@ def floating_outputs(output: Any) -> list[Tensor]:
     return [x for x in tree_leaves(output) if isinstance(x, Tensor) and x.is_floating_point()]
 
 
-def are_logits(output: Tensor) -> bool:
-    """Whether an output is taken for logits of classes: ``[samples, columns]`` with two columns or more."""
+def are_classes(output: Tensor) -> bool:
+    """Whether an output is taken for numbers of classes: ``[samples, columns]`` with two columns or more."""
     return output.dim() == _CLASSES and output.shape[1] > 1
+
+
+def are_logits(output: Tensor) -> bool:
+    """Whether an output is taken for logits: `are_classes`, and not all between 0 and 1, as probabilities are."""
+    return are_classes(output) and bool(((output < 0) | (output > 1)).any())
 
 
 def distance(reference: Tensor, other: Tensor, temperature: float = 1.0) -> Tensor:

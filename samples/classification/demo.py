@@ -1,4 +1,4 @@
-"""From a float network to a reported low-bit IR: what `quickstart` and `fashion_mnist` share."""
+"""From a float network to a reported low-bit IR: what `digits` and `fashion_mnist` share."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from samples.classification.report import (
     show,
 )
 from samples.classification.trainer import Classification, top1
+from samples.training.config import Config
 from samples.training.machine import machine
 from samples.training.progress import console
 from samples.training.settings import Settings, check
@@ -37,12 +38,12 @@ def run_demo(float_name: str, search_name: str, log_dir: Path, data: Path | None
     started = time.perf_counter()
     console.print(f"1/3  float network ({float_name})", highlight=False)
     float_dir, search_dir = log_dir / "float", log_dir / "slb"
-    best_float = _fit(float_name, float_dir, data)
+    best_float = fit(float_name, float_dir, data)
     console.print(f"2/3  search from it ({search_name})", highlight=False)
-    best_search = _fit(search_name, search_dir, data, weights=best_float)
+    best_search = fit(search_name, search_dir, data, weights=best_float)
     console.print("3/3  export, OpenVINO", highlight=False)
-    reference = _trainer(float_name, float_dir, data, weights=best_float)
-    searched = _trainer(search_name, search_dir, data, resume=best_search)
+    reference = trainer(float_name, float_dir, data, weights=best_float)
+    searched = trainer(search_name, search_dir, data, resume=best_search)
     rows, notes = _compare(reference, searched, log_dir)
     notes.append(
         f"artefacts: {log_dir}/ (float.xml, low_bit.xml, results.md; checkpoints and TensorBoard logs in float/, slb/)"
@@ -53,18 +54,20 @@ def run_demo(float_name: str, search_name: str, log_dir: Path, data: Path | None
     return table
 
 
-def _trainer(
-    name: str, log_dir: Path, data: Path | None, weights: Path | None = None, resume: Path | None = None
+def trainer(
+    recipe: str | Config, log_dir: Path, data: Path | None, weights: Path | None = None, resume: Path | None = None
 ) -> Classification:
-    settings = Settings(RECIPES[name], log_dir, data, weights, resume)
+    """A run of a recipe, or of a whole config."""
+    config = RECIPES[recipe] if isinstance(recipe, str) else recipe
+    settings = Settings(config, log_dir, data, weights, resume)
     check(settings, Classification.task)
     return Classification(settings)
 
 
-def _fit(name: str, log_dir: Path, data: Path | None, weights: Path | None = None) -> Path:
+def fit(recipe: str | Config, log_dir: Path, data: Path | None, weights: Path | None = None) -> Path:
     """Train, or go on with a run that was interrupted."""
     last = log_dir / "last.pth"
-    return _trainer(name, log_dir, data, weights, last if last.exists() else None).fit()
+    return trainer(recipe, log_dir, data, weights, last if last.exists() else None).fit()
 
 
 def _compare(reference: Classification, searched: Classification, log_dir: Path) -> tuple[list[Row], list[str]]:

@@ -1,19 +1,137 @@
-"""Digits from float training to a 2-bit IR, with one table at the end."""
+"""Digits: a float network, then its weights in 4, 2 and 1 bits by a search without labels; one table, one picture."""
 
 from __future__ import annotations
 
 import argparse
 import sys
+import time
+from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 
-from samples.classification.demo import run_from_terminal
+import matplotlib
+
+matplotlib.use("Agg")  # files only, no window
+
+import matplotlib.pyplot as plt
+import torch
+
+import nncf_slb
+from nncf_slb.files import new_file
+from nncf_slb.tables import markdown_table, terminal_table
+from samples.classification.demo import fit, trainer
+from samples.classification.recipes import RECIPES
+from samples.classification.report import median_latencies
+from samples.training.machine import machine
+from samples.training.progress import console
+from samples.training.terminal import exit_status
+
+# A narrow network: one that digits hardly fill would lose nothing by rounding.
+_FLOAT = {**RECIPES["digits_net_digits_float"], "model_params": {"width": 0.25}}
+_BITS = (4, 2, 1)
+_HEADER = ["network", "test accuracy, %", "nearest values, %", ".bin bytes", "times smaller", "ms / image"]
+
+
+@dataclass(frozen=True)
+class _Result:
+    """One file: accuracy on the test images, that of nearest values without a search, and bytes."""
+
+    name: str
+    path: Path
+    accuracy: float
+    nearest: float | None
+
+    @property
+    def bytes(self) -> int:
+        return self.path.with_suffix(".bin").stat().st_size
+
+
+def run_quickstart(log_dir: Path) -> Path:
+    """Train, search, export, compare.
+
+    Args:
+        log_dir: Folder of everything that is written.
+
+    Returns:
+        Path of the Markdown table; the picture lies beside it.
+    """
+    started = time.perf_counter()
+    console.print("1/2  a float network, trained with labels", highlight=False)
+    reference = trainer(_FLOAT, log_dir / "float", None, weights=fit(_FLOAT, log_dir / "float", None))
+    test_images, labels = (torch.cat(parts) for parts in zip(*reference.test_batches(), strict=True))
+    unlabeled = torch.cat([images for images, _ in reference.train_batches])
+
+    @torch.no_grad()
+    def accuracy(network: object) -> float:
+        return 100 * float((network(test_images).argmax(1) == labels).double().mean())  # type: ignore[operator]
+
+    reference.model.eval()
+    results = [_Result("float", reference.export(log_dir / "float.xml"), accuracy(reference.model), None)]
+    for bits in _BITS:
+        console.print(f"2/2  {bits}-bit weights, from {len(unlabeled)} images without labels", highlight=False)
+        found = nncf_slb.search_post_training(reference.model, unlabeled, bits=bits, score=accuracy)
+        path = found.export(log_dir / f"w{bits}.xml", example_input=unlabeled[:1])
+        scores = {row.name: row.score for row in found.rows}
+        name = f"{bits} bit{'s' if bits > 1 else ''}"
+        results.append(_Result(name, path, float(scores[path.name] or 0), scores["nearest"]))
+    latencies = median_latencies([result.path for result in results])
+    table = log_dir / "results.md"
+    _show(results, latencies, table, time.perf_counter() - started)
+    _draw(results, log_dir / "results.png")
+    return table
+
+
+def _show(results: list[_Result], latencies: list[float], file: Path, seconds: float) -> None:
+    full = results[0].bytes
+    rows = [
+        [
+            result.name, f"{result.accuracy:.2f}", "" if result.nearest is None else f"{result.nearest:.2f}",
+            f"{result.bytes:,}", f"{full / result.bytes:.1f}", f"{latency:.3f}",
+        ]
+        for result, latency in zip(results, latencies, strict=True)
+    ]  # fmt: skip
+    notes = [
+        "accuracy: of the files, loaded in OpenVINO; nearest values: rounded without a search",
+        "first and last layer in 8 bits; inputs in 32 bits, with which the kernels are those of the float network",
+        f"files, table and picture: {file.parent}/ (w2.xml, results.md, results.png, ...)",
+        f"{machine()}, {date.today()}, {seconds:.0f} s in all",
+    ]
+    console.print(terminal_table(_HEADER, rows, "lrrrrr"), highlight=False, soft_wrap=True, markup=False)
+    for note in notes:
+        console.print(note, highlight=False, soft_wrap=True, markup=False)
+    with new_file(file) as partial:
+        partial.write_text("\n".join([markdown_table(_HEADER, rows, "lrrrrr"), "", *(f"- {n}" for n in notes), ""]))
+
+
+def _draw(results: list[_Result], file: Path) -> None:
+    """Accuracy over bytes, with and without a search."""
+    figure, axes = plt.subplots(figsize=(6.4, 4), layout="constrained")
+    full, *low = results
+    sizes = [result.bytes / 1000 for result in low]
+    axes.axhline(full.accuracy, color="0.6", linewidth=1)
+    axes.plot(full.bytes / 1000, full.accuracy, "s", color="0.3", label="float")
+    axes.plot(sizes, [result.accuracy for result in low], "o-", color="tab:blue", label="searched without labels")
+    axes.plot(sizes, [result.nearest or 0 for result in low], "o--", color="tab:orange", label="nearest values")
+    for result, size in zip(low, sizes, strict=True):
+        axes.annotate(result.name, (size, result.accuracy), xytext=(0, 8), textcoords="offset points", ha="center")
+    axes.set_xscale("log")
+    axes.set_xticks([full.bytes / 1000, *sizes], [f"{size:.0f}" for size in (full.bytes / 1000, *sizes)])
+    axes.minorticks_off()
+    axes.set_xlabel("size of the .bin file, kB (logarithmic)")
+    axes.set_ylabel("accuracy on 359 test digits, %")
+    axes.set_ylim(top=101)
+    axes.legend(loc="lower right")
+    with new_file(file) as partial:
+        figure.savefig(partial, dpi=120)
+    plt.close(figure)
 
 
 def main() -> int:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--log-dir", type=Path, default=Path("runs/quickstart"))
-    return run_from_terminal("digits_net_digits_float", "digits_net_digits_w2a32", parser.parse_args().log_dir)
+    log_dir = parser.parse_args().log_dir
+    return exit_status(lambda: run_quickstart(log_dir))
 
 
 if __name__ == "__main__":

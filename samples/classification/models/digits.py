@@ -8,24 +8,28 @@ from samples.classification.models.activations import make_activation
 
 
 class DigitsNet(nn.Module):
-    """Three 3 x 3 convolutions with batch norm and a classifier; about 75k parameters.
+    """Three 3 x 3 convolutions with batch norm and a classifier; about 75k parameters at a width of 1.
 
     Args:
         num_classes: Classes.
         in_channels: Channels of the images.
         activation: ``relu``, or ``hardtanh`` for 1-bit inputs.
+        width: Factor of the channels.
     """
 
-    def __init__(self, num_classes: int = 10, in_channels: int = 1, activation: str = "relu") -> None:
+    def __init__(
+        self, num_classes: int = 10, in_channels: int = 1, activation: str = "relu", width: float = 1.0
+    ) -> None:
         super().__init__()
+        first, second, third = (int(width * channels) for channels in (32, 64, 96))
         self.activation = make_activation(activation)
-        self.stem = nn.Conv2d(in_channels, 32, 3, padding=1, bias=False)
-        self.stem_bn = nn.BatchNorm2d(32)
-        self.conv1 = nn.Conv2d(32, 64, 3, stride=2, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(64)
-        self.conv2 = nn.Conv2d(64, 96, 3, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(96)
-        self.fc = nn.Linear(96, num_classes)
+        self.stem = nn.Conv2d(in_channels, first, 3, padding=1, bias=False)
+        self.stem_bn = nn.BatchNorm2d(first)
+        self.conv1 = nn.Conv2d(first, second, 3, stride=2, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(second)
+        self.conv2 = nn.Conv2d(second, third, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(third)
+        self.fc = nn.Linear(third, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits ``[batch, num_classes]`` of images ``[batch, channels, 8, 8]``."""

@@ -1,0 +1,150 @@
+"""Searches without labels: five networks, pairs of bits, three seeds, beside rounding and NNCF's own 8 bits.
+
+    python -m benchmarks.post_training --work runs/post_training searches images rivals report
+
+Every run is written as it ends, and the same command goes on after an interruption. The test part is used once, by the
+settings that ship.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+import nncf_slb
+from benchmarks.post_training import report, rivals
+from benchmarks.post_training.networks import NETWORKS, Subject
+from nncf_slb.files import new_file
+from nncf_slb.openvino.ir import device_name
+from samples.training.quiet import quieten
+
+PAIRS = ((4, 32), (4, 8), (3, 8), (2, 8), (1, 8), (2, 32), (1, 32))
+# The transformer's inputs stay in full precision: so does what lies between its layers.
+PAIRS_OF = {"vision transformer": ((4, 32), (3, 32), (2, 32), (1, 32))}
+SAMPLES = 2000
+COUNTS = (100, 500, 2000, 10000)
+RESULTS = Path(__file__).parent / "results"
+Run = dict[str, Any]
+
+
+class Study:
+    """Runs of a work folder, each a file.
+
+    Args:
+        work: The folder.
+        seeds: Seeds of the samples.
+    """
+
+    def __init__(self, work: Path, seeds: int) -> None:
+        self.work, self.seeds = work, range(seeds)
+        self._subjects: dict[tuple[str, int, int], Subject] = {}
+
+    def subject(self, network: str, seed: int, count: int) -> Subject:
+        """A trained network with samples; the last one is kept."""
+        key = (network, seed, count)
+        if key not in self._subjects:
+            self._subjects = {key: NETWORKS[network].make(self.work, seed, count)}
+        return self._subjects[key]
+
+    def once(self, name: str, labels: Run, run: Callable[[], Run]) -> None:
+        """Run what has not been run yet, and keep it."""
+        file = self.work / "runs" / f"{name.replace(' ', '_')}.json"
+        if file.exists():
+            return
+        started = time.perf_counter()
+        result = {**labels, **run(), "run_seconds": time.perf_counter() - started, "device": device_name("CPU")}
+        with new_file(file) as partial:
+            partial.write_text(json.dumps(result))
+        shown = " ".join(f"{key} {value:.2f}" for key, value in result.items() if isinstance(value, float))
+        print(f"{name}: {shown}", flush=True)
+
+    def runs(self) -> Iterator[Run]:
+        """All runs so far."""
+        for file in sorted((self.work / "runs").glob("*.json")):
+            yield json.loads(file.read_text())
+
+
+def search(subject: Subject, weights: int, activations: int, count: int, seed: int) -> Run:
+    """One search, scored on the test part."""
+    started = time.perf_counter()
+    seconds: list[float] = []
+    found = nncf_slb.search_post_training(
+        subject.model, subject.samples[: count + 500], bits=weights, activations=activations, num_samples=count,
+        seed=seed, score=subject.test, progress=lambda _: seconds.append(time.perf_counter() - started),
+    )  # fmt: skip
+    scores = {row.name: row.score for row in found.rows}
+    agreement = {row.name: row.agreement.value for row in found.rows if row.agreement is not None}
+    return {**scores, "agreement": agreement["searched"], "seconds": seconds[-1], "threads": torch.get_num_threads()}
+
+
+def searches(study: Study, networks: list[str]) -> None:
+    """The table."""
+    for network in networks:
+        for seed in study.seeds:
+            for weights, activations in PAIRS_OF.get(network, PAIRS):
+                labels = {"network": network, "seed": seed, "weights": weights, "activations": activations,
+                          "samples": SAMPLES, "method": "search"}  # fmt: skip
+                study.once(
+                    f"{network}/w{weights}a{activations}/seed{seed}", labels,
+                    lambda n=network, s=seed, w=weights, a=activations: search(study.subject(n, s, SAMPLES), w, a, SAMPLES, s),
+                )  # fmt: skip
+
+
+def images(study: Study, networks: list[str]) -> None:
+    """Accuracy over the number of images, small ResNet."""
+    network = "small ResNet"
+    for count in COUNTS:
+        for seed in study.seeds:
+            for weights in (2, 1):
+                labels = {"network": network, "seed": seed, "weights": weights, "activations": 32, "samples": count,
+                          "method": "images"}  # fmt: skip
+                study.once(
+                    f"images/{count}/w{weights}/seed{seed}", labels,
+                    lambda c=count, s=seed, w=weights: search(study.subject(network, s, c), w, 32, c, s),
+                )  # fmt: skip
+
+
+def other_methods(study: Study, networks: list[str]) -> None:
+    """NNCF's own post-training quantization in 8 bits, on the same samples."""
+    for network in networks:
+        for seed in study.seeds:
+            labels = {"network": network, "seed": seed, "weights": 8, "activations": 8, "samples": 300,
+                      "method": "NNCF 8-bit"}  # fmt: skip
+            study.once(
+                f"{network}/nncf/seed{seed}", labels,
+                lambda n=network, s=seed: rivals.nncf_eight_bits(study.subject(n, s, SAMPLES)),
+            )  # fmt: skip
+
+
+def main() -> None:
+    """Entry point."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("tables", nargs="+", choices=["searches", "images", "rivals", "report"])
+    parser.add_argument("--work", type=Path, default=Path("runs/post_training"), help="folder of all runs")
+    parser.add_argument("--networks", nargs="+", choices=list(NETWORKS), default=list(NETWORKS))
+    parser.add_argument("--seeds", type=int, default=3, help="seeds of the samples and their order")
+    parser.add_argument("--threads", type=int, default=2)
+    arguments = parser.parse_args()
+    quieten()
+    torch.set_num_threads(arguments.threads)
+    study = Study(arguments.work, arguments.seeds)
+    tables = {"searches": searches, "images": images, "rivals": other_methods}
+    for table in arguments.tables:
+        if table != "report":
+            tables[table](study, arguments.networks)
+    frame = pd.DataFrame(study.runs())
+    if not frame.empty:
+        frame.to_csv(RESULTS / "runs.csv", index=False, float_format="%.4f")
+    if "report" in arguments.tables:
+        report.write(RESULTS / "runs.csv")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,96 @@
+"""Writes the generated parts of docs/post-training.md and its plot from the CSV file in ``results``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")  # files only, no window
+
+import matplotlib.pyplot as plt
+import pandas as pd
+
+from benchmarks.documents import write_between_markers
+from benchmarks.post_training.networks import NETWORKS
+from nncf_slb.tables import markdown_table
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+
+
+def write(file: Path) -> None:
+    """Bring the page up to date."""
+    runs = pd.read_csv(file)
+    page = DOCS / "post-training.md"
+    write_between_markers(page, "post-training table", losses(runs))
+    write_between_markers(page, "post-training images", by_images(runs))
+    draw(runs, DOCS / "images" / "post_training_images.png")
+
+
+def losses(runs: pd.DataFrame) -> str:
+    """Lost to float by pair of bits: mean over the seeds, range behind it, that of nearest values in brackets."""
+    searched = runs[runs["method"] == "search"]
+    pairs = list(dict.fromkeys(zip(searched["weights"], searched["activations"], strict=True)))
+    pairs.sort(key=lambda pair: (-pair[1], -pair[0]))
+    header = ["network", "float", *(f"W{w}A{a}" for w, a in pairs), "NNCF 8-bit", "seconds"]
+    rows = []
+    for network in [name for name in NETWORKS if (searched["network"] == name).any()]:
+        own = searched[searched["network"] == network]
+        cells = [_cell(own[(own["weights"] == w) & (own["activations"] == a)]) for w, a in pairs]
+        eight = runs[(runs["method"] == "NNCF 8-bit") & (runs["network"] == network)]
+        unit = NETWORKS[network].unit
+        rows.append([
+            f"{network}, {unit}", f"{own['float'].mean():.2f}", *cells,
+            "" if eight.empty else f"{(eight['float'] - eight['searched']).mean():.2f}",
+            f"{own['seconds'].min():.0f}-{own['seconds'].max():.0f}",
+        ])  # fmt: skip
+    threads = ", ".join(sorted({f"{int(n)} threads" for n in searched["threads"].dropna()}))
+    machine = ", ".join(sorted(set(runs["device"])))
+    table = markdown_table(header, rows, "l" + "r" * (len(header) - 1))
+    return f"{machine}, {threads}.\n\n{table}"
+
+
+def _cell(runs: pd.DataFrame) -> str:
+    if runs.empty:
+        return ""
+    lost, nearest = runs["float"] - runs["searched"], runs["float"] - runs["nearest"]
+    return f"{lost.mean():.2f} (nearest {nearest.mean():.2f})"
+
+
+def by_images(runs: pd.DataFrame) -> str:
+    """Accuracy by the number of images, small ResNet, 32-bit inputs."""
+    own = runs[runs["method"] == "images"]
+    counts = sorted(set(own["samples"]))
+    rows = [
+        [f"W{weights}", *(_mean(own[(own["weights"] == weights) & (own["samples"] == count)]) for count in counts)]
+        for weights in sorted(set(own["weights"]), reverse=True)
+    ]
+    return markdown_table(["bits", *(f"{count:,} images" for count in counts)], rows, "l" + "r" * len(counts))
+
+
+def _mean(runs: pd.DataFrame) -> str:
+    return "" if runs.empty else f"{runs['searched'].mean():.2f} ({runs['seconds'].mean():.0f} s)"
+
+
+def draw(runs: pd.DataFrame, file: Path) -> None:
+    """Accuracy over the number of images: each seed, and the mean."""
+    own = runs[runs["method"] == "images"]
+    if own.empty:
+        return
+    figure, axes = plt.subplots(figsize=(6, 3.6), layout="constrained")
+    axes.axhline(own["float"].mean(), color="0.6", linewidth=1, label="float")
+    colors: dict[Any, str] = {2: "tab:blue", 1: "tab:orange"}
+    for weights, part in own.groupby("weights"):
+        means = part.groupby("samples")["searched"].mean()
+        axes.plot(part["samples"], part["searched"], ".", color=colors[weights], alpha=0.5)
+        axes.plot(means.index, means, "-", color=colors[weights], label=f"{weights} bit{'s' if weights > 1 else ''}")
+    axes.set_xscale("log")
+    axes.set_xticks(sorted(set(own["samples"])), [f"{count:,}" for count in sorted(set(own["samples"]))])
+    axes.minorticks_off()
+    axes.set_xlabel("images without labels (logarithmic)")
+    axes.set_ylabel("top-1 on the test set, %")
+    axes.set_title("small ResNet, Fashion-MNIST, 32-bit inputs")
+    axes.legend()
+    figure.savefig(file, dpi=110)
+    plt.close(figure)
