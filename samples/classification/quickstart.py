@@ -113,9 +113,10 @@ def _draw(results: list[_Result], file: Path) -> None:
     axes.plot(sizes, [result.accuracy for result in low], "o-", color="tab:blue", label="searched without labels")
     axes.plot(sizes, [result.nearest or 0 for result in low], "o--", color="tab:orange", label="nearest values")
     for result, size in zip(low, sizes, strict=True):
-        axes.annotate(result.name, (size, result.accuracy), xytext=(0, 8), textcoords="offset points", ha="center")
+        above = max(result.accuracy, result.nearest or 0)
+        axes.annotate(result.name, (size, above), xytext=(0, 8), textcoords="offset points", ha="center")
     axes.set_xscale("log")
-    axes.set_xticks([full.bytes / 1000, *sizes], [f"{size:.0f}" for size in (full.bytes / 1000, *sizes)])
+    axes.set_xticks([full.bytes / 1000, *sizes], [f"{size:.1f}" for size in (full.bytes / 1000, *sizes)])
     axes.minorticks_off()
     axes.set_xlabel("size of the .bin file, kB (logarithmic)")
     axes.set_ylabel("accuracy on 359 test digits, %")
