@@ -18,7 +18,7 @@ _PLACES = {
     "ConfigError": "config.section",
     "DataError": "errors",
     "DeviceError": "errors",
-    "ExportError": "openvino.export",
+    "ExportError": "openvino.low_bit_model",
     "ImageError": "photos.images",
     "Inspection": "openvino.inspection",
     "IrError": "openvino.ir",

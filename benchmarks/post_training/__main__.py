@@ -12,6 +12,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,10 @@ def search(subject: Subject, weights: int, activations: int, count: int, seed: i
     return {**scores, "agreement": agreement["searched"], "seconds": seconds[-1], "threads": torch.get_num_threads()}
 
 
+def _searched(study: Study, network: str, weights: int, activations: int, count: int, seed: int) -> Run:
+    return search(study.subject(network, seed, count), weights, activations, count, seed)
+
+
 def searches(study: Study, networks: list[str]) -> None:
     """The table."""
     for network in networks:
@@ -91,10 +96,8 @@ def searches(study: Study, networks: list[str]) -> None:
             for weights, activations in PAIRS_OF.get(network, PAIRS):
                 labels = {"network": network, "seed": seed, "weights": weights, "activations": activations,
                           "samples": SAMPLES, "method": "search"}  # fmt: skip
-                study.once(
-                    f"{network}/w{weights}a{activations}/seed{seed}", labels,
-                    lambda n=network, s=seed, w=weights, a=activations: search(study.subject(n, s, SAMPLES), w, a, SAMPLES, s),
-                )  # fmt: skip
+                of_this = partial(_searched, study, network, weights, activations, SAMPLES, seed)
+                study.once(f"{network}/w{weights}a{activations}/seed{seed}", labels, of_this)
 
 
 def images(study: Study, networks: list[str]) -> None:
@@ -105,10 +108,8 @@ def images(study: Study, networks: list[str]) -> None:
             for weights in (2, 1):
                 labels = {"network": network, "seed": seed, "weights": weights, "activations": 32, "samples": count,
                           "method": "images"}  # fmt: skip
-                study.once(
-                    f"images/{count}/w{weights}/seed{seed}", labels,
-                    lambda c=count, s=seed, w=weights: search(study.subject(network, s, c), w, 32, c, s),
-                )  # fmt: skip
+                of_this = partial(_searched, study, network, weights, 32, count, seed)
+                study.once(f"images/{count}/w{weights}/seed{seed}", labels, of_this)
 
 
 def other_methods(study: Study, networks: list[str]) -> None:
@@ -117,10 +118,11 @@ def other_methods(study: Study, networks: list[str]) -> None:
         for seed in study.seeds:
             labels = {"network": network, "seed": seed, "weights": 8, "activations": 8, "samples": 300,
                       "method": "NNCF 8-bit"}  # fmt: skip
-            study.once(
-                f"{network}/nncf/seed{seed}", labels,
-                lambda n=network, s=seed: rivals.nncf_eight_bits(study.subject(n, s, SAMPLES)),
-            )  # fmt: skip
+            study.once(f"{network}/nncf/seed{seed}", labels, partial(_nncf, study, network, seed))
+
+
+def _nncf(study: Study, network: str, seed: int) -> Run:
+    return rivals.nncf_eight_bits(study.subject(network, seed, SAMPLES))
 
 
 def main() -> None:

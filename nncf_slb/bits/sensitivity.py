@@ -3,10 +3,10 @@
 Sensitivity, for one layer ``l`` at ``b`` bits: the float network and the network in which only the weights of ``l`` are
 rounded (to the values nearest to them, scale of least squared error, which is where a search begins) see the same
 samples. An output ``[samples, columns]`` with two columns or more, not all between 0 and 1 as probabilities are, is
-taken for logits of classes and adds the mean over the samples of ``KL(softmax(float) || softmax(rounded))`` in nats; any
-other floating-point output adds ``||rounded - float||**2 / ||float||**2`` over all samples. Batch norm takes the
-statistics of each batch in both networks: the discrete network's will be recalibrated as well, so a mere shift or factor
-of its channels costs nothing.
+taken for logits of classes and adds the mean over the samples of ``KL(softmax(float) || softmax(rounded))`` in nats;
+any other floating-point output adds ``||rounded - float||**2 / ||float||**2`` over all samples. Batch norm takes the
+statistics of each batch in both networks: the discrete network's will be recalibrated as well, so a mere shift or
+factor of its channels costs nothing.
 """
 
 from __future__ import annotations

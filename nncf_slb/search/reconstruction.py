@@ -45,9 +45,9 @@ class Recipe:
         end: Share of the steps until then; nearest values, straight through, from there on.
     """
 
-    steps: int = 1000
+    steps: int = 500
     latent_rate: float = 0.06
-    scale_rate: float = 0.02
+    scale_rate: float = 0.005
     other_rate: float = 0.001
     layer_share: float = 1.0
     temperature: float = 2.0

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import nncf_slb
-from nncf_slb.openvino.export import ExportError
+from nncf_slb.openvino.low_bit_model import ExportError
 from nncf_slb.search.values import packed_size
 from tests.integration.exported import images, infer, packed_types, searched_mixed
 from tests.networks import Mixed, Small, compress, digits, make_config, train

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import nncf_slb
-from nncf_slb.openvino.export import ExportError
+from nncf_slb.openvino.low_bit_model import ExportError
 from tests.integration.exported import infer, searched_mixed
 from tests.networks import Small, compress, digits, make_config, searched_words
 

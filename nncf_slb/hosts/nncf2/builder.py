@@ -42,8 +42,8 @@ from nncf_slb.hosts.nncf2.planning import (
     refuse_unmatched_overrides,
 )
 from nncf_slb.hosts.nncf2.reconstruction import reconstruct
-from nncf_slb.openvino.export import ExportError
 from nncf_slb.openvino.graph import LoweringError
+from nncf_slb.openvino.low_bit_model import ExportError
 from nncf_slb.openvino.targets import LoweringSettings
 from nncf_slb.search.activation_ranges import initialize_activations
 from nncf_slb.search.batchnorm import batch_norms, calibrate

@@ -12,7 +12,7 @@ from nncf_slb.hosts.nncf2.insertion import Insertions
 from nncf_slb.hosts.nncf2.network import to_plain_torch
 from nncf_slb.hosts.trial import make_numbers_differ, trial_activation
 from nncf_slb.openvino.call_form import Arguments
-from nncf_slb.openvino.export import convert, form_of_call
+from nncf_slb.openvino.low_bit_model import convert, form_of_call
 from nncf_slb.openvino.targets import LoweringSettings
 from nncf_slb.search.runtime import FixedActivation, make_low_bit_
 from nncf_slb.search.strip import codes_of
@@ -30,7 +30,7 @@ def dry_export(
         settings: How the network will be exported.
 
     Raises:
-        nncf_slb.openvino.export.ExportError: If the network can't be converted.
+        nncf_slb.openvino.low_bit_model.ExportError: If the network can't be converted.
         nncf_slb.openvino.graph.LoweringError: If the weights of a layer can't be packed.
     """
     trial = copy_model(model)

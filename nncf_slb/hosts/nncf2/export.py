@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from nncf_slb.openvino.call_form import Arguments, captured_arguments
-from nncf_slb.openvino.export import ExportError, export_openvino
+from nncf_slb.openvino.export import export_openvino
+from nncf_slb.openvino.low_bit_model import ExportError
 from nncf_slb.search.batchnorm import preserved_modes
 
 

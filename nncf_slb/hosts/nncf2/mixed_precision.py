@@ -60,7 +60,7 @@ def choose_bits(
 
     Raises:
         ConfigError: Without a loader, or if the smallest candidates exceed the budget.
-        nncf_slb.openvino.export.ExportError: If the size of the file can't be predicted with the network's inputs.
+        nncf_slb.openvino.low_bit_model.ExportError: If the size of the file can't be predicted with these inputs.
         SensitivityError: If the sensitivity can't be measured with this network and loader.
     """
     path, budget = f"{find_slb_sections(nncf_config)[0][0]}.weights", config.weights.budget

@@ -43,7 +43,7 @@ def file_sizes(
         settings: How the network will be exported.
 
     Raises:
-        nncf_slb.openvino.export.ExportError: If the network can't be converted.
+        nncf_slb.openvino.low_bit_model.ExportError: If the network can't be converted.
         nncf_slb.openvino.graph.LoweringError: If the weights of a layer can't be packed.
     """
     paths = {id(module): path for path, module in model.named_modules()}

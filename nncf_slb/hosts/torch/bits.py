@@ -21,7 +21,7 @@ from nncf_slb.hosts.torch.planning import Plan, matches
 from nncf_slb.hosts.torch.search import insert_search
 from nncf_slb.hosts.trial import make_numbers_differ, trial_quantizer
 from nncf_slb.openvino.call_form import Arguments
-from nncf_slb.openvino.export import convert, form_of_call
+from nncf_slb.openvino.low_bit_model import convert, form_of_call
 from nncf_slb.openvino.size import FileSizes
 from nncf_slb.search.channels import SEARCHABLE_LAYERS
 from nncf_slb.search.values import make_values

@@ -62,7 +62,7 @@ class PostTraining:
             settings: As for `nncf_slb.export_openvino`.
 
         Raises:
-            nncf_slb.openvino.export.ExportError: As `nncf_slb.export_openvino` does.
+            nncf_slb.openvino.low_bit_model.ExportError: As `nncf_slb.export_openvino` does.
         """
         target = export_openvino(self.model, path, **{"example_input": self._example, **settings})
         if target.suffix == ".xml":
@@ -76,7 +76,7 @@ class PostTraining:
             path: ``.xml`` file to write.
 
         Raises:
-            nncf_slb.openvino.export.ExportError: If OpenVINO cannot convert it.
+            nncf_slb.openvino.low_bit_model.ExportError: If OpenVINO cannot convert it.
         """
         return export_float(self._target, path, self._example)
 
