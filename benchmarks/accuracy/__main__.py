@@ -148,6 +148,8 @@ def epochs(protocol: Protocol, study: Study) -> None:
         if rate or count < protocol.epochs  # what is shipped is among the rows
         for seed in protocol.seeds
     ]
+    fewest = max(1, protocol.epochs // 4)
+    jobs += [protocol.reconstructed_run(bits, seed, fewest) for bits in (1, 2, 4) for seed in protocol.seeds]
     _complete("epochs", jobs, protocol, study)
 
 

@@ -12,7 +12,9 @@ from samples.classification.recipes import FULL, PAIRS, RECIPES
 ROWS = PAIRS  # the paper's rows
 # Rows that are run with distillation as well.
 DISTILLED_ROWS = tuple(row for row in ROWS if row[1] >= 8)
-AS_SHIPPED = "as shipped"  # setting in the table of epochs
+# Settings in the table of epochs.
+AS_SHIPPED = "as shipped"
+RECONSTRUCTED = "after a search without labels"
 
 
 def logits_optimizer(kind: str, rate: float, weight_decay: float = 0, **params: Any) -> dict[str, Any]:
@@ -136,6 +138,14 @@ class Protocol:
         config = {**plain.config, "logits_optimizer": logits_optimizer("Adam", logits_rate)}
         labels = {**plain.labels, "setting": f"logits at {logits_rate:g}"}
         return Job(f"epochs/{epochs}/w{bits}-slow-logits/seed{seed}", config, plain.start, None, labels)
+
+    def reconstructed_run(self, bits: int, seed: int, epochs: int) -> Job:
+        """`short_run` as shipped, after a search without labels at its beginning."""
+        plain = self.run_of((bits, 32), seed, epochs=epochs)
+        config = copy.deepcopy(plain.config)
+        slb_section(config).setdefault("initializer", {})["reconstruction"] = {}
+        labels = {**plain.labels, "setting": RECONSTRUCTED}
+        return Job(f"epochs/{epochs}/w{bits}-reconstructed/seed{seed}", config, plain.start, None, labels)
 
     def distilled(self, row: tuple[int, int], rate: tuple[str, float], seed: int, test: bool) -> Job:
         """`slb` from the float checkpoint, with that network as the teacher of NNCF's distillation."""

@@ -121,10 +121,13 @@ def test_an_interrupted_table_holds_what_was_completed(tmp_path, ran, monkeypatc
     pd.testing.assert_frame_equal(results.load("digits_net_digits_rivals"), before)
 
 
-def test_fewer_epochs_are_run_as_shipped_and_with_a_low_rate_of_the_logits():
+def test_fewer_epochs_are_run_as_shipped_with_a_low_rate_of_the_logits_and_after_a_search_without_labels():
     own = protocol.Protocol()
     shipped, slow = (own.short_run(2, 1, 2, rate) for rate in (None, 0.0005))
-    for job in (shipped, slow):
+    reconstructed = own.reconstructed_run(2, 1, 2)
+    assert protocol.slb_section(reconstructed.config)["initializer"] == {"reconstruction": {}}
+    assert "initializer" not in protocol.slb_section(shipped.config) and reconstructed.start == shipped.start
+    for job in (shipped, slow, reconstructed):
         validate_nncf_config(job.config)
     assert slow.config.pop("logits_optimizer")["base_lr"] == 0.0005
     assert slow.config == shipped.config and slow.config["epochs"] == 2
