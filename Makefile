@@ -1,4 +1,4 @@
-# make quickstart | test | digits | fashion-mnist | super-resolution | super-resolution-study | benchmark-openvino | benchmark-training | accuracy | zoo | docs | clean
+# make quickstart | test | digits | fashion-mnist | super-resolution | super-resolution-study | benchmark-openvino | benchmark-training | accuracy | post-training | zoo | docs | clean
 # (PYTHON=python3.x, MODEL=resnet20, BITS=w1a8, TABLES="rows rivals report", ARGS="--network resnet20 --dataset cifar10 --data DIR")
 PYTHON ?= python3
 MODEL ?= small_resnet
@@ -13,7 +13,7 @@ EXTENSION := $(VENV)/.extension
 export TORCH_EXTENSIONS_DIR := $(CURDIR)/$(VENV)/torch_extensions
 PIP_QUIET := -q --disable-pip-version-check
 
-.PHONY: quickstart test digits fashion-mnist super-resolution super-resolution-study benchmark-openvino benchmark-training accuracy zoo docs clean check-python check-compiler
+.PHONY: quickstart test digits fashion-mnist super-resolution super-resolution-study benchmark-openvino benchmark-training accuracy post-training zoo docs clean check-python check-compiler
 
 quickstart: $(INSTALLED)
 	$(RUN) -m samples.classification.quickstart --log-dir runs/quickstart
@@ -58,6 +58,13 @@ benchmark-training: .venv-rivals/.installed | check-compiler
 # docs/results.md: TABLES="rows distilled random rivals epochs mixed ablation report", in runs that continue after an interruption.
 accuracy: $(EXTENSION) .venv-rivals/.installed
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(RUN) -m benchmarks.accuracy $(TABLES) --work runs/accuracy $(ARGS)
+
+# docs/post-training.md: five networks, in runs that continue after an interruption.
+post-training: $(EXTENSION) .venv-rivals/.installed
+	$(RUN) -m pip install $(PIP_QUIET) --no-deps --target runs/post_training/packages -r benchmarks/post_training/requirements.txt
+	PYTHONPATH=runs/post_training/packages $(RUN) -m benchmarks.post_training searches images rivals --work runs/post_training
+	PYTHONPATH=runs/post_training/packages .venv-rivals/bin/python -m benchmarks.post_training.brevitas_rounding --work runs/post_training
+	$(RUN) -m benchmarks.post_training report --work runs/post_training
 
 # Brevitas wants packages of its own, so the rivals have an environment of their own.
 .venv-rivals/.installed: setup.cfg constraints.txt benchmarks/accuracy/requirements-rivals.txt | check-python

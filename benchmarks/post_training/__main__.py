@@ -1,6 +1,7 @@
 """Searches without labels: five networks, pairs of bits, three seeds, beside rounding and NNCF's own 8 bits.
 
     python -m benchmarks.post_training --work runs/post_training searches images rivals report
+    .venv-rivals/bin/python -m benchmarks.post_training.brevitas_rounding --work runs/post_training
 
 Every run is written as it ends, and the same command goes on after an interruption. The test part is used once, by the
 settings that ship.
@@ -9,12 +10,9 @@ settings that ship.
 from __future__ import annotations
 
 import argparse
-import json
 import time
-from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import torch
@@ -22,54 +20,14 @@ import torch
 import nncf_slb
 from benchmarks.post_training import report, rivals
 from benchmarks.post_training.networks import NETWORKS, Subject
-from nncf_slb.files import new_file
-from nncf_slb.openvino.ir import device_name
+from benchmarks.post_training.runs import SAMPLES, Run, Study
 from samples.training.quiet import quieten
 
-PAIRS = ((4, 32), (4, 8), (3, 8), (2, 8), (1, 8), (2, 32), (1, 32))
+PAIRS = ((4, 32), (3, 32), (2, 32), (1, 32), (4, 8), (3, 8), (2, 8), (1, 8))
 # The transformer's inputs stay in full precision: so does what lies between its layers.
 PAIRS_OF = {"vision transformer": ((4, 32), (3, 32), (2, 32), (1, 32))}
-SAMPLES = 2000
 COUNTS = (100, 500, 2000, 10000)
 RESULTS = Path(__file__).parent / "results"
-Run = dict[str, Any]
-
-
-class Study:
-    """Runs of a work folder, each a file.
-
-    Args:
-        work: The folder.
-        seeds: Seeds of the samples.
-    """
-
-    def __init__(self, work: Path, seeds: int) -> None:
-        self.work, self.seeds = work, range(seeds)
-        self._subjects: dict[tuple[str, int, int], Subject] = {}
-
-    def subject(self, network: str, seed: int, count: int) -> Subject:
-        """A trained network with samples; the last one is kept."""
-        key = (network, seed, count)
-        if key not in self._subjects:
-            self._subjects = {key: NETWORKS[network].make(self.work, seed, count)}
-        return self._subjects[key]
-
-    def once(self, name: str, labels: Run, run: Callable[[], Run]) -> None:
-        """Run what has not been run yet, and keep it."""
-        file = self.work / "runs" / f"{name.replace(' ', '_')}.json"
-        if file.exists():
-            return
-        started = time.perf_counter()
-        result = {**labels, **run(), "run_seconds": time.perf_counter() - started, "device": device_name("CPU")}
-        with new_file(file) as partial:
-            partial.write_text(json.dumps(result))
-        shown = " ".join(f"{key} {value:.2f}" for key, value in result.items() if isinstance(value, float))
-        print(f"{name}: {shown}", flush=True)
-
-    def runs(self) -> Iterator[Run]:
-        """All runs so far."""
-        for file in sorted((self.work / "runs").glob("*.json")):
-            yield json.loads(file.read_text())
 
 
 def search(subject: Subject, weights: int, activations: int, count: int, seed: int) -> Run:

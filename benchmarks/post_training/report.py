@@ -16,6 +16,8 @@ from benchmarks.documents import write_between_markers
 from benchmarks.post_training.networks import NETWORKS
 from nncf_slb.tables import markdown_table
 
+_OTHERS = ("Brevitas, GPTQ", "Brevitas, learned rounding")
+_FLOAT_BITS = 32
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 
@@ -24,6 +26,7 @@ def write(file: Path) -> None:
     runs = pd.read_csv(file)
     page = DOCS / "post-training.md"
     write_between_markers(page, "post-training table", losses(runs))
+    write_between_markers(page, "post-training rivals", beside_others(runs))
     write_between_markers(page, "post-training images", by_images(runs))
     draw(runs, DOCS / "images" / "post_training_images.png")
 
@@ -56,6 +59,26 @@ def _cell(runs: pd.DataFrame) -> str:
         return ""
     lost, nearest = runs["float"] - runs["searched"], runs["float"] - runs["nearest"]
     return f"{lost.mean():.2f} (nearest {nearest.mean():.2f})"
+
+
+def beside_others(runs: pd.DataFrame) -> str:
+    """Lost to float with 32-bit inputs: nearest values, other methods, and the search."""
+    own = runs[(runs["activations"] == _FLOAT_BITS) & runs["method"].isin(["search", *_OTHERS])]
+    rows = []
+    for network in [name for name in NETWORKS if own[own["method"] != "search"]["network"].eq(name).any()]:
+        for bits in (4, 3, 2):
+            alike = own[(own["network"] == network) & (own["weights"] == bits)]
+            searched = alike[alike["method"] == "search"]
+            others = [alike[alike["method"] == name] for name in _OTHERS]
+            cells = ["" if part.empty else _lost(part["float"] - part["searched"]) for part in (*others, searched)]
+            nearest = "" if searched.empty else _lost(searched["float"] - searched["nearest"])
+            rows.append([f"{network}, {NETWORKS[network].unit}", f"W{bits}A32", nearest, *cells])
+    header = ["network", "bits", "nearest values", *_OTHERS, "search"]
+    return markdown_table(header, rows, "ll" + "r" * (len(header) - 2)) if rows else ""
+
+
+def _lost(points: pd.Series) -> str:
+    return f"{points.mean():.2f} ({points.min():.2f} to {points.max():.2f})"
 
 
 def by_images(runs: pd.DataFrame) -> str:
