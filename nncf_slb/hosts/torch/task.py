@@ -37,7 +37,7 @@ logger = logging.getLogger("nncf_slb")
 
 _FEW = 100
 _BATCH, _LEAST_BATCH = 200, 2
-_BATCH_BYTES = 2**30  # of all activations of a batch in the float network
+_BATCH_BYTES = 3 * 2**28  # of all activations of a batch in the float network
 _HELD_OUT_SHARE = 1 / 8
 HELD_OUT_AT_MOST = 500
 _CALIBRATION_SAMPLES = 2000
