@@ -104,7 +104,7 @@ def test_a_search_without_labels_brings_the_network_nearer_to_the_float_one(othe
         with torch.no_grad():
             ways[name] = float((ctrl.strip()(x) - expected).square().mean())
         assert model.training and all(p.grad is None for p in model.parameters())
-    assert ways["searched"] < 0.7 * ways["nearest"]
+    assert ways["searched"] < 0.85 * ways["nearest"]
     train(ctrl, model, digits()[0], epochs=1)
     nncf_slb.export_openvino(ctrl, tmp_path / "model.xml")
 

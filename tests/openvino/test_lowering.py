@@ -20,7 +20,7 @@ BINARY = {"Conv2d", "Conv2d, stride 2", "Conv2d, dilation 2"}
 @pytest.fixture(autouse=True)
 def machine_that_prefers_binary_kernels(monkeypatch):
     """They run on every machine; whether they are faster there is another matter."""
-    monkeypatch.setattr("nncf_slb.openvino.export.binary_is_faster", lambda: True)
+    monkeypatch.setattr("nncf_slb.openvino.low_bit_model.binary_is_faster", lambda: True)
 
 
 @pytest.mark.parametrize("activations", ACTIVATIONS)
@@ -198,7 +198,7 @@ def test_an_argument_overrides_the_configs_device_and_kernel(tmp_path):
 
 @pytest.mark.parametrize("faster", [True, False])
 def test_auto_takes_the_binary_kernel_where_the_machine_runs_it_faster(faster, tmp_path, monkeypatch):
-    monkeypatch.setattr("nncf_slb.openvino.export.binary_is_faster", lambda: faster)
+    monkeypatch.setattr("nncf_slb.openvino.low_bit_model.binary_is_faster", lambda: faster)
     path = nncf_slb.export_openvino(patterns_controller(1, 1), tmp_path / "m.xml")
     binary = any(op.get_type_name() == "BinaryConvolution" for op in ov.Core().read_model(path).get_ops())
     assert binary == faster
