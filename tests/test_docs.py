@@ -6,8 +6,11 @@ import runpy
 from pathlib import Path
 
 import pytest
+import torch
 
+from nncf_slb.cli import _parser
 from nncf_slb.config.section import validate_nncf_config
+from tests.plain_networks import DigitsNet
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -33,7 +36,7 @@ def test_readme_fits_and_names_both_commands_on_its_first_screen():
 
 def test_readmes_code_runs_and_prints_its_table(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    (code,) = blocks(README, "python")
+    _, code = blocks(README, "python")
     exec(compile(code, "README.md", "exec"), {})
     printed = capsys.readouterr().out.splitlines()
     layers = [line.split()[:7] for line in printed if " u2 " in line]  # behind these, what the machine runs
@@ -41,6 +44,27 @@ def test_readmes_code_runs_and_prints_its_table(tmp_path, monkeypatch, capsys):
     shown = README.read_text(encoding="utf-8").splitlines()
     assert layers == [line.split()[:7] for line in shown if " u2 " in line] and len(layers) == 2
     assert size in shown
+
+
+def trained_for_docs():
+    torch.manual_seed(0)
+    return DigitsNet().eval(), torch.randn(60, 1, 8, 8)
+
+
+@pytest.mark.parametrize("page", [README, ROOT / "docs" / "post-training.md"], ids=lambda page: page.name)
+def test_code_of_a_search_without_labels_runs_on_a_network_and_images(page, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    model, images = trained_for_docs()
+    exec(compile(blocks(page, "python")[0], page.name, "exec"), {"model": model, "images": images})
+    assert (tmp_path / "model.xml").exists() and "model.xml" in capsys.readouterr().out
+
+
+def test_the_config_and_the_command_of_a_search_without_labels_are_good():
+    page = ROOT / "docs" / "post-training.md"
+    (text,) = blocks(page, "json")
+    validate_nncf_config(json.loads(text))
+    commands = re.findall(r"^nncf-slb (quantize .*)$", page.read_text(encoding="utf-8"), re.M)
+    assert commands and all(_parser().parse_args(command.split()) for command in commands)
 
 
 def test_readmes_config_is_good():
