@@ -126,8 +126,10 @@ def random_rows(protocol: Protocol, study: Study) -> None:
 
 
 def distilled(protocol: Protocol, study: Study) -> None:
-    """Rows with distillation from the float network."""
-    _complete_with_best("distilled", [partial(protocol.distilled, row) for row in DISTILLED_ROWS], protocol, study)
+    """Rows with distillation from the float network, and with the shipped descent where inputs are not quantized."""
+    makers = [partial(protocol.distilled_by_mirror, row) for row in PAIRED_ROWS]
+    makers += [partial(protocol.distilled, row) for row in DISTILLED_ROWS]
+    _complete_with_best("distilled", makers, protocol, study)
 
 
 def rivals(protocol: Protocol, study: Study) -> None:

@@ -31,7 +31,7 @@ SLOW_LOGITS = 0.0005
 # Weights stay undecided longer with it: at a 1/tau of 20, discrete networks lost 0.1 to 0.6 points to searched ones.
 DISTILLATION = {"algorithm": "knowledge_distillation", "type": "softmax", "scale": 0.5, "temperature": 4}
 DISTILLED_PARAMS = {"descent": "gradient", "inverse_temperature_end": 100.0}
-DISTILLED = "slb, distilled"  # name in the tables
+DISTILLED, DISTILLED_BY_MIRROR = "slb, distilled", "slb, mirror descent, distilled"  # names in the tables
 # What the paper's tables lose against the float network, in points of top-1 (CIFAR-10), in the order of `ROWS`.
 PAPER_GAPS = {
     "resnet20": (6.6, 2.6, 1.8, 1.6, 1.5, 1.5, 0.8, 0.4, 0.1, 0.5, 0.3, 0.0),
@@ -156,6 +156,16 @@ class Protocol:
         config["compression"] = [*(own if isinstance(own, list) else [own]), DISTILLATION]
         labels = {**plain.labels, "method": DISTILLED}
         name = f"rows/distilled/w{row[0]}a{row[1]}/seed{seed}"
+        return _with_rate(Job(name, config, plain.start, None, labels), rate, test)
+
+    def distilled_by_mirror(self, row: tuple[int, int], rate: tuple[str, float], seed: int, test: bool) -> Job:
+        """`slb` as shipped, with mirror descent and the mean, and with the float network as its teacher."""
+        plain = self.run_of(row, seed)
+        config = copy.deepcopy(plain.config)
+        own = config["compression"]
+        config["compression"] = [*(own if isinstance(own, list) else [own]), DISTILLATION]
+        labels = {**plain.labels, "method": DISTILLED_BY_MIRROR}
+        name = f"rows/distilled_by_mirror/w{row[0]}a{row[1]}/seed{seed}"
         return _with_rate(Job(name, config, plain.start, None, labels), rate, test)
 
     def equal_bytes(self, bits: int, seed: int) -> list[Job]:

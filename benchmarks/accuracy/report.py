@@ -8,7 +8,7 @@ import pandas as pd
 from scipy import stats
 
 from benchmarks.accuracy import plots
-from benchmarks.accuracy.protocol import AS_SHIPPED, DISTILLED, METHODS, PAPER_GAPS, ROWS, Protocol
+from benchmarks.accuracy.protocol import AS_SHIPPED, DISTILLED, DISTILLED_BY_MIRROR, METHODS, PAPER_GAPS, ROWS, Protocol
 from benchmarks.accuracy.results import RESULTS, chosen_runs, load, markdown, mean_and_deviation
 from benchmarks.documents import page_of, write_between_markers
 
@@ -23,7 +23,10 @@ def write(protocol: Protocol) -> None:
     own = load(f"{key}_rows")
     for name in ("rows", "random"):
         write_between_markers(page, f"{key} {name}", rows_table(load(f"{key}_{name}"), protocol.network))
-    text = rows_table(load(f"{key}_distilled"), protocol.network, DISTILLED, own)
+    taught = load(f"{key}_distilled")
+    text = rows_table(taught, protocol.network, DISTILLED, own)
+    text += "\n\nMirror descent and the mean, with the same teacher:\n\n"
+    text += rows_table(taught, protocol.network, DISTILLED_BY_MIRROR, own)
     write_between_markers(page, f"{key} distilled", text)
     pictures = (
         ("accuracy", "rows.csv", "Accuracy of every row and every rival"),

@@ -22,17 +22,18 @@ class Study:
     Args:
         work: The folder.
         seeds: Seeds of the samples.
+        floats: Folder of the float networks; the work folder if None.
     """
 
-    def __init__(self, work: Path, seeds: int) -> None:
-        self.work, self.seeds = work, range(seeds)
+    def __init__(self, work: Path, seeds: int, floats: Path | None = None) -> None:
+        self.work, self.seeds, self._floats = work, range(seeds), floats or work
         self._subjects: dict[tuple[str, int, int], Subject] = {}
 
     def subject(self, network: str, seed: int, count: int) -> Subject:
         """A trained network with samples; the last one is kept."""
         key = (network, seed, count)
         if key not in self._subjects:
-            self._subjects = {key: NETWORKS[network].make(self.work, seed, count)}
+            self._subjects = {key: NETWORKS[network].make(self._floats, seed, count)}
         return self._subjects[key]
 
     def once(self, name: str, labels: Run, run: Callable[[], Run]) -> None:
@@ -49,5 +50,5 @@ class Study:
 
     def runs(self) -> Iterator[Run]:
         """All runs so far."""
-        for file in sorted((self.work / "runs").glob("*.json")):
+        for file in sorted((self.work / "runs").rglob("*.json")):
             yield json.loads(file.read_text())

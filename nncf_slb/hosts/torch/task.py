@@ -80,6 +80,7 @@ class Task:
         bits: Chooses bits by measurement.
         example: One sample.
         measurement: Measures networks with the samples that no search sees.
+        batch: Samples of a step.
     """
 
     def __init__(
@@ -95,14 +96,14 @@ class Task:
         self._run = partial(_run, next(self._target.parameters()).device)
         flow = _observe(self._target, given, self._run)
         self.plan = plan_search(self._target, flow, settings)
-        self._batch = _batch_size(flow, count(given.sample))
+        self.batch = _batch_size(flow, count(given.sample))
         self.example: Arguments = given.sample
-        self.measurement = Measurement(self._target, self.held_out, self._run, self._batch, score)
+        self.measurement = Measurement(self._target, self.held_out, self._run, self.batch, score)
         self.bits = BitsByMeasurement(self._target, self.plan, settings)
         if self.bits.widths:
             budget = settings.weights.budget
             needed = _SENSITIVITY_SAMPLES if budget is None else budget.samples
-            self.bits.measure(partial(self._run, self._target), _first(self._seen.in_order(self._batch), needed))
+            self.bits.measure(partial(self._run, self._target), _first(self._seen.in_order(self.batch), needed))
 
     @property
     def target(self) -> nn.Module:
@@ -126,7 +127,7 @@ class Task:
         training = Reconstruction(searched, self._target, inserted.search, observed, self._run, self._recipe)
         said = f"{self._settings.model_dump_json()}, {bits}, {self._recipe}, {len(self._seen)} samples"
         interrupted = self._train(training, SearchFile(checkpoint, f"{said}, seed {self._seed}"), progress)
-        calibrate(searched, run, _first(self._seen.in_order(self._batch), _CALIBRATION_SAMPLES))
+        calibrate(searched, run, _first(self._seen.in_order(self.batch), _CALIBRATION_SAMPLES))
         stripped = _stripped(searched)
         found = {path: inserted.bits(path) for path in inserted.weights}
         return Found(stripped, nearest, self.measurement.row("searched", stripped), found, interrupted)
@@ -136,9 +137,9 @@ class Task:
         run = partial(self._run, searched)
         quantizers = dict.fromkeys(inserted.quantizers.values())
         if quantizers:
-            seen = _first(self._seen.in_order(self._batch), self._settings.initializer.range.num_init_samples)
+            seen = _first(self._seen.in_order(self.batch), self._settings.initializer.range.num_init_samples)
             initialize_activations(searched, inserted.search, quantizers, run, seen)
-        calibrate(searched, run, _first(self._seen.in_order(self._batch), _CALIBRATION_SAMPLES))
+        calibrate(searched, run, _first(self._seen.in_order(self.batch), _CALIBRATION_SAMPLES))
 
     def _train(self, training: Reconstruction, file: SearchFile, progress: Callable[[Progress], None] | None) -> bool:
         """Take all steps that are left.
@@ -166,7 +167,7 @@ class Task:
         numbers = torch.Generator().manual_seed(self._seed)
         index = 0
         while True:
-            for arguments in self._seen.shuffled(self._batch, numbers):
+            for arguments in self._seen.shuffled(self.batch, numbers):
                 if index >= skipped:
                     yield arguments
                 index += 1
