@@ -25,8 +25,9 @@ def write(protocol: Protocol) -> None:
         write_between_markers(page, f"{key} {name}", rows_table(load(f"{key}_{name}"), protocol.network))
     taught = load(f"{key}_distilled")
     text = rows_table(taught, protocol.network, DISTILLED, own)
-    text += "\n\nMirror descent and the mean, with the same teacher:\n\n"
-    text += rows_table(taught, protocol.network, DISTILLED_BY_MIRROR, own)
+    if (taught["method"] == DISTILLED_BY_MIRROR).any():
+        text += "\n\nMirror descent and the mean, with the same teacher:\n\n"
+        text += rows_table(taught, protocol.network, DISTILLED_BY_MIRROR, own)
     write_between_markers(page, f"{key} distilled", text)
     pictures = (
         ("accuracy", "rows.csv", "Accuracy of every row and every rival"),
