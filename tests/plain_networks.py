@@ -20,7 +20,15 @@ class DigitsNet(nn.Module):
         return self.head(self.features(x).mean((2, 3)))
 
 
-class Tokens(nn.Module):
+class OneInput(nn.Module):
+    """A network whose batches are its input."""
+
+    @staticmethod
+    def inputs(batch):
+        return (batch,), {}
+
+
+class Tokens(OneInput):
     """Two blocks of attention with layer norm on words; the embedding has the first weights, and there is dropout."""
 
     def __init__(self):
@@ -40,10 +48,6 @@ class Tokens(nn.Module):
             x = x + self.dropout(nn.functional.scaled_dot_product_attention(query, key, value))
             x = x + self.back[block](nn.functional.gelu(self.hidden[block](self.norms[2 * block + 1](x))))
         return self.head(x.mean(1))
-
-    @staticmethod
-    def inputs(batch):
-        return (batch,), {}
 
     @staticmethod
     def batches(count, samples):
@@ -87,7 +91,7 @@ class Standardized(nn.Conv2d):
         return self._conv_forward(x, weight, self.bias)
 
 
-class Unusual(nn.Module):
+class Unusual(OneInput):
     """A subclass of a layer, transposed and grouped convolutions, group norm, a tensor with two readers."""
 
     def __init__(self):
@@ -104,10 +108,6 @@ class Unusual(nn.Module):
         y = torch.relu(self.stem(x))
         y = torch.relu(self.norm(self.standardized(y) + self.side(y)))
         return self.out(torch.relu(self.up(torch.relu(self.down(y))))) + x
-
-    @staticmethod
-    def inputs(batch):
-        return (batch,), {}
 
     @staticmethod
     def batches(count, samples):

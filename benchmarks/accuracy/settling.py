@@ -193,7 +193,7 @@ def train(variant: Variant, bits: int, seed: int, epochs: int, rate: float, star
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             for layer in layers if variant.freezes else ():
-                layer.latent.grad.masked_fill_(layer.frozen, 0)  # type: ignore[union-attr]
+                layer.latent.grad.masked_fill_(layer.frozen, 0)
             optimizer.step()
             _follow(layers, step, step > end / 2)
             step += 1

@@ -58,7 +58,7 @@ def _quantized(subject: Subject, bits: int) -> nn.Module:
     inner = [layer.path for layer in layers if layer.path not in edges]
     for width, others in ((bits, edges), (8, inner)):
 
-        class Weights(Int8WeightPerChannelFloatMSE):  # type: ignore[misc]
+        class Weights(Int8WeightPerChannelFloatMSE):
             bit_width = width
 
         settings = {"weight_quant": Weights, "input_quant": None, "bias_quant": None, "return_quant_tensor": False}

@@ -26,6 +26,7 @@ from benchmarks.post_training.runs import SAMPLES, Run, Study
 from nncf_slb.hosts.torch import task
 from nncf_slb.hosts.torch.settings import post_training_config
 from nncf_slb.search.batches import first_of_batch
+from nncf_slb.search.expected import given
 from nncf_slb.search.reconstruction import Recipe
 from nncf_slb.search.searchable import SearchableWeight
 from nncf_slb.search.state import SearchState
@@ -70,13 +71,13 @@ def _softmax_gradient() -> Iterator[None]:
         if not trained or self.phase.discrete or not torch.is_grad_enabled():
             return shipped(self, group, trained)
         with torch.enable_grad():
-            return {weight: partial(_same, _expected_weight(weight, self)) for weight in group}
+            return {weight: partial(given, _expected_weight(weight, self)) for weight in group}
 
-    SearchState._expected = expected  # type: ignore[method-assign]
+    SearchState._expected = expected
     try:
         yield
     finally:
-        SearchState._expected = shipped  # type: ignore[method-assign]
+        SearchState._expected = shipped
 
 
 def _expected_weight(weight: SearchableWeight, search: SearchState) -> torch.Tensor:
@@ -90,10 +91,6 @@ def _expected_weight(weight: SearchableWeight, search: SearchState) -> torch.Ten
             descent.mean.lerp_(descent.latent, descent.averaging.share_of_new(descent.passes))
             descent.passes += 1
     return (probabilities * table).sum(-1) * weight.multiplier()
-
-
-def _same(weight: torch.Tensor) -> torch.Tensor:
-    return weight
 
 
 def run(study: Study, variant: str, bits: int, seed: int) -> Run:

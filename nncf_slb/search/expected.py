@@ -117,16 +117,20 @@ def straight_through(weights: Tensors, sources: Sources, factors: Tensors) -> li
         with saved_tensors_hooks(_as_it_is, _as_it_is):
             return _StraightThrough.apply(groups, weight, unit, factor, *parameters)  # type: ignore[no-any-return, no-untyped-call]
 
+    def alone(part: list[int]) -> Tensor:
+        return node(part)[0]
+
     results: dict[int, Callable[[], Tensor]] = {}
     for part in _parts(weights):
         if weights[part[0]].numel() > _SMALL:
-            results[part[0]] = lambda part=part: node(part)[0]  # type: ignore[misc]
+            results[part[0]] = partial(alone, part)
         else:
-            results |= {index: partial(_given, result) for index, result in zip(part, node(part), strict=True)}
+            results |= {index: partial(given, result) for index, result in zip(part, node(part), strict=True)}
     return [results[index] for index in range(len(weights))]
 
 
-def _given(weight: Tensor) -> Tensor:
+def given(weight: Tensor) -> Tensor:
+    """A weight that is there already, in the form of `straight_through`'s results."""
     return weight
 
 

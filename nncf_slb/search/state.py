@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from nncf_slb.search.descent import MirrorDescent
-from nncf_slb.search.expected import Form, Sources, expected_weights, straight_through
+from nncf_slb.search.expected import Form, Sources, expected_weights, given, straight_through
 from nncf_slb.search.phases import Phase
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ class SearchState:
         together: dict[Any, list[SearchableWeight]] = {}
         for weight in weights:
             if self.kind is not WeightKind.EXPECTED and not weight.is_trained:
-                result[weight] = partial(_as_it_is, weight.chosen())
+                result[weight] = partial(given, weight.chosen())
                 continue
             weight.forget()
             if isinstance(weight.descent, MirrorDescent):
@@ -128,7 +128,7 @@ class SearchState:
                 together.setdefault((weight.is_trained, latent.device, latent.dtype, weight.kind), []).append(weight)
             else:
                 entries = weight.descent.expected(weight.value_table, self.phase.inverse_temperature)
-                result[weight] = partial(_as_it_is, entries * weight.multiplier())
+                result[weight] = partial(given, entries * weight.multiplier())
         for (trained, *_), group in together.items():
             result.update(self._expected(group, trained))
         return result
@@ -150,7 +150,7 @@ class SearchState:
         values = expected_weights(Form(descents[0].table, sharpness), sources, factors)
         if torch.is_grad_enabled():
             return dict(zip(group, straight_through(values, sources, factors), strict=True))
-        return {weight: partial(_as_it_is, value) for weight, value in zip(group, values, strict=True)}
+        return {weight: partial(given, value) for weight, value in zip(group, values, strict=True)}
 
 
 @torch.no_grad()
@@ -164,10 +164,6 @@ def _move_means(descents: list[MirrorDescent]) -> None:
     for share, group in alike.items():
         means: list[Tensor] = [descent.mean for descent in group]  # type: ignore[misc]
         torch._foreach_lerp_(means, [descent.latent for descent in group], share)
-
-
-def _as_it_is(weight: Tensor) -> Tensor:
-    return weight
 
 
 def _in_backward_pass() -> bool:

@@ -8,18 +8,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from itertools import chain, repeat
-from typing import Any
 
 import torch
 from nncf.torch.nncf_network import NNCFNetwork
-from torch import Tensor, nn
-from torch.utils._pytree import tree_map
+from torch import nn
 
 from nncf_slb.config.training import ReconstructionConfig
 from nncf_slb.hosts.dataflow import observe
 from nncf_slb.hosts.nncf2.network import run_as_traced
 from nncf_slb.hosts.nncf2.planning import SearchPlan
-from nncf_slb.search.batches import Batches
+from nncf_slb.search.batches import Batches, run_on
 from nncf_slb.search.batchnorm import calibrate, preserved_modes
 from nncf_slb.search.descent import MirrorDescent
 from nncf_slb.search.reconstruction import Recipe, Reconstruction
@@ -57,7 +55,7 @@ def reconstruct(
     # On the spot, so that samples are as many as asked for: loaders give batches.
     samples = collect(batches.take_samples(settings.num_samples), batches.inputs, settings.num_samples)
     device = next(model.parameters()).device
-    run = partial(_run, device)
+    run = partial(run_on, device)
     target.eval()
     flow = observe(target, lambda: run_as_traced(target))
     paths = {id(module): path for path, module in model.named_modules()}
@@ -82,11 +80,6 @@ def reconstruct(
         "slb: a search without labels took %.0f s for %d steps with %d samples",
         time.perf_counter() - started, settings.steps, len(samples),
     )  # fmt: skip
-
-
-def _run(device: torch.device, network: nn.Module, arguments: Any) -> Any:
-    args, kwargs = tree_map(lambda x: x.to(device) if isinstance(x, Tensor) else x, arguments)
-    return network(*args, **kwargs)
 
 
 @contextmanager

@@ -6,7 +6,6 @@ import difflib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from functools import partial
 
 from torch import nn
 from torch.nn.utils.parametrize import is_parametrized
@@ -143,14 +142,10 @@ def _refuse_unmatched(flow: Dataflow, config: SLBConfig) -> None:
         "validate_scopes to false"
         for name, scopes in settings.items()
         for scope in scopes
-        if not any(map(partial(_one_matches, scope), paths))
+        if not any(matches(path, [scope]) for path in paths)
     ]
     if problems:
         raise ConfigError(problems)
-
-
-def _one_matches(scope: str, path: str) -> bool:
-    return matches(path, [scope])
 
 
 def _suggestion(scope: str, paths: list[str]) -> str:

@@ -82,20 +82,16 @@ def insert_search(network: nn.Module, plan: Plan, config: SLBConfig, bits: Mappi
 
 def inputs_of(path: str, plan: Plan, config: SLBConfig) -> ResolvedActivations:
     """Settings of a layer's inputs: of first and last layers 8 bits where those of the others are quantized."""
-    resolved = config.activations.resolve(lambda scopes: matches(path, scopes))
+    resolved = config.activations.resolve(partial(matches, path))
     return resolved.of_edge() if path in plan.edges else resolved
 
 
 def _searchable(
     path: str, layer: nn.Module, config: SLBConfig, bits: Mapping[str, int], search: SearchState
 ) -> SearchableWeight:
-    settings = config.weights.resolve(partial(_any, path))
+    settings = config.weights.resolve(partial(matches, path))
     values = make_values(settings.values, bits[path] if settings.bits == "auto" else settings.bits)
     return SearchableWeight(
         layer, values, settings.scale, sharpness=config.initializer.sharpness, averaging=config.params.averaging,
         search=search,
     ).to(layer.weight.device)  # type: ignore[arg-type]  # fmt: skip
-
-
-def _any(path: str, scopes: list[str]) -> bool:
-    return matches(path, scopes)

@@ -10,8 +10,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.utils._pytree import tree_map
+from torch import nn
 
 from nncf_slb.config.section import SLBConfig
 from nncf_slb.errors import DataError, SettingError
@@ -25,6 +24,7 @@ from nncf_slb.hosts.torch.result import Row
 from nncf_slb.hosts.torch.search import Inserted, insert_search
 from nncf_slb.openvino.call_form import Arguments
 from nncf_slb.search.activation_ranges import initialize_activations
+from nncf_slb.search.batches import run_on
 from nncf_slb.search.batchnorm import calibrate
 from nncf_slb.search.finite import NotFiniteError, refuse_not_finite
 from nncf_slb.search.outputs import floating_outputs
@@ -93,7 +93,7 @@ class Task:
         self._seen, self.held_out = given.split(min(samples, len(given) - held_out))
         if len(self._seen) < _FEW:
             logger.warning("slb: %d samples to search with are few; some hundreds give good results", len(self._seen))
-        self._run = partial(_run, next(self._target.parameters()).device)
+        self._run = partial(run_on, next(self._target.parameters()).device)
         flow = _observe(self._target, given, self._run)
         self.plan = plan_search(self._target, flow, settings)
         self.batch = _batch_size(flow, count(given.sample))
@@ -194,12 +194,6 @@ def _float_copy(model: nn.Module) -> nn.Module:
             f"model: received {type(model).__name__}, which cannot be copied ({error}); allowed is a network that "
             "copy.deepcopy takes"
         ) from error
-
-
-def _run(device: torch.device, network: nn.Module, arguments: Any) -> Any:
-    """Run a network on arguments from memory."""
-    args, kwargs = tree_map(lambda x: x.to(device) if isinstance(x, Tensor) else x, arguments)
-    return network(*args, **kwargs)
 
 
 def _observe(target: nn.Module, given: Unlabeled, run: Callable[[nn.Module, Any], Any]) -> Dataflow:
