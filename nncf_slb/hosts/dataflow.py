@@ -21,19 +21,25 @@ from nncf_slb.search.channels import SEARCHABLE_LAYERS
 _INPUT = 1  # mark of what depends on an input of the network; those of weights are the powers of two above it
 _MATRIX = 2
 _TABLES = ("embedding", "embedding_bag")
+# Functions that take weights with output channels first: as their second argument, or among several.
+_WITH_WEIGHT = ("linear", "conv1d", "conv2d", "conv3d")
+_ATTENTION = ("multi_head_attention_forward", "_native_multi_head_attention")
 
 
 @dataclass(frozen=True)
 class RunLayer:
-    """A convolution or Linear layer that a network runs.
+    """A convolution or Linear layer that a network runs, or a parameter that a function uses as the weight of one.
 
     Attributes:
-        path: Its path in the network.
-        module: The layer.
+        path: Its path in the network; of a parameter, that of its module and its name.
+        module: The layer, or the module that holds the parameter.
         is_first: Whether an input of the network reaches it and has met no other weights.
         is_last: Whether an output of the network depends on it, and no other weights do.
         source: The same number for all layers that read the same tensor.
-        observed: Path of the module whose output stands for the layer's: itself, or the batch norm that reads it.
+        observed: Path of the module whose output stands for the layer's: itself, or the batch norm that reads it; of a
+            parameter, empty.
+        parameter: Name of the weight in `module`.
+        function: The function that uses the parameter; None for a layer.
     """
 
     path: str
@@ -42,6 +48,13 @@ class RunLayer:
     is_last: bool
     source: int
     observed: str
+    parameter: str = "weight"
+    function: str | None = None
+
+    @property
+    def weight(self) -> nn.Parameter:
+        """The weight itself."""
+        return getattr(self.module, self.parameter)  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True)
@@ -50,10 +63,12 @@ class Dataflow:
 
     Attributes:
         layers: Layers in the order in which they ran, each once.
+        parameters: Parameters that functions use as weights, likewise.
         activation_bytes: Bytes of all outputs of innermost modules.
     """
 
     layers: tuple[RunLayer, ...]
+    parameters: tuple[RunLayer, ...]
     activation_bytes: int
 
 
@@ -71,18 +86,27 @@ def observe(model: nn.Module, run: Callable[[], object]) -> Dataflow:
         with _hooks(model, flow), flow:
             run()
     paths = {id(module): path for path, module in reversed(list(model.named_modules()))}
-    layers = tuple(
-        RunLayer(
-            paths[id(module)],
-            module,
-            is_first=flow.before[module] == _INPUT,
-            is_last=bool(flow.of_outputs & flow.bits[module]) and not flow.used & flow.bits[module],
-            source=flow.sources[module],
-            observed=paths[id(flow.norms.get(module, module))],
-        )
-        for module in flow.before
-    )
-    return Dataflow(layers, flow.bytes)
+    parameters = {id(parameter): path for path, parameter in reversed(list(model.named_parameters()))}
+
+    def run_layer(user: nn.Module | int) -> RunLayer:
+        bit = flow.bits[user]
+        is_first, is_last = flow.before[user] == _INPUT, bool(flow.of_outputs & bit) and not flow.used & bit
+        if isinstance(user, nn.Module):
+            observed = paths[id(flow.norms.get(user, user))]
+            return RunLayer(paths[id(user)], user, is_first, is_last, flow.sources[user], observed)
+        owner, _, name = parameters[user].rpartition(".")
+        module = model.get_submodule(owner)
+        return RunLayer(parameters[user], module, is_first, is_last, -1, "", name, flow.functions[user])
+
+    layers = tuple(run_layer(user) for user in flow.before if isinstance(user, nn.Module))
+    of_functions = tuple(run_layer(user) for user in flow.before if user in flow.functions)
+    return Dataflow(layers, of_functions, flow.bytes)
+
+
+def without_observation(model: nn.Module) -> Dataflow:
+    """What is known of a network that no pass has shown: its layers, each with an input of its own."""
+    layers = [(path, module) for path, module in model.named_modules() if isinstance(module, SEARCHABLE_LAYERS)]
+    return Dataflow(tuple(RunLayer(path, m, False, False, k, path) for k, (path, m) in enumerate(layers)), (), 0)
 
 
 class _Flow(TorchFunctionMode):
@@ -94,11 +118,12 @@ class _Flow(TorchFunctionMode):
         self._marks: Any = WeakTensorKeyDictionary()
         self._readers: Any = WeakTensorKeyDictionary()
         self._makers: Any = WeakTensorKeyDictionary()
-        self._bits_of_matrices: dict[int, int] = {}
         self._next = _INPUT
         self._inside: list[int] = []  # of the layers that are running, what their inputs depend on
-        self.before: dict[nn.Module, int] = {}
-        self.bits: dict[nn.Module, int] = {}
+        # By layer, or by the id of a parameter that is used without one.
+        self.before: dict[nn.Module | int, int] = {}
+        self.bits: dict[nn.Module | int, int] = {}
+        self.functions: dict[nn.Module | int, str] = {}
         self.sources: dict[nn.Module, int] = {}
         self.norms: dict[nn.Module, nn.Module] = {}
         self.used = self.of_outputs = self.bytes = 0
@@ -111,18 +136,33 @@ class _Flow(TorchFunctionMode):
             name = getattr(func, "__name__", str(func))
             if Use(name, None).is_product or name in _TABLES:
                 mark = self._through_matrices(tensors, mark)
+                self._note_weights(name, args, kwargs or {})
         self._put(result, mark)
         return result
 
     def _through_matrices(self, tensors: list[Tensor], mark: int) -> int:
         """A product of the network's own, outside the layers."""
+        before = mark
         for tensor in tensors:
-            if id(tensor) in self._matrices:
-                self.used |= mark
-                bit = self._bits_of_matrices.get(id(tensor)) or self._new_bit()
-                self._bits_of_matrices[id(tensor)] = bit
-                mark |= bit
+            key = id(tensor)
+            if key in self._matrices:
+                self.used |= before
+                if key not in self.before:
+                    self.before[key], self.bits[key] = before, self._new_bit()
+                mark |= self.bits[key]
         return mark
+
+    def _note_weights(self, function: str, args: Any, kwargs: Any) -> None:
+        """Remember which parameters a function uses as weights with output channels first."""
+        if function in _ATTENTION:
+            weights = [tensor for tensor in _tensors((args, kwargs)) if tensor.dim() == _MATRIX]
+        elif function in _WITH_WEIGHT:
+            weights = list(_tensors(args[1:2] or kwargs.get("weight")))
+        else:
+            return
+        for weight in weights:
+            if id(weight) in self._matrices:
+                self.functions.setdefault(id(weight), function)
 
     def _new_bit(self) -> int:
         self._next *= 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -13,13 +14,17 @@ from types import ModuleType
 
 from nncf_slb.errors import SLBError
 
-_NNCF = (2, 19)
-TRACING = "NNCF_TORCH_LEGACY_TRACING"  # switches NNCF to the tracing that its builder/controller API needs
-INSTALL_NNCF = "pip install 'nncf>=2.19,<2.20'"
+_BUILDERS = (2, 19)  # the last NNCF with the builder/controller API
+_HOOKS = (3, 0)
+TRACING = "NNCF_TORCH_LEGACY_TRACING"  # switches NNCF 2.19 to the tracing that its builder/controller API needs
+INSTALL_BUILDERS = "pip install 'nncf>=2.19,<2.20'"
+INSTALL_HOOKS = "pip install 'nncf>=3.4,<4'"
+
+logger = logging.getLogger("nncf_slb")
 
 
 class MissingHostError(SLBError, ImportError):
-    """A part of the package was asked for that needs a host which is not installed."""
+    """A part of the package was asked for that needs a host which is not installed, or not in the right mode."""
 
 
 def _installed_nncf() -> str | None:
@@ -29,13 +34,31 @@ def _installed_nncf() -> str | None:
         return None
 
 
-def _is_right(version: str | None) -> bool:
-    return version is not None and tuple(int(part) for part in version.split(".")[:2]) == _NNCF
+def _version() -> tuple[int, ...]:
+    """First two numbers of NNCF's version; empty without NNCF."""
+    version = _installed_nncf()
+    return () if version is None else tuple(int(part) for part in version.split(".")[:2])
 
 
 def has_nncf() -> bool:
     """Whether NNCF 2.19 is installed."""
-    return _is_right(_installed_nncf())
+    return _version() == _BUILDERS
+
+
+def _has_other_mode() -> bool:
+    """Whether NNCF 2.19 was loaded without the tracing that its builders need; it stays so in this process."""
+    patching = sys.modules.get("nncf.torch.dynamic_graph.patch_pytorch_state")
+    return "nncf.torch" in sys.modules and not (patching and patching.PATCHING_STATE.operators_are_wrapped)
+
+
+def has_builders() -> bool:
+    """Whether NNCF's builder/controller API is installed and can be used in this process."""
+    return has_nncf() and not _has_other_mode()
+
+
+def has_function_hooks() -> bool:
+    """Whether NNCF's function hooks are installed and can be used in this process."""
+    return _version() >= _HOOKS or (has_nncf() and _has_other_mode())
 
 
 def require_nncf() -> None:
@@ -44,11 +67,11 @@ def require_nncf() -> None:
     Raises:
         MissingHostError: If it is not.
     """
-    version = _installed_nncf()
-    if not _is_right(version):
+    if not has_nncf():
         raise MissingHostError(
-            "this part of nncf_slb needs NNCF 2.19, the last version with create_compressed_model and its "
-            f"builder/controller API; found {version or 'none'}. Install it with: {INSTALL_NNCF}"
+            "this part of nncf_slb needs NNCF 2.19, the last version with its builder/controller API; found "
+            f"{_installed_nncf() or 'none'}. Install it with: {INSTALL_BUILDERS}, or use "
+            "nncf_slb.create_compressed_model, which takes the same config without it"
         )
 
 
@@ -56,10 +79,42 @@ def load_nncf() -> None:
     """Load NNCF 2.19, which registers the algorithm, before modules that need it.
 
     Raises:
-        MissingHostError: If it is not installed.
+        MissingHostError: If it is not installed, or was loaded in the mode without builders.
     """
     require_nncf()
+    if _has_other_mode():
+        raise MissingHostError(f"{_OTHER_MODE}. {_REMEDY}")
     importlib.import_module("nncf.torch")
+
+
+def require_function_hooks() -> None:
+    """Check that NNCF's function hooks can be used.
+
+    Raises:
+        MissingHostError: If they cannot.
+    """
+    if has_nncf() and not has_function_hooks():
+        raise MissingHostError(
+            "the host nncf3 needs NNCF 3, or NNCF 2.19 loaded without its legacy tracing, which importing nncf_slb "
+            f"switches on; found {_installed_nncf()}. Install NNCF 3 with: {INSTALL_HOOKS}, put 'import nncf.torch' "
+            "above 'import nncf_slb', or use the host nncf2"
+        )
+    if not has_function_hooks():
+        raise MissingHostError(
+            f"the host nncf3 needs NNCF 3; found {_installed_nncf() or 'none'}. Install it with: {INSTALL_HOOKS}, or "
+            "use the host torch, which needs no NNCF"
+        )
+
+
+_OTHER_MODE = (
+    f"nncf.torch was imported before nncf_slb and without {TRACING}=1, so nncf.torch.create_compressed_model does not "
+    "work in this process"
+)
+_REMEDY = (
+    "Put 'import nncf_slb' above every import of nncf.torch, or set "
+    f"{TRACING}=1 in the environment, and start again; or use nncf_slb.create_compressed_model, which works by "
+    "function hooks then"
+)
 
 
 class _AfterLoading(MetaPathFinder):
@@ -103,17 +158,16 @@ _REGISTRATIONS: dict[str, Callable[[], None]] = {"nncf": _register_config, "nncf
 
 
 def register_with_nncf() -> None:
-    """Register ``slb`` with NNCF 2.19: now if it is loaded, else as soon as it is; without it, do nothing.
-
-    Raises:
-        ImportError: If `nncf.torch` was loaded in a mode that has no builder/controller API.
-    """
+    """Register ``slb`` with NNCF 2.19: now if it is loaded, else as soon as it is; without it, do nothing."""
     if not has_nncf():
+        return
+    if "nncf" in sys.modules:
+        _register_config()
+    if _has_other_mode():
+        logger.warning("slb: %s. %s", _OTHER_MODE, _REMEDY)
         return
     if "nncf.torch" in sys.modules:
         _register_algorithm()
     os.environ[TRACING] = "1"
-    if "nncf" in sys.modules:
-        _register_config()
     if not any(isinstance(finder, _AfterLoading) for finder in sys.meta_path):
         sys.meta_path.insert(0, _AfterLoading())

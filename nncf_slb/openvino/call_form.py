@@ -52,6 +52,17 @@ class CallForm:
         return CallForm(stored["form"], tuple(stored["names"]))
 
 
+def arguments_of(example_input: Any) -> Arguments:
+    """Positional and keyword arguments from an example input in one of the forms that `export_openvino` takes."""
+    if isinstance(example_input, Mapping):
+        return (), dict(example_input)
+    if not isinstance(example_input, tuple | list):
+        return (example_input,), {}
+    if example_input and isinstance(example_input[-1], Mapping):
+        return tuple(example_input[:-1]), dict(example_input[-1])
+    return tuple(example_input), {}
+
+
 def call_form(module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[CallForm, list[Tensor]]:
     """Form of a call and its tensors, in order.
 

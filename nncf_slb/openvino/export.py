@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from nncf_slb.config.devices import BinaryConvolution, find_target_device
 from nncf_slb.files import new_file
-from nncf_slb.openvino.call_form import Arguments, CallForm, flat_call
+from nncf_slb.openvino.call_form import Arguments, CallForm, arguments_of, flat_call
 from nncf_slb.openvino.low_bit_model import ExportError, convert, form_of_call, output_names
 from nncf_slb.openvino.stripped_network import export_defaults, stripped_network
 from nncf_slb.openvino.targets import LoweringSettings
@@ -120,19 +120,13 @@ def _check_path(target: Path) -> None:
 
 
 def _arguments(example_input: Any, model: Any) -> Arguments:
-    """Positional and keyword arguments from what the user gave: the last of several may be a dictionary of keywords."""
+    """Positional and keyword arguments from what the user gave, or the host."""
     if example_input is None:
         defaults = export_defaults(model)
         if defaults is None:
             raise ExportError("example_input: received None; a stripped model needs a tensor with the shape to export")
         return defaults.example(model.model)
-    if isinstance(example_input, Mapping):
-        return (), dict(example_input)
-    if not isinstance(example_input, tuple | list):
-        return (example_input,), {}
-    if example_input and isinstance(example_input[-1], Mapping):
-        return tuple(example_input[:-1]), dict(example_input[-1])
-    return tuple(example_input), {}
+    return arguments_of(example_input)
 
 
 def _check_shapes(shapes: Sequence[Sequence[int]], examples: tuple[Tensor, ...], target: Path) -> None:

@@ -69,6 +69,7 @@ class MirrorDescent(nn.Module):
         table: Ascending table of values.
         sharpness: How strongly distributions prefer near values at ``1 / tau = 1``.
         averaging: How latents are averaged; None for codes of the latents as they are.
+        name: Name of the parameter in `layer`.
     """
 
     unit: Tensor
@@ -81,9 +82,10 @@ class MirrorDescent(nn.Module):
         table: tuple[float, ...],
         sharpness: float,
         averaging: Averaging | None,
+        name: str = "weight",
     ) -> None:
         super().__init__()
-        self._owner = (layer,)  # in a tuple, where torch sees no module
+        self._owner = (layer, name)  # in a tuple, where torch sees no module
         self.table, self.sharpness, self.averaging = table, sharpness, averaging
         self.passes = 0  # training passes that have moved the mean
         self.register_buffer("unit", unit)
@@ -92,11 +94,11 @@ class MirrorDescent(nn.Module):
     @property
     def latent(self) -> Tensor:
         """The layer's weight, whatever tensor that is by now."""
-        layer = self._owner[0]
-        weight: Tensor | None = layer._parameters.get("weight")
-        if weight is None and parametrize.is_parametrized(layer, "weight"):
-            weight = layer.parametrizations["weight"].original  # type: ignore[index, union-attr]
-        return layer.weight if weight is None else weight  # type: ignore[return-value]
+        layer, name = self._owner
+        weight: Tensor | None = layer._parameters.get(name)
+        if weight is None and parametrize.is_parametrized(layer, name):
+            weight = layer.parametrizations[name].original  # type: ignore[index, union-attr]
+        return getattr(layer, name) if weight is None else weight
 
     @property
     def decisive(self) -> Tensor:

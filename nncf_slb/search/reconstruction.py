@@ -130,7 +130,8 @@ class Reconstruction:
             pairs = zip(expected, outputs, strict=True)
             of_outputs = torch.stack([relative_distance(a, b, recipe.temperature) for a, b in pairs]).sum()
             of_outputs = of_outputs * recipe.temperature**2
-            of_layers = torch.stack([_relative(wanted[name], given[name]) for name in self._observed]).mean()
+            distances = [_relative(wanted[name], given[name]) for name in self._observed]
+            of_layers = torch.stack(distances).mean() if distances else torch.zeros_like(of_outputs)
             loss = of_outputs + recipe.layer_share * of_layers
             if not bool(loss.isfinite()):
                 raise NotFiniteError(

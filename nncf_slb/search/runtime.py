@@ -261,6 +261,16 @@ def _new_subclass(original: type[nn.Module], quantizes: bool) -> nn.Module:
     return kind.__new__(kind)
 
 
+def can_be_low_bit(layer: nn.Module) -> bool:
+    """Whether `make_low_bit_` takes a layer: torch's own and those that derive from them, but for attention's output.
+
+    `torch.nn.MultiheadAttention` reads that layer's weight and does not run the layer.
+    """
+    return isinstance(layer, tuple(_LOW_BIT_CLASSES)) and not isinstance(
+        layer, nn.modules.linear.NonDynamicallyQuantizableLinear
+    )
+
+
 def make_low_bit_(layer: nn.Module, coded: Codes, activation: FixedActivation | None) -> None:
     """Turn a plain layer into its low-bit class in place; `activation` quantizes its input.
 
@@ -280,6 +290,39 @@ def make_low_bit_(layer: nn.Module, coded: Codes, activation: FixedActivation | 
         low_bit.__class__ = _subclass(kind, activation is not None)
         low_bit.coded_weight = FixedWeight(coded)
     low_bit.input_quantizer = activation
+
+
+class _CodedParameters:
+    """A module that computes parameters from codes, in modules ``coded_<name>`` inside it."""
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        kind = type(self)
+        return _new_with_coded_parameters, (kind.__bases__[1], kind.coded_names), self.__dict__
+
+
+@cache
+def _with_coded_parameters(original: type[nn.Module], names: tuple[str, ...]) -> type[nn.Module]:
+    def decoded(name: str) -> property:
+        return property(lambda module: getattr(module, f"coded_{name}").decode())
+
+    body = {"__doc__": original.__doc__, "coded_names": names, **{name: decoded(name) for name in names}}
+    return type(f"LowBit{original.__name__}", (_CodedParameters, original), body)
+
+
+def _new_with_coded_parameters(original: type[nn.Module], names: tuple[str, ...]) -> nn.Module:
+    """An empty module, for unpickling and copying: its class is made on the spot."""
+    kind = _with_coded_parameters(original, names)
+    return kind.__new__(kind)
+
+
+def code_parameter_(module: nn.Module, name: str, coded: Codes) -> None:
+    """Let a module compute a parameter of its own from codes, in place; for weights that functions use."""
+    kind, names = type(module), (name,)
+    if issubclass(kind, _CodedParameters):
+        kind, names = kind.__bases__[1], (*kind.coded_names, name)
+    module._parameters.pop(name, None)
+    module.__class__ = _with_coded_parameters(kind, names)
+    module.add_module(f"coded_{name}", FixedWeight(coded))
 
 
 def coded_weights(model: nn.Module) -> dict[str, CodedWeight]:

@@ -42,6 +42,7 @@ class SearchableWeight(nn.Module):
         descent: How training moves the distributions.
         averaging: How mirror descent averages its latents; None for not at all.
         search: State of the search; by default one of its own.
+        name: Name of the weight in `layer`. Of a module that is no layer, output channels are its first dimension.
     """
 
     value_table: Tensor
@@ -58,9 +59,10 @@ class SearchableWeight(nn.Module):
         descent: DescentName = "mirror",
         averaging: Averaging | None = None,
         search: SearchState | None = None,
+        name: str = "weight",
     ) -> None:
         super().__init__()
-        weight: Tensor = layer.weight.detach()  # type: ignore[operator]
+        weight: Tensor = getattr(layer, name).detach()
         self.values = values
         self.groups = transposed_groups(layer)
         self.search = search or SearchState()
@@ -77,7 +79,7 @@ class SearchableWeight(nn.Module):
         fitted = fit_scale(rows, numbers)
         unit = channel_broadcast(fitted, weight.shape, self.groups)
         if descent == "mirror":
-            self.descent = MirrorDescent(layer, unit * values.step, values.table, sharpness, averaging)
+            self.descent = MirrorDescent(layer, unit * values.step, values.table, sharpness, averaging, name)
         elif random:
             self.descent = GradientDescent(
                 distribution.random_logits(weight.shape, len(values), rows.shape[1]).to(weight)

@@ -41,7 +41,7 @@ from nncf_slb.hosts.nncf2.planning import (
     refuse_foreign_operations,
     refuse_unmatched_overrides,
 )
-from nncf_slb.hosts.nncf2.reconstruction import reconstruct
+from nncf_slb.hosts.nncf2.reconstruction import reconstruct_network
 from nncf_slb.openvino.graph import LoweringError
 from nncf_slb.openvino.low_bit_model import ExportError
 from nncf_slb.openvino.targets import LoweringSettings
@@ -184,7 +184,7 @@ class SLBBuilder(PTCompressionAlgorithmBuilder):  # type: ignore[misc]
                 f"{path}: received {settings.model_dump_json()} without a data loader; allowed with one. "
                 f"{REGISTER_LOADER}"
             ])  # fmt: skip
-        reconstruct(model, target, self._plan, self._insertions.search, batches, settings)
+        reconstruct_network(model, target, self._plan, self._insertions.search, batches, settings)
         self._float_network = None
 
     def _initialize_activations(self, model: NNCFNetwork) -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import Any
 
 from nncf import NNCFConfig
@@ -14,10 +13,11 @@ from nncf.parameters import StripFormat
 from nncf.torch.algo_selector import ZeroCompressionLoss
 from nncf.torch.compression_method_api import PTCompressionAlgorithmController, PTCompressionLoss
 from nncf.torch.nncf_network import NNCFNetwork
-from torch import Tensor, nn
+from torch import nn
 
 from nncf_slb.bits.sensitivity import Sensitivities
 from nncf_slb.config.section import SLBConfig
+from nncf_slb.hosts.handle import NotSearched, SearchHandle
 from nncf_slb.hosts.nncf2.export import example_arguments, export_controller
 from nncf_slb.hosts.nncf2.loaders import REGISTER_LOADER, length_of, registered_batches
 from nncf_slb.hosts.nncf2.network import searchable_operands, to_plain_torch
@@ -30,11 +30,10 @@ from nncf_slb.openvino.targets import LoweringSettings
 from nncf_slb.search.activations import ActivationQuantizer
 from nncf_slb.search.discrete_batchnorm import DiscreteBatchNorm
 from nncf_slb.search.finite import refuse_not_finite
-from nncf_slb.search.phases import Phase, SearchClock
+from nncf_slb.search.phases import SearchClock
 from nncf_slb.search.runtime import FixedWeight
 from nncf_slb.search.searchable import SearchableWeight
-from nncf_slb.search.state import SearchState, WeightKind
-from nncf_slb.search.statistics import layers_statistics
+from nncf_slb.search.state import SearchState
 from nncf_slb.search.strip import chosen_codes, fixed_activation
 
 
@@ -68,12 +67,8 @@ class SLBController(PTCompressionAlgorithmController):  # type: ignore[misc]
         self.searchable_weights = searchable_operands(model)
         search.watch(model)
         run_untraced(model)
-        self._modules = list(dict.fromkeys(self.searchable_weights.values()))
-        self._plan = plan
-        self._sensitivities = sensitivities
         self._search = search
         self._loss = ZeroCompressionLoss(next(model.parameters()).device)
-        self._codes_before: dict[SearchableWeight, Tensor] = {}
         params, batches = slb_config.params, registered_batches(nncf_config)
         self.batchnorm = DiscreteBatchNorm(
             model,
@@ -84,17 +79,15 @@ class SLBController(PTCompressionAlgorithmController):  # type: ignore[misc]
             no_data_advice=f"{REGISTER_LOADER}, or set compression.params.batchnorm to 'state'.",
             host_is_tracing=lambda: bool(model.nncf.get_tracing_context().trace_dynamic_graph),
         )
+        others = NotSearched(
+            tuple(plan.full_precision), tuple(plan.edges), plan.left_out, plan.left_out_share, sensitivities
+        )
+        self._handle = SearchHandle(model, search, self.searchable_weights, others, self.batchnorm)
         per_step = params.update_per_optimizer_step
         clock = SearchClock(params.curve(epochs), per_step, params.steps_per_epoch, length_of(nncf_config))
-        self._scheduler = SLBScheduler(clock, self._set_phase, self._remember_codes)
+        self._scheduler = SLBScheduler(clock, self._handle.set_phase, self._handle.remember_codes)
         lowering = LoweringSettings.of_config(nncf_config.get("target_device"), slb_config.openvino)
         set_export_defaults(model, ExportDefaults(lowering, example_arguments))
-
-    def _remember_codes(self) -> None:
-        self._codes_before = {searchable: searchable.codes() for searchable in self._modules}
-
-    def _set_phase(self, phase: Phase) -> None:
-        self._search.phase = phase
 
     @property
     def loss(self) -> PTCompressionLoss:
@@ -108,40 +101,18 @@ class SLBController(PTCompressionAlgorithmController):  # type: ignore[misc]
 
     def compression_stage(self) -> CompressionStage:
         """Uncompressed before the temperature falls, partially compressed while it does, then fully compressed."""
-        clock = self._scheduler.clock
-        if clock.phase.discrete:
-            return CompressionStage.FULLY_COMPRESSED
-        return CompressionStage.PARTIALLY_COMPRESSED if clock.temperature_falls else CompressionStage.UNCOMPRESSED
+        return CompressionStage(self._handle.stage(self._scheduler.clock))
 
     def statistics(self, quickly_collected_only: bool = False) -> NNCFStatistics:
         """NNCF statistics with an ``slb`` entry of type `SLBStatistics`; empty if only quick ones are asked for."""
         result = NNCFStatistics()
         if not quickly_collected_only:
-            by_name = {names[0]: module for module, names in self._names_by_module().items()}
-            collected = SLBStatistics(
-                inverse_temperature=self._scheduler.inverse_temperature,
-                layers=layers_statistics(by_name, self._codes_before),
-                full_precision_layers=tuple(self._plan.full_precision),
-                eight_bit_layers=tuple(self._plan.edges),
-                sensitivities=self._sensitivities,
-                left_out=self._plan.left_out,
-                left_out_share=self._plan.left_out_share,
-            )
-            result.register("slb", collected)
+            result.register("slb", SLBStatistics(**self._handle.statistics()))
         return result
 
-    def _names_by_module(self) -> dict[SearchableWeight, list[str]]:
-        names: dict[SearchableWeight, list[str]] = {}
-        for name, module in self.searchable_weights.items():
-            names.setdefault(module, []).append(name)
-        return names
-
-    @contextmanager
-    def searched_network(self) -> Iterator[NNCFNetwork]:
+    def searched_network(self) -> AbstractContextManager[nn.Module]:
         """Within it, eval mode runs the expected (continuous) weights with batch norm statistics of their own."""
-        with self.batchnorm.searched_statistics(), self._search.using(WeightKind.EXPECTED):
-            self.batchnorm.calibrate_searched()
-            yield self.model
+        return self._handle.searched_network()
 
     def strip_model(
         self, model: NNCFNetwork, do_copy: bool = False, strip_format: StripFormat = StripFormat.NATIVE
@@ -204,16 +175,3 @@ class SLBController(PTCompressionAlgorithmController):  # type: ignore[misc]
 
 def _own_operations(model: NNCFNetwork) -> list[Any]:
     return [m for m in model.modules() if isinstance(getattr(m, "op", None), SearchableWeight | ActivationQuantizer)]
-
-
-def child_controller(ctrl: Any) -> SLBController:
-    """The `slb` controller itself, or the one inside a composite.
-
-    Raises:
-        TypeError: If there is none.
-    """
-    candidates = [ctrl, *getattr(ctrl, "child_ctrls", [])]
-    for candidate in candidates:
-        if isinstance(candidate, SLBController):
-            return candidate
-    raise TypeError(f"received {type(ctrl).__name__}; allowed is a controller of slb or a composite that holds one")

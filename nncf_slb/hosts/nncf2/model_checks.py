@@ -7,18 +7,13 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 from torch.nn.parameter import is_lazy
 from torch.nn.utils.spectral_norm import SpectralNorm
 
-from nncf_slb.errors import SLBError
+from nncf_slb.hosts.model_checks import ModelError, model_problems
 from nncf_slb.hosts.nncf2.modules import register_subclasses
 from nncf_slb.hosts.nncf2.planning import COMPUTED, UnsupportedLayersError
 from nncf_slb.search.channels import SEARCHABLE_LAYERS
-
-
-class ModelError(SLBError, ValueError):
-    """A network, or a state of torch, with which `create_compressed_model` cannot work; the message says what to do."""
 
 
 def prepare_model(model: nn.Module, nncf_config: Mapping[str, Any]) -> None:
@@ -41,20 +36,9 @@ def prepare_model(model: nn.Module, nncf_config: Mapping[str, Any]) -> None:
 
 
 def _problems(model: nn.Module, nncf_config: Mapping[str, Any]) -> Iterator[str]:
-    if any(is_lazy(p) for p in model.parameters()):
-        yield "model: received layers without weights yet (torch's lazy modules); run one batch through it first"
+    yield from model_problems(model)
+    if any(map(is_lazy, model.parameters())):
         return
-    if torch.is_inference_mode_enabled() or any(p.is_inference() for p in model.parameters()):
-        yield (
-            "torch.inference_mode: received a network made, or to be compressed, in inference mode, whose weights no "
-            "training can change; allowed: outside of it. Build the network and call create_compressed_model without "
-            "inference_mode"
-        )
-    if isinstance(model, nn.DataParallel | DistributedDataParallel):
-        yield (
-            f"model: received {type(model).__name__}; allowed is the network itself. Pass model.module, and wrap what "
-            "create_compressed_model returns"
-        )
     if isinstance(model, SEARCHABLE_LAYERS):
         yield (
             f"model: received {type(model).__name__}, a single layer, which NNCF cannot replace; allowed is a module "

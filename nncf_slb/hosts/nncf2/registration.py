@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import sys
 from typing import TYPE_CHECKING, Any
-
-from nncf_slb.hosts.installed import TRACING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,18 +29,7 @@ def _is_news(record: logging.LogRecord) -> bool:
 
 
 def register_algorithm() -> None:
-    """Register the algorithm and its statistics, and confine NNCF's tracing. Safe to call again.
-
-    Raises:
-        ImportError: If `nncf.torch` was imported in the mode without the builder/controller API.
-    """
-    patching = sys.modules.get("nncf.torch.dynamic_graph.patch_pytorch_state")
-    if not (patching and patching.PATCHING_STATE.operators_are_wrapped):
-        raise ImportError(
-            f"nncf.torch was imported before nncf_slb and without {TRACING}=1, so NNCF cannot create compressed "
-            f"models in this process. Put 'import nncf_slb' above every import of nncf.torch, or set {TRACING}=1 in "
-            "the environment, and start again."
-        )
+    """Register the algorithm and its statistics, and confine NNCF's tracing. Safe to call again."""
     from nncf.torch.algo_selector import PT_COMPRESSION_ALGORITHMS
 
     from nncf_slb.hosts.nncf2.builder import SLBBuilder

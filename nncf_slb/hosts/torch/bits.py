@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
-import torch
 from torch import nn
 
 from nncf_slb.bits.allocation import BudgetTooSmallError
@@ -16,13 +14,12 @@ from nncf_slb.bits.sensitivity import Sensitivities, measure
 from nncf_slb.config.budget import AUTO, BudgetConfig
 from nncf_slb.config.section import SLBConfig
 from nncf_slb.errors import SettingError
-from nncf_slb.hosts.torch.insertion import strip_
 from nncf_slb.hosts.torch.planning import Plan, matches
-from nncf_slb.hosts.torch.search import insert_search
-from nncf_slb.hosts.trial import make_numbers_differ, trial_quantizer
+from nncf_slb.hosts.torch.search import trial_network
 from nncf_slb.openvino.call_form import Arguments
 from nncf_slb.openvino.low_bit_model import convert, form_of_call
 from nncf_slb.openvino.size import FileSizes
+from nncf_slb.openvino.targets import LoweringSettings
 from nncf_slb.search.channels import SEARCHABLE_LAYERS
 from nncf_slb.search.values import make_values
 
@@ -48,6 +45,16 @@ class BitsByMeasurement:
         """Bits that some layer may get, ascending; empty where the settings state all bits."""
         return sorted({values.bits for layer in self._layers for values in layer.candidates})
 
+    @property
+    def names(self) -> list[str]:
+        """Layers whose bits are chosen."""
+        return [name for layer in self._layers for name in layer.names]
+
+    @property
+    def measured(self) -> Sensitivities:
+        """What `measure` has found."""
+        return self._measured
+
     def measure(self, run: Callable[[Any], Any], batches: Iterable[Any]) -> None:
         """Measure the sensitivities; arguments and errors as for `nncf_slb.bits.sensitivity.measure`."""
         modules = {layer.names[0]: layer.module for layer in self._layers}
@@ -58,12 +65,13 @@ class BitsByMeasurement:
         """Bits within a mean over all open weights."""
         return self._chosen(within_mean_bits(self._layers, mean_bits))
 
-    def within(self, budget: BudgetConfig, example: Arguments) -> Bits:
+    def within(self, budget: BudgetConfig, example: Arguments, lowering: LoweringSettings) -> Bits:
         """Bits within a budget of the config.
 
         Args:
             budget: Mean bits, or bytes of the file.
             example: Arguments to convert the network with.
+            lowering: How it will be exported.
 
         Raises:
             SettingError: If even the smallest candidates exceed it.
@@ -71,7 +79,7 @@ class BitsByMeasurement:
         try:
             if budget.bytes is None:
                 return self.within_mean(float(budget.mean_bits or 0))
-            return self._chosen(within_bytes(self._layers, budget.bytes, self._sizes(example).size))
+            return self._chosen(within_bytes(self._layers, budget.bytes, self._sizes(example, lowering).size))
         except BudgetTooSmallError as error:
             name, stated = ("mean_bits", budget.mean_bits) if budget.bytes is None else ("bytes", budget.bytes)
             raise SettingError(
@@ -82,23 +90,15 @@ class BitsByMeasurement:
     def _chosen(self, choice: Choice) -> Bits:
         return bits_by_name(self._layers, choice(self._measured))
 
-    def _sizes(self, example: Arguments) -> FileSizes:
+    def _sizes(self, example: Arguments, lowering: LoweringSettings) -> FileSizes:
         """Sizes of the files for any choice, exact but for inputs whose sign is not known yet (up to 8 bytes each)."""
         models = {}
         for width in self.widths:
             bits = bits_by_name(self._layers, [layer.candidate_near(width) for layer in self._layers])
-            trial = copy.deepcopy(self._target)
-            inserted = insert_search(trial, self._plan, self._settings, bits)
-            numbers = torch.Generator().manual_seed(0)
-            for quantizer in dict.fromkeys(inserted.quantizers.values()):
-                ready = trial_quantizer(quantizer, numbers)
-                quantizer.load_state_dict(ready.state_dict())
-            strip_(trial)
-            make_numbers_differ(trial, numbers)
+            trial = trial_network(self._target, self._plan, self._settings, bits)
             form, tensors = form_of_call(trial, *example)
-            models[width] = convert(trial, tensors, form)
-        names = [name for layer in self._layers for name in layer.names]
-        return FileSizes(models, {name: self._path_of_codes(name) for name in names})
+            models[width] = convert(trial, tensors, form, settings=lowering)
+        return FileSizes(models, {name: self._path_of_codes(name) for name in self.names})
 
     def _path_of_codes(self, path: str) -> str:
         plain = type(self._target.get_submodule(path)) in SEARCHABLE_LAYERS
@@ -108,7 +108,7 @@ class BitsByMeasurement:
 def _open_layers(plan: Plan, settings: SLBConfig) -> Iterable[OpenLayer]:
     users: dict[int, list[str]] = {}
     for path, layer in plan.searched.items():
-        users.setdefault(id(layer.module.weight), []).append(path)
+        users.setdefault(id(layer.weight), []).append(path)
     for paths in users.values():
         resolved = settings.weights.resolve(partial(matches, paths[0]))
         if resolved.bits == AUTO:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, cast
 
 from torch import nn
 from torch.nn.utils import parametrize
 
 from nncf_slb.search.activations import ActivationQuantizer
-from nncf_slb.search.runtime import FixedActivation, FixedWeight, make_low_bit_
+from nncf_slb.search.runtime import FixedActivation, FixedWeight, can_be_low_bit, code_parameter_, make_low_bit_
 from nncf_slb.search.searchable import SearchableWeight
 from nncf_slb.search.state import SearchState
 from nncf_slb.search.strip import codes_of, fixed_activation
@@ -27,12 +28,12 @@ class _QuantizeInput:
         return args, {**kwargs, first: quantizer(value)}
 
 
-def insert_weight(layer: nn.Module, weight: SearchableWeight | FixedWeight) -> None:
-    """From now on a layer computes with a searched weight, whose latents are its own parameter, or with a fixed one."""
-    if parametrize.is_parametrized(layer):  # its class, with a property for each tensor, is also that of its copies
-        kind = type(layer)
-        layer.__class__ = type(kind.__name__, (kind,), {})
-    parametrize.register_parametrization(layer, "weight", weight, unsafe=True)
+def insert_weight(module: nn.Module, weight: SearchableWeight | FixedWeight, name: str = "weight") -> None:
+    """From now on a module computes with a searched weight, whose latents are its parameter, or with a fixed one."""
+    if parametrize.is_parametrized(module):  # its class, with a property for each tensor, is also that of its copies
+        kind = type(module)
+        module.__class__ = type(kind.__name__, (kind,), {})
+    parametrize.register_parametrization(module, name, weight, unsafe=True)
 
 
 def insert_quantizer(layer: nn.Module, quantizer: ActivationQuantizer) -> None:
@@ -41,12 +42,13 @@ def insert_quantizer(layer: nn.Module, quantizer: ActivationQuantizer) -> None:
     layer.register_forward_pre_hook(_QuantizeInput(), with_kwargs=True)
 
 
-def weight_of(layer: nn.Module) -> SearchableWeight | FixedWeight | None:
-    """What `insert_weight` has put in; None where it has put in nothing."""
-    if not parametrize.is_parametrized(layer, "weight"):
-        return None
-    first = cast(Any, layer).parametrizations["weight"][0]
-    return first if isinstance(first, SearchableWeight | FixedWeight) else None
+def inserted_weights(network: nn.Module) -> Iterator[tuple[nn.Module, str, SearchableWeight | FixedWeight]]:
+    """What `insert_weight` has put in: module, name of the parameter, and weight."""
+    for module in network.modules():
+        if parametrize.is_parametrized(module):
+            for name, inserted in cast(Any, module).parametrizations.items():
+                if isinstance(inserted[0], SearchableWeight | FixedWeight):
+                    yield module, name, inserted[0]
 
 
 def strip_(network: nn.Module) -> None:
@@ -56,12 +58,11 @@ def strip_(network: nn.Module) -> None:
         nncf_slb.search.strip.StripError: If a quantizer of inputs has seen no data.
     """
     SearchState.unwatch(network)
-    inserted = [(layer, weight) for layer in network.modules() if (weight := weight_of(layer)) is not None]
     # All codes first: a weight that layers share loses its latents with the first of them. Each layer gets its own, as
     # a converted network holds a tensor once, under one name.
-    codes = {layer: codes_of(weight) for layer, weight in inserted}
+    codes = [(module, name, codes_of(weight)) for module, name, weight in inserted_weights(network)]
     fixed: dict[ActivationQuantizer, FixedActivation] = {}
-    for layer in codes:
+    for layer, name, coded in codes:
         quantizer = layer._modules.pop(_QUANTIZER, None)
         activation = None
         if isinstance(quantizer, ActivationQuantizer):
@@ -71,18 +72,21 @@ def strip_(network: nn.Module) -> None:
             for key in [key for key, hook in layer._forward_pre_hooks.items() if isinstance(hook, _QuantizeInput)]:
                 del layer._forward_pre_hooks[key]
                 layer._forward_pre_hooks_with_kwargs.pop(key, None)
-        _take_weight_out(layer)
-        make_low_bit_(layer, codes[layer], activation)
+        _take_weight_out(layer, name)
+        if name == "weight" and can_be_low_bit(layer):
+            make_low_bit_(layer, coded, activation)
+        else:
+            code_parameter_(layer, name, coded)
 
 
-def _take_weight_out(layer: nn.Module) -> None:
+def _take_weight_out(module: nn.Module, name: str) -> None:
     """Undo `insert_weight`, leaving no weight.
 
-    PyTorch's own function takes the property from the class, which copies of the layer share (2.13).
+    PyTorch's own function takes the property from the class, which copies of the module share (2.13).
     """
-    lists: Any = layer.parametrizations
-    del lists["weight"]
+    lists: Any = module.parametrizations
+    del lists[name]
     if not len(lists):
-        del layer.parametrizations
-    layer.__class__ = type(layer).__bases__[0]
-    layer._parameters["weight"] = None
+        del module.parametrizations
+    module.__class__ = type(module).__bases__[0]
+    module._parameters[name] = None

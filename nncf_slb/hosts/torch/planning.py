@@ -6,17 +6,22 @@ import difflib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import partial
 
 from torch import nn
 from torch.nn.utils.parametrize import is_parametrized
 
-from nncf_slb.config.section import ConfigError, SLBConfig, scope_list
+from nncf_slb.config.budget import AUTO
+from nncf_slb.config.section import FULL_PRECISION, ConfigError, SLBConfig, scope_list
 from nncf_slb.errors import SLBError
 from nncf_slb.hosts.dataflow import Dataflow, RunLayer
 from nncf_slb.search.channels import SEARCHABLE_LAYERS
 
 _REGULAR_EXPRESSION = "{re}"
 _MATRIX = 2
+_BY_SCOPE = "the scopes leave it out"
+_BY_EDGES = "it is the network's first or last layer (edges)"
+_ASKED_FOR = (_BY_SCOPE, _BY_EDGES)
 
 
 class NothingToSearchError(SLBError, ValueError):
@@ -36,6 +41,17 @@ class Plan:
     searched: dict[str, RunLayer] = field(default_factory=dict)
     edges: dict[str, RunLayer] = field(default_factory=dict)
     full_precision: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def left_out(self) -> dict[str, str]:
+        """Those of the full precision modules that neither scopes nor edges leave out."""
+        return {path: reason for path, reason in self.full_precision.items() if reason not in _ASKED_FOR}
+
+    def left_out_share(self, model: nn.Module) -> float:
+        """Share of all weights of a network that `left_out` holds, 0 to 1."""
+        matrices = {path: p.numel() for path, p in model.named_parameters() if p.dim() >= _MATRIX}
+        left = sum(n for path, n in matrices.items() if {path, path.rpartition(".")[0]} & self.left_out.keys())
+        return left / max(1, sum(matrices.values()))
 
 
 def matches(path: str, scopes: Iterable[str]) -> bool:
@@ -75,17 +91,28 @@ def plan_search(model: nn.Module, flow: Dataflow, config: SLBConfig) -> Plan:
         elif layer.path != path:
             continue
         elif matches(path, ignored) or (target is not None and not matches(path, scope_list(target))):
-            plan.full_precision[path] = "the scopes leave it out"
+            plan.full_precision[path] = _BY_SCOPE
         elif reason := _reason_against(module, holders):
             plan.full_precision[path] = reason
         elif edges != "search" and (layer.is_first or layer.is_last):
             if edges == "float":
-                plan.full_precision[path] = "it is the network's first or last layer (edges)"
+                plan.full_precision[path] = _BY_EDGES
             else:
                 plan.edges[path] = layer
         else:
             plan.searched[path] = layer
-    in_order = {layer.path: layer for layer in flow.layers}
+    for layer in flow.parameters:
+        reason = _reason_against_parameter(layer, holders, config)
+        if matches(layer.path, ignored) or (target is not None and not matches(layer.path, scope_list(target))):
+            reason = _BY_SCOPE
+        elif edges != "search" and (layer.is_first or layer.is_last):
+            reason = _BY_EDGES
+        if reason:
+            plan.full_precision[layer.path] = reason
+        else:
+            plan.searched[layer.path] = layer
+            plan.full_precision.pop(layer.path.rpartition(".")[0], None)
+    in_order = {layer.path: layer for layer in (*flow.layers, *flow.parameters)}
     plan.searched = {path: layer for path, layer in in_order.items() if path in plan.searched}
     if not plan.searched:
         raise NothingToSearchError(_nothing_message(plan))
@@ -112,6 +139,19 @@ def _reason_against(layer: nn.Module, holders: dict[int, list[nn.Module]]) -> st
     return f"it shares its weight with a module of type {type(others[0]).__name__}" if others else None
 
 
+def _reason_against_parameter(layer: RunLayer, holders: dict[int, list[nn.Module]], config: SLBConfig) -> str | None:
+    weight = layer.module._parameters[layer.parameter]
+    if weight is None or not weight.is_floating_point():
+        return "its weight is not floating point"
+    if len(holders[id(weight)]) > 1:
+        return "several modules share it"
+    if config.weights.resolve(partial(matches, layer.path)).bits == AUTO:
+        return f'{layer.function} is a function, and bits "auto" are measured on layers; state bits in an override'
+    if config.activations.resolve(partial(matches, layer.path)).bits != FULL_PRECISION:
+        return f"{layer.function} is a function, and only layers quantize their inputs; state 32 bits in an override"
+    return None
+
+
 def _reason_outside(module: nn.Module) -> str | None:
     if isinstance(module, SEARCHABLE_LAYERS):
         return "the network does not run it as a layer"
@@ -132,7 +172,7 @@ def _nothing_message(plan: Plan) -> str:
 
 
 def _refuse_unmatched(flow: Dataflow, config: SLBConfig) -> None:
-    paths = [layer.path for layer in flow.layers]
+    paths = [layer.path for layer in (*flow.layers, *flow.parameters)]
     settings = {"ignored_scopes": scope_list(config.ignored_scopes), "target_scopes": scope_list(config.target_scopes)}
     for kind in ("weights", "activations"):
         for index, override in enumerate(getattr(config, kind).overrides):

@@ -16,6 +16,7 @@ from nncf_slb.hosts.torch.measuring import Score
 from nncf_slb.hosts.torch.result import PostTraining, Row
 from nncf_slb.hosts.torch.settings import post_training_config
 from nncf_slb.hosts.torch.task import HELD_OUT_AT_MOST, Found, Task
+from nncf_slb.openvino.targets import LoweringSettings
 from nncf_slb.search.batches import Inputs, first_of_batch
 from nncf_slb.search.reconstruction import Progress, Recipe
 from nncf_slb.search.unlabeled import collect
@@ -96,7 +97,8 @@ def search_post_training(
     if max_drop is not None:
         found = _fewest_bits(task, reference, max_drop, path, progress)
     else:
-        chosen = task.bits.within(settings.weights.budget, task.example) if settings.weights.budget else {}
+        budgeted = settings.weights.budget
+        chosen = task.bits.within(budgeted, task.example, LoweringSettings()) if budgeted else {}
         found = task.search(chosen, path, progress)
     args, kwargs = task.example
     return PostTraining(

@@ -2,22 +2,39 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
+import torch
 from torch import nn
 
 from nncf_slb.config.section import FULL_PRECISION, ResolvedActivations, SLBConfig
-from nncf_slb.hosts.torch.insertion import insert_quantizer, insert_weight
+from nncf_slb.hosts.dataflow import RunLayer
+from nncf_slb.hosts.torch.insertion import insert_quantizer, insert_weight, strip_
 from nncf_slb.hosts.torch.planning import Plan, matches
+from nncf_slb.hosts.trial import make_numbers_differ, trial_quantizer
 from nncf_slb.search.activations import ActivationQuantizer
 from nncf_slb.search.eight_bits import eight_bit_codes
 from nncf_slb.search.runtime import FixedWeight
 from nncf_slb.search.searchable import SearchableWeight
 from nncf_slb.search.state import SearchState
 from nncf_slb.search.values import make_values
+
+
+class Place(NamedTuple):
+    """Where a weight is: its module, and its name there."""
+
+    module: nn.Module
+    name: str
+
+    @staticmethod
+    def of(network: nn.Module, layer: RunLayer) -> Place:
+        """The place in a network with the paths of the one that was observed."""
+        owner = layer.path if layer.function is None else layer.path.rpartition(".")[0]
+        return Place(network.get_submodule(owner), layer.parameter)
 
 
 @dataclass
@@ -52,15 +69,15 @@ def insert_search(network: nn.Module, plan: Plan, config: SLBConfig, bits: Mappi
     inserted = Inserted()
     weights: dict[int, SearchableWeight | FixedWeight] = {}
     quantizers: dict[Any, ActivationQuantizer] = {}
-    layers = {path: network.get_submodule(path) for path in (*plan.searched, *plan.edges)}
+    places = {path: Place.of(network, layer) for path, layer in (plan.searched | plan.edges).items()}
     sources = {path: layer.source for path, layer in (plan.searched | plan.edges).items()}
-    for path, layer in layers.items():
-        weight: Any = layer.weight
+    for path, (module, name) in places.items():
+        weight: Any = getattr(module, name)
         if id(weight) not in weights:
             if path in plan.edges:
-                weights[id(weight)] = FixedWeight(eight_bit_codes(layer))
+                weights[id(weight)] = FixedWeight(eight_bit_codes(module))
             else:
-                weights[id(weight)] = _searchable(path, layer, config, bits, inserted.search)
+                weights[id(weight)] = _searchable(path, module, name, config, bits, inserted.search)
         inserted.weights[path] = weights[id(weight)]
         activations = inputs_of(path, plan, config)
         if activations.bits != FULL_PRECISION:
@@ -72,12 +89,26 @@ def insert_search(network: nn.Module, plan: Plan, config: SLBConfig, bits: Mappi
             inserted.quantizers[path] = quantizers[key]
     for searchable in inserted.search.weights:
         searchable.begin()
-    for path, layer in layers.items():
-        insert_weight(layer, inserted.weights[path])
+    for path, (module, name) in places.items():
+        if path in plan.edges or config.params.descent == "gradient":  # nothing uses the float weight any more
+            getattr(module, name).requires_grad_(False)
+        insert_weight(module, inserted.weights[path], name)
         if path in inserted.quantizers:
-            insert_quantizer(layer, inserted.quantizers[path])
+            insert_quantizer(module, inserted.quantizers[path])
     inserted.search.watch(network)
     return inserted
+
+
+def trial_network(network: nn.Module, plan: Plan, config: SLBConfig, bits: Mapping[str, int]) -> nn.Module:
+    """A stripped copy of a float network as a search will leave it, with random numbers in place of trained ones."""
+    trial = copy.deepcopy(network)
+    inserted = insert_search(trial, plan, config, bits)
+    numbers = torch.Generator().manual_seed(0)
+    for quantizer in dict.fromkeys(inserted.quantizers.values()):
+        quantizer.load_state_dict(trial_quantizer(quantizer, numbers).state_dict())
+    strip_(trial)
+    make_numbers_differ(trial, numbers)
+    return trial
 
 
 def inputs_of(path: str, plan: Plan, config: SLBConfig) -> ResolvedActivations:
@@ -87,11 +118,11 @@ def inputs_of(path: str, plan: Plan, config: SLBConfig) -> ResolvedActivations:
 
 
 def _searchable(
-    path: str, layer: nn.Module, config: SLBConfig, bits: Mapping[str, int], search: SearchState
+    path: str, module: nn.Module, name: str, config: SLBConfig, bits: Mapping[str, int], search: SearchState
 ) -> SearchableWeight:
     settings = config.weights.resolve(partial(matches, path))
     values = make_values(settings.values, bits[path] if settings.bits == "auto" else settings.bits)
     return SearchableWeight(
-        layer, values, settings.scale, sharpness=config.initializer.sharpness, averaging=config.params.averaging,
-        search=search,
-    ).to(layer.weight.device)  # type: ignore[arg-type]  # fmt: skip
+        module, values, settings.scale, config.initializer.sharpness, config.initializer.logits == "random",
+        config.params.descent, config.params.averaging, search, name,
+    ).to(getattr(module, name).device)  # fmt: skip

@@ -123,7 +123,7 @@ class Task:
         run = partial(self._run, searched)
         self._begin(searched, inserted)
         nearest = self.measurement.row("nearest", _stripped(searched))
-        observed = [layer.observed for layer in self.plan.searched.values()]
+        observed = [layer.observed for layer in self.plan.searched.values() if layer.observed]
         training = Reconstruction(searched, self._target, inserted.search, observed, self._run, self._recipe)
         said = f"{self._settings.model_dump_json()}, {bits}, {self._recipe}, {len(self._seen)} samples"
         interrupted = self._train(training, SearchFile(checkpoint, f"{said}, seed {self._seed}"), progress)

@@ -1,0 +1,54 @@
+"""`create_compressed_model` by NNCF 2.19's own function."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from nncf import NNCFConfig
+from nncf.torch import create_compressed_model, register_default_init_args
+from nncf.torch.initialization import PTInitializingDataLoader
+from torch import nn
+
+from nncf_slb.hosts.compression import read_whole_config
+from nncf_slb.openvino.call_form import arguments_of
+from nncf_slb.search.batches import Inputs, first_of_batch, run_on
+
+
+class _Loader(PTInitializingDataLoader):  # type: ignore[misc]
+    """A loader whose batches say themselves which arguments they hold."""
+
+    def __init__(self, loader: Iterable[Any], inputs: Inputs) -> None:
+        super().__init__(loader)
+        self._inputs = inputs
+
+    def get_inputs(self, dataloader_output: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        return self._inputs(dataloader_output)
+
+    def get_target(self, dataloader_output: Any) -> Any:
+        return None
+
+
+def create(
+    model: nn.Module,
+    config: Mapping[str, Any] | str | os.PathLike[str],
+    loader: Iterable[Any] | None,
+    example_input: Any,
+    inputs: Inputs,
+    compression_state: Mapping[str, Any] | None,
+) -> tuple[Any, nn.Module]:
+    """See `nncf_slb.create_compressed_model`."""
+    own = config if isinstance(config, NNCFConfig) else NNCFConfig.from_dict(read_whole_config(config))
+    if loader is not None:
+        own = register_default_init_args(own, loader if inputs is first_of_batch else _Loader(loader, inputs))
+    run = None
+    if example_input is not None:
+        arguments = arguments_of(example_input)
+
+        def run(network: nn.Module) -> Any:
+            return run_on(next(network.parameters()).device, network, arguments)
+
+    state = None if compression_state is None else dict(compression_state)
+    controller, network = create_compressed_model(model, own, state, dummy_forward_fn=run, dump_graphs=False)
+    return controller, network

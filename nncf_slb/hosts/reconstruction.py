@@ -1,0 +1,81 @@
+"""Search without labels while a search is being put into a network, with the data loader that training will use."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from itertools import chain, repeat
+
+import torch
+from torch import nn
+
+from nncf_slb.config.training import ReconstructionConfig
+from nncf_slb.search.batches import Batches, run_on
+from nncf_slb.search.batchnorm import calibrate, preserved_modes
+from nncf_slb.search.descent import MirrorDescent
+from nncf_slb.search.reconstruction import Recipe, Reconstruction
+from nncf_slb.search.state import SearchState
+from nncf_slb.search.unlabeled import collect
+
+logger = logging.getLogger("nncf_slb")
+
+_BATCH = 200
+
+
+def reconstruct(
+    model: nn.Module,
+    target: nn.Module,
+    observed: list[str],
+    search: SearchState,
+    batches: Batches,
+    settings: ReconstructionConfig,
+) -> None:
+    """Search until the codes give what the float network gives; training goes on from there, or an export.
+
+    Args:
+        model: Network with the search inside, which computes its weights together in each pass (`SearchState.watch`).
+        target: Copy of the float network.
+        observed: Paths of the modules whose outputs are kept.
+        search: State of the search, which is as before afterwards.
+        batches: Those of the data loader; labels are not used.
+        settings: Samples and steps.
+
+    Raises:
+        nncf_slb.errors.DataError: If the loader gives what cannot be used.
+        nncf_slb.search.finite.NotFiniteError: If the outputs become a NaN or an infinity.
+    """
+    started = time.perf_counter()
+    # On the spot, so that samples are as many as asked for: loaders give batches.
+    samples = collect(batches.take_samples(settings.num_samples), batches.inputs, settings.num_samples)
+    run = partial(run_on, next(model.parameters()).device)
+    target.eval()
+    numbers = torch.Generator().manual_seed(0)
+    with preserved_modes(model), _preserved_gradients(model), search.preserved_phase():
+        training = Reconstruction(model, target, search, observed, run, Recipe(steps=settings.steps))
+        stream = chain.from_iterable(samples.shuffled(_BATCH, numbers) for _ in repeat(None))
+        while not training.is_done:
+            training.advance(next(stream))
+        training.end()
+        for weight in search.weights:
+            if isinstance(weight.descent, MirrorDescent):
+                weight.descent.settle()
+        calibrate(model, partial(run, model), samples.in_order(_BATCH))
+    logger.info(
+        "slb: a search without labels took %.0f s for %d steps with %d samples",
+        time.perf_counter() - started, settings.steps, len(samples),
+    )  # fmt: skip
+
+
+@contextmanager
+def _preserved_gradients(model: nn.Module) -> Iterator[None]:
+    """What training is to train is as before afterwards, without gradients."""
+    flags = {parameter: parameter.requires_grad for parameter in model.parameters()}
+    try:
+        yield
+    finally:
+        for parameter, flag in flags.items():
+            parameter.requires_grad_(flag)
+            parameter.grad = None

@@ -1,0 +1,239 @@
+"""Puts a search into a network of plain torch, for a training loop."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import time
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+
+from nncf_slb.bits.choice import ChosenBits
+from nncf_slb.config.errors import ConfigError
+from nncf_slb.config.section import SLBConfig
+from nncf_slb.hosts.compression import Compression
+from nncf_slb.hosts.controller import Search, SearchController
+from nncf_slb.hosts.dataflow import Dataflow, observe, without_observation
+from nncf_slb.hosts.distillation import Teacher
+from nncf_slb.hosts.handle import NotSearched
+from nncf_slb.hosts.inputs import Data
+from nncf_slb.hosts.model_checks import ModelError, model_problems
+from nncf_slb.hosts.reconstruction import reconstruct
+from nncf_slb.hosts.resuming import chosen_bits
+from nncf_slb.hosts.torch.bits import Bits, BitsByMeasurement
+from nncf_slb.hosts.torch.insertion import strip_
+from nncf_slb.hosts.torch.planning import Plan, plan_search
+from nncf_slb.hosts.torch.search import Inserted, insert_search, trial_network
+from nncf_slb.openvino.graph import LoweringError
+from nncf_slb.openvino.low_bit_model import ExportError, convert, form_of_call
+from nncf_slb.openvino.stripped_network import ExportDefaults, set_export_defaults
+from nncf_slb.openvino.targets import LoweringSettings
+from nncf_slb.search.activation_ranges import initialize_activations
+from nncf_slb.search.batchnorm import batch_norms, calibrate, preserved_modes
+from nncf_slb.search.discrete_batchnorm import DiscreteBatchNorm
+from nncf_slb.search.phases import SearchClock
+from nncf_slb.search.searchable import SearchableWeight
+
+logger = logging.getLogger("nncf_slb")
+
+HOST = "torch"
+
+
+def create(
+    model: nn.Module, compression: Compression, data: Data, state: Mapping[str, Any] | None
+) -> tuple[SearchController, nn.Module]:
+    """Put a search into a network, in place.
+
+    Args:
+        model: Float network.
+        compression: Settings.
+        data: Data and an example.
+        state: Compression state to go on from; None to begin.
+
+    Raises:
+        ModelError: If the network cannot be searched.
+        nncf_slb.config.errors.ConfigError: If settings do not fit the network.
+        nncf_slb.hosts.torch.planning.NothingToSearchError: If no layer is left to search.
+        nncf_slb.openvino.low_bit_model.ExportError: If the network cannot be exported.
+    """
+    if problems := list(model_problems(model)):
+        raise ModelError("\n".join(problems))
+    with preserved_modes(model):  # makes no random number and leaves no mode
+        return _Creation(model, compression, data).run(state), model
+
+
+class _Creation:
+    """One network on its way."""
+
+    def __init__(self, model: nn.Module, compression: Compression, data: Data) -> None:
+        self._model, self._compression, self._data = model, compression, data
+        self._slb: SLBConfig = compression.slb
+        self._lowering = LoweringSettings.of_config(compression.target_device, self._slb.openvino)
+        self._flow = self._observed()
+        self._plan = plan_search(model, self._flow, self._slb)
+        _say_what_is_left_out(self._plan, model)
+        self._say_what_edges_get()
+
+    def run(self, state: Mapping[str, Any] | None) -> SearchController:
+        """All steps."""
+        model, slb = self._model, self._slb
+        bits = self._bits(state)
+        if slb.openvino.dry_export and self._data.example is not None:
+            self._try_export(bits.bits)
+        target = copy.deepcopy(model) if self._needs_target(state) else None
+        teacher = None
+        if self._compression.distillation is not None:
+            teacher = Teacher(copy.deepcopy(model), self._compression.distillation)
+        inserted = insert_search(model, self._plan, slb, bits.bits)
+        for module in (*inserted.weights.values(), *inserted.quantizers.values()):
+            module.train(model.training)
+        self._multiply_gradients(inserted)
+        if teacher is not None:
+            teacher.teach(model)
+        if state is None:
+            self._begin(inserted, target)
+        controller = self._controller(inserted, bits, teacher)
+        if state is not None:
+            controller.load_state(state)
+        return controller
+
+    def _observed(self) -> Dataflow:
+        if self._data.example is None:
+            reason = "there is no example to run it with (example_input, input_info or a loader)"
+        else:
+            try:
+                return observe(self._model, partial(self._data.run_example, self._model))
+            except Exception as error:  # whatever the user's network raises
+                reason = f"it does not run on the example ({type(error).__name__}: {error})"
+        if self._slb.weights.edges != "search":
+            raise ConfigError([
+                f"{self._compression.path}.weights.edges: received {self._slb.weights.edges!r} for a network whose "
+                f'first and last layers are not known: {reason}; allowed: "search". Give an example input, or leave '
+                "first and last layers out with ignored_scopes"
+            ])  # fmt: skip
+        logger.warning(
+            "slb: the network was not seen running: %s. So each layer quantizes its own input, which functions use "
+            "weights is not known, and no export is tried", reason,
+        )  # fmt: skip
+        return without_observation(self._model)
+
+    def _say_what_edges_get(self) -> None:
+        first_and_last = [path for path, layer in self._plan.searched.items() if layer.is_first or layer.is_last]
+        if self._slb.weights.edges == "search" and first_and_last:
+            logger.warning(
+                'slb: first and last layers are searched like all others: %s. They lose most; "edges": "float" or 8 in '
+                "weights gives them more bits", ", ".join(first_and_last),
+            )  # fmt: skip
+
+    def _bits(self, state: Mapping[str, Any] | None) -> ChosenBits:
+        measurement = BitsByMeasurement(self._model, self._plan, self._slb)
+        path = f"{self._compression.path}.weights"
+        if state is not None:
+            return chosen_bits(state, self._plan.searched, measurement.names, path)
+        budget = self._slb.weights.budget
+        if not measurement.widths or budget is None:
+            return ChosenBits()
+        if self._data.batches is None or self._data.example is None:
+            raise ConfigError([
+                f'{path}.bits: received "auto" without a data loader; allowed: "auto" with one, to measure the layers '
+                "with. Give create_compressed_model a loader"
+            ])  # fmt: skip
+        seen = self._data.batches.take_samples(budget.samples)
+        measurement.measure(self._data.batches.runner(self._model), seen)
+        chosen = measurement.within(budget, self._data.example, self._lowering)
+        logger.info("slb: bits chosen within %s: %s", budget.model_dump(exclude_none=True), chosen)
+        return ChosenBits(chosen, measurement.measured)
+
+    def _try_export(self, bits: Bits) -> None:
+        """Export once before training, so that what cannot be exported costs seconds and no training."""
+        start = time.perf_counter()
+        try:
+            trial = trial_network(self._model, self._plan, self._slb, bits)
+            assert self._data.example is not None
+            form, tensors = form_of_call(trial, *self._data.example)
+            convert(trial, tensors, form, settings=self._lowering)
+        except (ExportError, LoweringError) as error:
+            raise ExportError(
+                f"the network cannot be exported to OpenVINO, which was tried before training it:\n{error}\nLeave the "
+                "layers in question out with ignored_scopes, change the network, or, to train it all the same, set "
+                f'"openvino": {{"dry_export": false}} in the slb section'
+            ) from error
+        logger.info("slb: a dry export of the untrained network took %.1f s", time.perf_counter() - start)
+
+    def _needs_target(self, state: Mapping[str, Any] | None) -> bool:
+        if self._slb.initializer.reconstruction is None or state is not None:
+            return False
+        if self._data.batches is None:
+            raise ConfigError([
+                f"{self._compression.path}.initializer.reconstruction: received "
+                f"{self._slb.initializer.reconstruction.model_dump_json()} without a data loader; allowed with one. "
+                "Give create_compressed_model a loader"
+            ])  # fmt: skip
+        return True
+
+    def _multiply_gradients(self, inserted: Inserted) -> None:
+        factor = self._compression.lr_multiplier
+        if factor is None:
+            return
+        for weight in inserted.search.weights:
+            for parameter in (weight.searched, weight.scale):
+                if isinstance(parameter, nn.Parameter) and parameter.requires_grad:
+                    parameter.register_hook(partial(torch.mul, factor))  # type: ignore[no-untyped-call]
+
+    def _begin(self, inserted: Inserted, target: nn.Module | None) -> None:
+        """First steps of quantized inputs, the search without labels, batch norm of the discrete network."""
+        model, batches, initializer = self._model, self._data.batches, self._slb.initializer
+        if batches is None:
+            return
+        run = batches.runner(model)
+        if quantizers := dict.fromkeys(inserted.quantizers.values()):
+            seen = batches.take_samples(initializer.range.num_init_samples)
+            initialize_activations(model, inserted.search, quantizers, run, seen)
+        if target is not None and initializer.reconstruction is not None:
+            observed = [layer.observed for layer in self._plan.searched.values() if layer.observed]
+            reconstruct(model, target, observed, inserted.search, batches, initializer.reconstruction)
+        adaptation = initializer.batchnorm_adaptation
+        if adaptation is not None and batch_norms(model):
+            calibrate(model, run, batches.take_samples(adaptation.num_bn_adaptation_samples))
+
+    def _controller(self, inserted: Inserted, bits: ChosenBits, teacher: Teacher | None) -> SearchController:
+        model, plan, params = self._model, self._plan, self._slb.params
+        others = NotSearched(
+            tuple(plan.full_precision), tuple(plan.edges), plan.left_out, plan.left_out_share(model), bits.sensitivities
+        )
+        weights = {path: w for path, w in inserted.weights.items() if isinstance(w, SearchableWeight)}
+        batchnorm = DiscreteBatchNorm(
+            model,
+            inserted.search,
+            two_states=params.batchnorm == "state",
+            batches=params.batchnorm_calibration_batches,
+            data=self._data.batches,
+            no_data_advice="Give create_compressed_model a loader, or set compression.params.batchnorm to 'state'.",
+            host_is_tracing=lambda: False,
+        )
+        clock = SearchClock(
+            params.curve(self._compression.epochs), params.update_per_optimizer_step, params.steps_per_epoch,
+            self._data.length,
+        )  # fmt: skip
+        if (example := self._data.example) is not None:
+            set_export_defaults(model, ExportDefaults(self._lowering, lambda _: example))
+        search = Search(HOST, model, inserted.search, weights, others, bits, _stripped, teacher)
+        return SearchController(search, batchnorm, clock)
+
+
+def _stripped(model: nn.Module) -> nn.Module:
+    strip_(model)
+    return model
+
+
+def _say_what_is_left_out(plan: Plan, model: nn.Module) -> None:
+    """One line on weights in scope that stay in full precision."""
+    if plan.left_out:
+        logger.warning(
+            "slb: %.1f %% of all weights stay in full precision though no scope says so: %s",
+            100 * plan.left_out_share(model), "; ".join(f"{path} ({why})" for path, why in plan.left_out.items()),
+        )  # fmt: skip
