@@ -57,6 +57,11 @@ class CodedConstant:
     binary: bool = False
 
     @property
+    def is_of_function(self) -> bool:
+        """Whether a function uses the weight, and no layer."""
+        return not f"{self.path}.".startswith(f"{self.layer}.")
+
+    @property
     def prefix(self) -> str:
         """What the converter's names of the module's tensors begin with."""
         return f"self.{self.path}"

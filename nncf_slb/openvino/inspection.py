@@ -120,7 +120,9 @@ def inspect_openvino(
             compile.
     """
     model, info = read_own_ir(path)
-    searched = {layer.name for layer in info.layers}
+    # A function that computes with a weight first, as attention does, bears the name of the module that calls it.
+    callers = {layer.name.rpartition(".")[0] for layer in info.layers if layer.form == "computed"}
+    searched = {layer.name for layer in info.layers} | callers
     constants = constant_names(model)
     stored = [_stored(node, searched, constants) for node in weighted_operations(model, constants)]
     kernels = _kernels(compile_ir(with_batch(model, 1, shape), device, properties))

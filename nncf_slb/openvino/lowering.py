@@ -71,7 +71,7 @@ def lower(
     uses, computed = find_uses(model, coded)
     fixed = constant_names(model, shapes=True)
     for use in uses:
-        _name(use.operation, use.layer, taken)
+        _name(use, taken)
         make_transposition_explicit(use)
         if _data_of(use).get_name() in fixed:
             form, stored = "table", use_table_form(use, target_device != "CPU")
@@ -89,11 +89,16 @@ def lower(
     return layers
 
 
-def _name(operation: ov.Node, layer: str, taken: set[str]) -> None:
-    """Call an operation after its layer; a converter that folds batch norm into the weight gives it a number."""
+def _name(use: CodedUse, taken: set[str]) -> None:
+    """Call an operation after its layer, or after the parameter that a function uses.
+
+    A converter that folds batch norm into the weight gives the operation a number in place of a name.
+    """
+    operation = use.operation
     name = operation.get_friendly_name()
-    if module_of(name) is None:
-        name = f"{MODULE_PREFIX}{layer}/{operation.get_type_name()}"
+    module = module_of(name)
+    if module is None or use.constant.is_of_function:
+        name = f"{MODULE_PREFIX}{use.layer}/{operation.get_type_name()}"
         while name in taken:
             name += "_again"
         operation.set_friendly_name(name)

@@ -21,7 +21,7 @@ from nncf_slb.search.state import SearchState, WeightKind
 
 logger = logging.getLogger("nncf_slb")
 
-_STALE = "batchnorm_stale"
+STALE = "batchnorm_stale"
 
 
 class _Hook:
@@ -55,6 +55,7 @@ class DiscreteBatchNorm:
         data: Batches to calibrate with; None where there are none.
         no_data_advice: What to do about that, for the warning.
         host_is_tracing: True while the host runs the model only to see its graph; such passes count for nothing.
+        holder: Module of the model whose buffer the flag is; by default the model.
     """
 
     def __init__(
@@ -66,8 +67,10 @@ class DiscreteBatchNorm:
         data: Batches | None,
         no_data_advice: str,
         host_is_tracing: Callable[[], bool],
+        holder: nn.Module | None = None,
     ) -> None:
         self._model = model
+        self._holder = model if holder is None else holder
         self._search = search
         self._states = TwoStates(model) if two_states else None
         self._batches = batches
@@ -79,18 +82,18 @@ class DiscreteBatchNorm:
         if not batch_norms(model):
             return
         if not two_states:
-            model.register_buffer(_STALE, torch.tensor(False, device=next(model.parameters()).device))
+            self._holder.register_buffer(STALE, torch.tensor(False, device=next(model.parameters()).device))
         model.register_forward_pre_hook(_Hook(self._before_forward))
         model.register_forward_hook(_Hook(self._after_forward), with_kwargs=True)
 
     @property
     def stale(self) -> bool:
         """True when the statistics are not those of the discrete network any more, and calibration can renew them."""
-        flag = self._model._buffers.get(_STALE)
+        flag = self._holder._buffers.get(STALE)
         return flag is not None and bool(flag)
 
     def _set_stale(self, stale: bool) -> None:
-        flag = self._model._buffers.get(_STALE)
+        flag = self._holder._buffers.get(STALE)
         if flag is not None:
             flag.fill_(stale)
 
@@ -162,7 +165,8 @@ class DiscreteBatchNorm:
             for key in [k for k, hook in hooks.items() if isinstance(hook, _Hook)]:
                 del hooks[key]
                 model._forward_hooks_with_kwargs.pop(key, None)
-        model._buffers.pop(_STALE, None)
+        for module in model.modules():
+            module._buffers.pop(STALE, None)
         TwoStates.remove(model)
 
     @contextmanager

@@ -18,6 +18,8 @@ from torch.nn import functional
 
 from nncf_slb.search.channels import SEARCHABLE_LAYERS
 
+_CODED = "coded_"  # begins the names of modules that hold the codes of a parameter
+
 
 class Codes(NamedTuple):
     """A weight ``values[codes] * scale``.
@@ -261,13 +263,13 @@ def _new_subclass(original: type[nn.Module], quantizes: bool) -> nn.Module:
     return kind.__new__(kind)
 
 
-def can_be_low_bit(layer: nn.Module) -> bool:
-    """Whether `make_low_bit_` takes a layer: torch's own and those that derive from them, but for attention's output.
+def is_layer(module: nn.Module) -> bool:
+    """Whether a network runs a module as one of `SEARCHABLE_LAYERS`: all that derive from them but attention's output.
 
     `torch.nn.MultiheadAttention` reads that layer's weight and does not run the layer.
     """
-    return isinstance(layer, tuple(_LOW_BIT_CLASSES)) and not isinstance(
-        layer, nn.modules.linear.NonDynamicallyQuantizableLinear
+    return isinstance(module, SEARCHABLE_LAYERS) and not isinstance(
+        module, nn.modules.linear.NonDynamicallyQuantizableLinear
     )
 
 
@@ -303,7 +305,12 @@ class _CodedParameters:
 @cache
 def _with_coded_parameters(original: type[nn.Module], names: tuple[str, ...]) -> type[nn.Module]:
     def decoded(name: str) -> property:
-        return property(lambda module: getattr(module, f"coded_{name}").decode())
+        def get(module: nn.Module) -> Tensor:
+            coded = cast(CodedWeight, getattr(module, f"{_CODED}{name}"))
+            with torch._C.DisableTorchFunction():  # NNCF's hooks number operations, and these are none of the module's
+                return coded.decode()
+
+        return property(get)
 
     body = {"__doc__": original.__doc__, "coded_names": names, **{name: decoded(name) for name in names}}
     return type(f"LowBit{original.__name__}", (_CodedParameters, original), body)
@@ -322,7 +329,7 @@ def code_parameter_(module: nn.Module, name: str, coded: Codes) -> None:
         kind, names = kind.__bases__[1], (*kind.coded_names, name)
     module._parameters.pop(name, None)
     module.__class__ = _with_coded_parameters(kind, names)
-    module.add_module(f"coded_{name}", FixedWeight(coded))
+    module.add_module(f"{_CODED}{name}", FixedWeight(coded))
 
 
 def coded_weights(model: nn.Module) -> dict[str, CodedWeight]:
@@ -331,18 +338,28 @@ def coded_weights(model: nn.Module) -> dict[str, CodedWeight]:
 
 
 def layer_path(model: nn.Module, name: str) -> str:
-    """Path of a layer from that of the module with its codes: the layer, or a module inside it or a host's hook."""
+    """Path of a layer from that of the module with its codes: the layer, or a module inside it or a host's hook.
+
+    Where no layer uses them, path of the parameter that they stand for.
+    """
     parts = name.split(".")
     for end in range(len(parts), 0, -1):
         path = ".".join(parts[:end])
-        if isinstance(model.get_submodule(path), SEARCHABLE_LAYERS):
+        if is_layer(model.get_submodule(path)):
             return path
-    return name
+    owner, dot, last = name.rpartition(".")
+    return f"{owner}{dot}{last.removeprefix(_CODED)}"
 
 
 def layer_of_coded_weight(model: nn.Module, name: str) -> tuple[nn.Module, FixedActivation | None]:
-    """The layer whose weight is coded by the module of that path, and the quantizer of its input."""
-    layer = model.get_submodule(layer_path(model, name))
+    """The layer whose weight is coded by the module of that path, and the quantizer of its input.
+
+    Where a function uses the weight, the module itself.
+    """
+    path = layer_path(model, name)
+    if not f"{name}.".startswith(f"{path}."):
+        return model.get_submodule(name), None
+    layer = model.get_submodule(path)
     if isinstance(layer, _Stripped):
         return cast(nn.Module, layer), layer.input_quantizer
     return layer, next((m for m in layer.modules() if isinstance(m, FixedActivation)), None)

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from nncf_slb.search.activations import ActivationQuantizer
-from nncf_slb.search.runtime import FixedActivation, FixedWeight, can_be_low_bit, code_parameter_, make_low_bit_
+from nncf_slb.search.runtime import FixedActivation, FixedWeight, code_parameter_, is_layer, make_low_bit_
 from nncf_slb.search.searchable import SearchableWeight
 from nncf_slb.search.state import SearchState
 from nncf_slb.search.strip import codes_of, fixed_activation
@@ -73,7 +73,7 @@ def strip_(network: nn.Module) -> None:
                 del layer._forward_pre_hooks[key]
                 layer._forward_pre_hooks_with_kwargs.pop(key, None)
         _take_weight_out(layer, name)
-        if name == "weight" and can_be_low_bit(layer):
+        if name == "weight" and is_layer(layer):
             make_low_bit_(layer, coded, activation)
         else:
             code_parameter_(layer, name, coded)

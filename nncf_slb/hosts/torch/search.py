@@ -43,11 +43,13 @@ class Inserted:
 
     Attributes:
         search: State of the search.
+        places: Where the weights are, by the path of the layer.
         weights: Searched and fixed weights by the path of the layer.
         quantizers: Quantizers of inputs by the path of the layer.
     """
 
     search: SearchState = field(default_factory=SearchState)
+    places: dict[str, Place] = field(default_factory=dict)
     weights: dict[str, SearchableWeight | FixedWeight] = field(default_factory=dict)
     quantizers: dict[str, ActivationQuantizer] = field(default_factory=dict)
 
@@ -57,41 +59,62 @@ class Inserted:
         return weight.values.bits if isinstance(weight, SearchableWeight) else weight.bits
 
 
-def insert_search(network: nn.Module, plan: Plan, config: SLBConfig, bits: Mapping[str, int]) -> Inserted:
-    """Put the modules of a plan into a network.
+@dataclass(frozen=True)
+class Kinds:
+    """Classes of what is put into a network; a host may have its own, derived from these."""
+
+    searchable: type[SearchableWeight] = SearchableWeight
+    fixed: type[FixedWeight] = FixedWeight
+    quantizer: type[ActivationQuantizer] = ActivationQuantizer
+
+
+def make_search(
+    network: nn.Module, plan: Plan, config: SLBConfig, bits: Mapping[str, int], kinds: Kinds | None = None
+) -> Inserted:
+    """Make the modules of a plan, which a host then puts into the network.
 
     Args:
-        network: Network with the paths of the plan; changed.
+        network: Network with the paths of the plan; its weights become latents.
         plan: Layers to search, and edges.
         config: Settings.
         bits: Bits of the layers whose settings say ``auto``, by path.
+        kinds: Classes of the modules.
     """
-    inserted = Inserted()
+    kinds = kinds or Kinds()
+    inserted = Inserted(places={path: Place.of(network, x) for path, x in (plan.searched | plan.edges).items()})
+    sources = {path: layer.source for path, layer in (plan.searched | plan.edges).items()}
     weights: dict[int, SearchableWeight | FixedWeight] = {}
     quantizers: dict[Any, ActivationQuantizer] = {}
-    places = {path: Place.of(network, layer) for path, layer in (plan.searched | plan.edges).items()}
-    sources = {path: layer.source for path, layer in (plan.searched | plan.edges).items()}
-    for path, (module, name) in places.items():
-        weight: Any = getattr(module, name)
+    for path, place in inserted.places.items():
+        weight: Any = getattr(*place)
         if id(weight) not in weights:
             if path in plan.edges:
-                weights[id(weight)] = FixedWeight(eight_bit_codes(module))
+                weights[id(weight)] = kinds.fixed(eight_bit_codes(place.module))
             else:
-                weights[id(weight)] = _searchable(path, module, name, config, bits, inserted.search)
+                weights[id(weight)] = _searchable(path, place, config, bits, inserted.search, kinds)
         inserted.weights[path] = weights[id(weight)]
         activations = inputs_of(path, plan, config)
         if activations.bits != FULL_PRECISION:
             key = (sources[path], activations)
             if key not in quantizers:
                 assert activations.mode is not None  # by the config, where inputs are quantized
-                quantizers[key] = ActivationQuantizer(activations.bits, activations.mode, activations.signed)
+                quantizers[key] = kinds.quantizer(activations.bits, activations.mode, activations.signed)
                 quantizers[key].to(weight.device)
             inserted.quantizers[path] = quantizers[key]
     for searchable in inserted.search.weights:
         searchable.begin()
-    for path, (module, name) in places.items():
+    for path, place in inserted.places.items():
         if path in plan.edges or config.params.descent == "gradient":  # nothing uses the float weight any more
-            getattr(module, name).requires_grad_(False)
+            getattr(*place).requires_grad_(False)
+    for module in (*inserted.weights.values(), *inserted.quantizers.values()):
+        module.train(network.training)
+    return inserted
+
+
+def insert_search(network: nn.Module, plan: Plan, config: SLBConfig, bits: Mapping[str, int]) -> Inserted:
+    """Put the modules of a plan into a network, in place; arguments as for `make_search`."""
+    inserted = make_search(network, plan, config, bits)
+    for path, (module, name) in inserted.places.items():
         insert_weight(module, inserted.weights[path], name)
         if path in inserted.quantizers:
             insert_quantizer(module, inserted.quantizers[path])
@@ -118,11 +141,11 @@ def inputs_of(path: str, plan: Plan, config: SLBConfig) -> ResolvedActivations:
 
 
 def _searchable(
-    path: str, module: nn.Module, name: str, config: SLBConfig, bits: Mapping[str, int], search: SearchState
+    path: str, place: Place, config: SLBConfig, bits: Mapping[str, int], search: SearchState, kinds: Kinds
 ) -> SearchableWeight:
     settings = config.weights.resolve(partial(matches, path))
     values = make_values(settings.values, bits[path] if settings.bits == "auto" else settings.bits)
-    return SearchableWeight(
-        module, values, settings.scale, config.initializer.sharpness, config.initializer.logits == "random",
-        config.params.descent, config.params.averaging, search, name,
-    ).to(getattr(module, name).device)  # fmt: skip
+    return kinds.searchable(
+        place.module, values, settings.scale, config.initializer.sharpness, config.initializer.logits == "random",
+        config.params.descent, config.params.averaging, search, place.name,
+    ).to(getattr(*place).device)  # fmt: skip

@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -40,11 +41,40 @@ from nncf_slb.search.searchable import SearchableWeight
 
 logger = logging.getLogger("nncf_slb")
 
-HOST = "torch"
+
+@dataclass(frozen=True)
+class Way:
+    """How a host gets a search into a network.
+
+    Attributes:
+        host: Its name.
+        prepare: Gives the network to put the search into, with the paths of the one that was observed.
+        insert: Puts the modules of a plan into a network, as `insert_search` does.
+        strip: Turns a copy of the network into a low-bit one.
+        holder: Module that holds what belongs to the whole network; None for the network itself.
+    """
+
+    host: str
+    prepare: Callable[[nn.Module], nn.Module]
+    insert: Callable[[nn.Module, Plan, SLBConfig, Bits], Inserted]
+    strip: Callable[[nn.Module], nn.Module]
+    holder: Callable[[Inserted], nn.Module | None]
+
+
+def _stripped(model: nn.Module) -> nn.Module:
+    strip_(model)
+    return model
+
+
+_BY_PARAMETRIZATION = Way("torch", lambda model: model, insert_search, _stripped, lambda _: None)
 
 
 def create(
-    model: nn.Module, compression: Compression, data: Data, state: Mapping[str, Any] | None
+    model: nn.Module,
+    compression: Compression,
+    data: Data,
+    state: Mapping[str, Any] | None,
+    way: Way = _BY_PARAMETRIZATION,
 ) -> tuple[SearchController, nn.Module]:
     """Put a search into a network, in place.
 
@@ -53,6 +83,7 @@ def create(
         compression: Settings.
         data: Data and an example.
         state: Compression state to go on from; None to begin.
+        way: How the search gets into the network.
 
     Raises:
         ModelError: If the network cannot be searched.
@@ -63,14 +94,15 @@ def create(
     if problems := list(model_problems(model)):
         raise ModelError("\n".join(problems))
     with preserved_modes(model):  # makes no random number and leaves no mode
-        return _Creation(model, compression, data).run(state), model
+        controller = _Creation(model, compression, data, way).run(state)
+    return controller, controller.model
 
 
 class _Creation:
     """One network on its way."""
 
-    def __init__(self, model: nn.Module, compression: Compression, data: Data) -> None:
-        self._model, self._compression, self._data = model, compression, data
+    def __init__(self, model: nn.Module, compression: Compression, data: Data, way: Way) -> None:
+        self._model, self._compression, self._data, self._way = model, compression, data, way
         self._slb: SLBConfig = compression.slb
         self._lowering = LoweringSettings.of_config(compression.target_device, self._slb.openvino)
         self._flow = self._observed()
@@ -88,9 +120,8 @@ class _Creation:
         teacher = None
         if self._compression.distillation is not None:
             teacher = Teacher(copy.deepcopy(model), self._compression.distillation)
-        inserted = insert_search(model, self._plan, slb, bits.bits)
-        for module in (*inserted.weights.values(), *inserted.quantizers.values()):
-            module.train(model.training)
+        model = self._model = self._way.prepare(model)
+        inserted = self._way.insert(model, self._plan, slb, bits.bits)
         self._multiply_gradients(inserted)
         if teacher is not None:
             teacher.teach(model)
@@ -214,6 +245,7 @@ class _Creation:
             data=self._data.batches,
             no_data_advice="Give create_compressed_model a loader, or set compression.params.batchnorm to 'state'.",
             host_is_tracing=lambda: False,
+            holder=self._way.holder(inserted),
         )
         clock = SearchClock(
             params.curve(self._compression.epochs), params.update_per_optimizer_step, params.steps_per_epoch,
@@ -221,13 +253,8 @@ class _Creation:
         )  # fmt: skip
         if (example := self._data.example) is not None:
             set_export_defaults(model, ExportDefaults(self._lowering, lambda _: example))
-        search = Search(HOST, model, inserted.search, weights, others, bits, _stripped, teacher)
+        search = Search(self._way.host, model, inserted.search, weights, others, bits, self._way.strip, teacher)
         return SearchController(search, batchnorm, clock)
-
-
-def _stripped(model: nn.Module) -> nn.Module:
-    strip_(model)
-    return model
 
 
 def _say_what_is_left_out(plan: Plan, model: nn.Module) -> None:
