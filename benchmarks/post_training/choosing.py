@@ -2,8 +2,7 @@
 
     python -m benchmarks.post_training.choosing --work runs/post_training
 
-Small ResNet on Fashion-MNIST, 32-bit inputs, first and last layers in 8 bits, 2,000 images. The gradient of the softmax
-itself is not part of `nncf_slb`; it stands here.
+Small ResNet on Fashion-MNIST, 32-bit inputs, first and last layers in 8 bits, 2,000 images.
 """
 
 from __future__ import annotations
@@ -19,6 +18,7 @@ from typing import Any
 
 import pandas as pd
 import torch
+from torch.utils._pytree import tree_map
 
 from benchmarks.documents import write_between_markers
 from benchmarks.post_training.report import DOCS
@@ -26,17 +26,14 @@ from benchmarks.post_training.runs import SAMPLES, Run, Study
 from nncf_slb.hosts.torch import task
 from nncf_slb.hosts.torch.settings import post_training_config
 from nncf_slb.search.batches import first_of_batch
-from nncf_slb.search.expected import given
 from nncf_slb.search.reconstruction import Recipe
-from nncf_slb.search.searchable import SearchableWeight
-from nncf_slb.search.state import SearchState
-from nncf_slb.search.unlabeled import collect
+from nncf_slb.search.unlabeled import Unlabeled, collect
 from nncf_slb.tables import markdown_table
 from samples.training.quiet import quieten
 
 NETWORK = "small ResNet"
 WIDTHS = (2, 1)
-# Fields of `Recipe`, and: samples of a step, whether the gradient is that of the softmax, whether latents are averaged.
+# Fields of `Recipe`, and: samples of a step, the largest share of another image, whether latents are averaged.
 VARIANTS: dict[str, dict[str, Any]] = {
     "as shipped": {},
     "latents twice as fast": {"latent_rate": 0.12},
@@ -58,39 +55,30 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "1,000 steps": {"steps": 1000},
     "1,000 steps of 100 images": {"steps": 1000, "batch": 100},
     "no mean of the latents": {"average": "none"},
-    "gradient of the softmax": {"softmax": True},
+    "straight-through gradient": {"gradient": "straight"},
+    "images mixed by up to half": {"mixed": 0.5},
 }
 
 
 @contextmanager
-def _softmax_gradient() -> Iterator[None]:
-    """Within it, latents take the gradient of the expected value, not that of a straight line."""
-    shipped = SearchState._expected
+def _mixed_images(most: float) -> Iterator[None]:
+    """Within it, each sample of a batch is mixed with another one; the other's share is uniform up to `most`."""
+    shipped = Unlabeled.shuffled
 
-    def expected(self: SearchState, group: list[SearchableWeight], trained: bool) -> Any:
-        if not trained or self.phase.discrete or not torch.is_grad_enabled():
-            return shipped(self, group, trained)
-        with torch.enable_grad():
-            return {weight: partial(given, _expected_weight(weight, self)) for weight in group}
+    def shuffled(self: Unlabeled, size: int, numbers: torch.Generator) -> Iterator[Any]:
+        for batch in shipped(self, size, numbers):
+            yield tree_map(lambda x: _mixed(x, most, numbers) if isinstance(x, torch.Tensor) else x, batch)
 
-    SearchState._expected = expected
+    Unlabeled.shuffled = shuffled
     try:
         yield
     finally:
-        SearchState._expected = shipped
+        Unlabeled.shuffled = shipped
 
 
-def _expected_weight(weight: SearchableWeight, search: SearchState) -> torch.Tensor:
-    descent: Any = weight.descent
-    table = torch.tensor(descent.table)
-    spacing = float(table[1] - table[0])
-    distance = ((descent.latent / descent.unit).unsqueeze(-1) - table) / spacing
-    probabilities = (-descent.sharpness * search.phase.inverse_temperature * distance.square()).softmax(-1)
-    with torch.no_grad():
-        if descent.averaging is not None:
-            descent.mean.lerp_(descent.latent, descent.averaging.share_of_new(descent.passes))
-            descent.passes += 1
-    return (probabilities * table).sum(-1) * weight.multiplier()
+def _mixed(x: torch.Tensor, most: float, numbers: torch.Generator) -> torch.Tensor:
+    share = torch.rand(len(x), generator=numbers).mul_(most).view(-1, *[1] * (x.dim() - 1))
+    return x + share * (x[torch.randperm(len(x), generator=numbers)] - x)
 
 
 def run(study: Study, variant: str, bits: int, seed: int) -> Run:
@@ -99,12 +87,12 @@ def run(study: Study, variant: str, bits: int, seed: int) -> Run:
     subject = study.subject(NETWORK, seed, SAMPLES)
     config = {"params": {"average": changes.pop("average", "auto")}}
     settings = post_training_config(config, bits, None, None, None)
-    batch, true = changes.pop("batch", None), changes.pop("softmax", False)
+    batch, mixed = changes.pop("batch", None), changes.pop("mixed", None)
     assert changes.keys() <= {field.name for field in fields(Recipe)}
     samples = collect(subject.samples, first_of_batch, SAMPLES + task.HELD_OUT_AT_MOST)
     search = task.Task(subject.model, samples, SAMPLES, settings, Recipe(**changes), seed, subject.validation)
     search.batch = batch or search.batch
-    with _softmax_gradient() if true else nullcontext():
+    with nullcontext() if mixed is None else _mixed_images(mixed):
         found = search.search({}, None, None)
     return {"float": search.measurement.float_row().score, "nearest": found.nearest.score,
             "searched": found.searched.score}  # fmt: skip
@@ -129,13 +117,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, default=Path("runs/post_training"))
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--variants", nargs="+", choices=list(VARIANTS), default=list(VARIANTS))
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     quieten()
     torch.set_num_threads(arguments.threads)
     study = Study(arguments.work / "choosing", arguments.seeds, arguments.work)
     for seed in study.seeds:
-        for variant in VARIANTS:
+        for variant in arguments.variants:
             for bits in WIDTHS:
                 labels = {"method": variant, "weights": bits, "seed": seed}
                 study.once(
@@ -143,6 +132,7 @@ def main() -> None:
                 )
     runs = pd.DataFrame(study.runs())
     results = Path(__file__).parent / "results"
+    results.mkdir(exist_ok=True)
     runs.to_csv(results / "choosing.csv", index=False, float_format="%.4f")
     write_between_markers(DOCS / "post-training.md", "post-training choosing", table(runs))
     print(json.dumps({"runs": len(runs)}))

@@ -20,6 +20,7 @@ _BLOCK = 131_072
 # Weights of at most so many numbers share a node of the backward pass, so many numbers together at most.
 _SMALL = 262_144
 _TOGETHER = 1_048_576
+_DISTANCE = 0.05  # of the two points of a difference quotient, in spacings
 
 Tensors = list[Tensor]
 
@@ -127,6 +128,32 @@ def straight_through(weights: Tensors, sources: Sources, factors: Tensors) -> li
         else:
             results |= {index: partial(given, result) for index, result in zip(part, node(part), strict=True)}
     return [results[index] for index in range(len(weights))]
+
+
+def by_probabilities(form: Form, latent: Tensor, unit: Tensor) -> Tensor:
+    """Expected entry of each weight, shape of the latent, with the gradient of the softmax.
+
+    It is the variance of the entries by a factor, and vanishes where a weight is decided; `straight_through` has the
+    same gradient everywhere.
+    """
+    return _ByProbabilities.apply(latent / unit, form)  # type: ignore[no-any-return, no-untyped-call]
+
+
+class _ByProbabilities(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, position: Tensor, form: Form) -> Tensor:
+        table, sharpness = form.table, form.sharpness
+        # Small beside the width of a step between two entries, large beside the rounding error of a position.
+        distance = (table[1] - table[0]) * min(_DISTANCE, _DISTANCE / sharpness)
+        above = expected_entry(position + distance, table, sharpness)
+        slope = above.sub_(expected_entry(position - distance, table, sharpness)).div_(2 * distance)
+        ctx.save_for_backward(slope)
+        return expected_entry(position, table, sharpness)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        return grad * ctx.saved_tensors[0], None
 
 
 def given(weight: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -43,6 +43,7 @@ class Recipe:
         temperature: That divides logits on both sides (Hinton et al., 2015).
         inverse_temperature_end: ``1 / tau`` at its end; it begins at 1.
         end: Share of the steps until then; nearest values, straight through, from there on.
+        gradient: Of the latents until then, as in `SearchState`.
     """
 
     steps: int = 500
@@ -53,6 +54,7 @@ class Recipe:
     temperature: float = 2.0
     inverse_temperature_end: float = 50.0
     end: float = 0.85
+    gradient: Literal["straight", "softmax"] = "softmax"
 
 
 @dataclass(frozen=True)
@@ -120,6 +122,7 @@ class Reconstruction:
         recipe = self._recipe
         _train_mode(self._searched)
         self._search.phase = Phase(self._curve(self.step), self._curve.has_ended(self.step))
+        self._search.gradient = recipe.gradient
         for group, rate in zip(self._optimizer.param_groups, self._rates, strict=True):
             group["lr"] = rate * (1 - self.step / recipe.steps)
         with _outputs_of(self._target, self._observed) as wanted, torch.no_grad():
@@ -148,6 +151,7 @@ class Reconstruction:
         """Make the network discrete and ready for evaluation, after all steps or before."""
         self._optimizer.zero_grad(set_to_none=True)
         self._search.phase = Phase(self._recipe.inverse_temperature_end, True)
+        self._search.gradient = "straight"
         self._searched.eval()
 
     def state_dict(self) -> dict[str, Any]:

@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from enum import Enum
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from nncf_slb.search.descent import MirrorDescent
-from nncf_slb.search.expected import Form, Sources, expected_weights, given, straight_through
+from nncf_slb.search.expected import Form, Sources, by_probabilities, expected_weights, given, straight_through
 from nncf_slb.search.phases import Phase
 
 if TYPE_CHECKING:
@@ -38,6 +38,8 @@ class SearchState:
     Attributes:
         phase: Temperature, and whether training uses the chosen weights.
         kind: Which weight a forward pass uses: by mode and phase (`AUTOMATIC`), or always the same.
+        gradient: What moves latents: ``straight``, as if the weight were continuous, or ``softmax``, the gradient of
+            the expected value, until weights are discrete.
         copies_share_logits: Whether deep copies of the weights share their largest tensors with the originals.
         weights: All of them, in the order in which they were made.
     """
@@ -45,6 +47,7 @@ class SearchState:
     def __init__(self) -> None:
         self.phase = Phase()
         self.kind = WeightKind.AUTOMATIC
+        self.gradient: Literal["straight", "softmax"] = "straight"
         self.copies_share_logits = False
         self.weights: list[SearchableWeight] = []
         self._passes = _Passes()
@@ -140,6 +143,9 @@ class SearchState:
         sharpness = (
             math.inf if trained and self.phase.discrete else descents[0].sharpness * self.phase.inverse_temperature
         )
+        if trained and self.gradient == "softmax" and not self.phase.discrete and torch.is_grad_enabled():
+            form = Form(descents[0].table, sharpness)
+            return {weight: partial(_softmax_gradient, form, weight) for weight in group}
         sources = Sources(
             [descent.latent if trained else descent.decisive for descent in descents],
             [descent.unit for descent in descents],
@@ -151,6 +157,11 @@ class SearchState:
         if torch.is_grad_enabled():
             return dict(zip(group, straight_through(values, sources, factors), strict=True))
         return {weight: partial(given, value) for weight, value in zip(group, values, strict=True)}
+
+
+def _softmax_gradient(form: Form, weight: SearchableWeight) -> Tensor:
+    descent: MirrorDescent = weight.descent  # type: ignore[assignment]
+    return by_probabilities(form, descent.latent, descent.unit) * weight.multiplier()
 
 
 @torch.no_grad()

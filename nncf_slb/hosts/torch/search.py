@@ -106,8 +106,6 @@ def make_search(
     for path, place in inserted.places.items():
         if path in plan.edges or config.params.descent == "gradient":  # nothing uses the float weight any more
             getattr(*place).requires_grad_(False)
-    for module in (*inserted.weights.values(), *inserted.quantizers.values()):
-        module.train(network.training)
     return inserted
 
 

@@ -36,6 +36,7 @@ from nncf_slb.openvino.targets import LoweringSettings
 from nncf_slb.search.activation_ranges import initialize_activations
 from nncf_slb.search.batchnorm import batch_norms, calibrate, preserved_modes
 from nncf_slb.search.discrete_batchnorm import DiscreteBatchNorm
+from nncf_slb.search.finite import refuse_not_finite
 from nncf_slb.search.phases import SearchClock
 from nncf_slb.search.searchable import SearchableWeight
 
@@ -90,6 +91,7 @@ def create(
         nncf_slb.config.errors.ConfigError: If settings do not fit the network.
         nncf_slb.hosts.torch.planning.NothingToSearchError: If no layer is left to search.
         nncf_slb.openvino.low_bit_model.ExportError: If the network cannot be exported.
+        nncf_slb.search.finite.NotFiniteError: If the network holds a NaN or an infinity.
     """
     if problems := list(model_problems(model)):
         raise ModelError("\n".join(problems))
@@ -105,6 +107,7 @@ class _Creation:
         self._model, self._compression, self._data, self._way = model, compression, data, way
         self._slb: SLBConfig = compression.slb
         self._lowering = LoweringSettings.of_config(compression.target_device, self._slb.openvino)
+        refuse_not_finite(model)
         self._flow = self._observed()
         self._plan = plan_search(model, self._flow, self._slb)
         _say_what_is_left_out(self._plan, model)
@@ -121,7 +124,11 @@ class _Creation:
         if self._compression.distillation is not None:
             teacher = Teacher(copy.deepcopy(model), self._compression.distillation)
         model = self._model = self._way.prepare(model)
+        known = set(model.modules())
         inserted = self._way.insert(model, self._plan, slb, bits.bits)
+        for module in model.modules():
+            if module not in known:
+                module.training = model.training
         self._multiply_gradients(inserted)
         if teacher is not None:
             teacher.teach(model)

@@ -1,0 +1,27 @@
+"""The host `nncf2`: NNCF 2.19's builders and controllers, through the entry that all hosts share."""
+
+import pytest
+
+from nncf_slb.hosts.installed import has_builders
+
+if not has_builders():
+    pytest.skip("NNCF 2.19 is not installed", allow_module_level=True)
+
+import nncf_slb
+from tests.hosts.contract import HostContract
+
+KINDS = {"head": ("Linear", "linear"), "stem": ("Conv2d", "conv2d")}
+
+
+class TestNNCF2(HostContract):
+    host = "nncf2"
+
+    def scope(self, layer):
+        kind, function = KINDS.get(layer, KINDS["stem"])
+        return f"Residual/NNCF{kind}[{layer}]/{function}_0"
+
+    def checkpoint_types(self):
+        return nncf_slb.CHECKPOINT_TYPES
+
+    def name_elsewhere(self, name):
+        return name.split("[")[1].split("]")[0]
