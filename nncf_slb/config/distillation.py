@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from nncf_slb.config.errors import refuse
 from nncf_slb.config.fields import Section
 
 
@@ -19,3 +20,9 @@ class DistillationConfig(Section):
     )
     scale: float = Field(default=1.0, gt=0, description="Factor of the loss.")
     temperature: float = Field(default=1.0, gt=0, description="Logits are divided by it; `softmax` only.")
+
+    @model_validator(mode="after")
+    def _check(self) -> DistillationConfig:
+        if self.type == "mse" and "temperature" in self.model_fields_set:
+            refuse([(("temperature",), 'none with type "mse"', "Remove it")])
+        return self

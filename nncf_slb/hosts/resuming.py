@@ -57,6 +57,12 @@ def chosen_bits(state: Mapping[str, Any], paths: Iterable[str], needed: Iterable
     """
     chosen = ChosenBits.from_state(state_of_slb(state))
     bits = bits_by_path(chosen.bits, paths)
+    refuse_missing(bits, needed, where)
+    return ChosenBits(bits, chosen.sensitivities)
+
+
+def refuse_missing(bits: Mapping[str, int], needed: Iterable[str], where: str) -> None:
+    """Check that a state holds the bits of all layers that need them; arguments and error as for `chosen_bits`."""
     missing = [name for name in needed if name not in bits]
     if missing:
         raise ConfigError([
@@ -64,4 +70,3 @@ def chosen_bits(state: Mapping[str, Any], paths: Iterable[str], needed: Iterable
             "the state of a model that was created with the same layers and bits. Use the config that the checkpoint "
             "was made with"
         ])  # fmt: skip
-    return ChosenBits(bits, chosen.sensitivities)

@@ -68,6 +68,8 @@ class FixedActivation(nn.Module):
                 torch.onnx.is_in_onnx_export() and self.step is not None and self.bits != 8
             ):  # all that ONNX quantizes to
                 return torch.clamp(torch.round(x / self.step), self.lowest, self.highest) * self.step
+            if torch.compiler.is_exporting() and self.step is not None:  # which lacks a form of the next operation
+                return torch.clamp(torch.round(x * (1 / self.step)), self.lowest, self.highest) * self.step
         if self.step is not None:
             return torch.fake_quantize_per_tensor_affine(x, self.step, self.zero_point, self.lowest, self.highest)
         return torch.where(x > 0, 1.0, -1.0).to(x.dtype)

@@ -100,9 +100,13 @@ class SearchState:
                 network._forward_hooks_always_called.pop(key, None)
 
     def begin_pass(self) -> None:
-        """Compute all weights that the pass will use; they are kept until `end_pass`."""
+        """Compute all weights that the pass will use; they are kept until `end_pass`.
+
+        Parts of latents that FSDP has spread over processes come together when their module runs, so these wait.
+        """
         self._passes.stack.append(_Pass({}, False))  # so that `end_pass` finds one if this fails
-        self._passes.stack[-1] = _Pass(self._values(self.weights), torch.is_grad_enabled())
+        there = [weight for weight in self.weights if not hasattr(weight.searched, "device_mesh")]
+        self._passes.stack[-1] = _Pass(self._values(there), torch.is_grad_enabled())
 
     def end_pass(self) -> None:
         """Drop the weights of the innermost pass."""

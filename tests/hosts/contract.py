@@ -6,6 +6,7 @@ A test that stands for a row of the docs' table of features carries the feature'
 import copy
 import io
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from torch import nn
 
 import nncf_slb
 from nncf_slb.config.errors import ConfigError
-from nncf_slb.errors import DataError, SettingError
+from nncf_slb.errors import DataError, SettingError, SLBError
 from nncf_slb.hosts.model_checks import ModelError
 from nncf_slb.hosts.torch.planning import NothingToSearchError
 from nncf_slb.openvino.low_bit_model import ExportError
@@ -281,7 +282,8 @@ class HostContract:
     @feature("distillation")
     @pytest.mark.parametrize("kind", ["softmax", "mse"])
     def test_the_float_network_teaches(self, kind):
-        teacher = {"algorithm": "knowledge_distillation", "type": kind, "scale": 2.0, "temperature": 3.0}
+        teacher = {"algorithm": "knowledge_distillation", "type": kind, "scale": 2.0}
+        teacher |= {"temperature": 3.0} if kind == "softmax" else {}
         float_network = network()
         wanted = copy.deepcopy(float_network).train()(batches()[0][0]).detach()
         ctrl, model = self.create(float_network, settings([teacher]))
@@ -333,7 +335,7 @@ class HostContract:
 
     @pytest.mark.parametrize("name", ["nothing", "lef"])
     def test_a_scope_that_matches_nothing_is_an_error_with_a_suggestion(self, name):
-        with pytest.raises(ConfigError, match=self.scope("left").replace("[", r"\[") if name == "lef" else name):
+        with pytest.raises(ConfigError, match=re.escape(self.scope("left") if name == "lef" else name)):
             self.create(config=settings(ignored_scopes=[name]))
 
     def test_all_problems_of_a_config_come_at_once(self):
@@ -343,7 +345,7 @@ class HostContract:
 
     def test_a_network_that_is_searched_already_is_refused(self):
         _, model = self.create()
-        with pytest.raises((ModelError, RuntimeError), match="already|wrapped"):
+        with pytest.raises(ModelError, match="searched already"):
             self.create(model)
 
     def test_a_wrapped_network_is_refused_with_what_to_pass(self):
@@ -357,7 +359,7 @@ class HostContract:
             self.create(model, settings(initializer={"batchnorm_adaptation": None}))[0].strip()
 
     def test_nothing_to_search_is_an_error(self):
-        with pytest.raises((NothingToSearchError, ConfigError)):
+        with pytest.raises(SLBError, match="layer to search"):
             self.create(config=settings(ignored_scopes=["{re}.*"]))
 
 

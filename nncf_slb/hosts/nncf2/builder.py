@@ -33,13 +33,13 @@ from nncf_slb.hosts.nncf2.dry_export import dry_export
 from nncf_slb.hosts.nncf2.export import example_arguments
 from nncf_slb.hosts.nncf2.insertion import Insertions, make_insertions
 from nncf_slb.hosts.nncf2.loaders import REGISTER_LOADER, registered_batches
-from nncf_slb.hosts.nncf2.mixed_precision import choose_bits, refuse_missing_bits
+from nncf_slb.hosts.nncf2.mixed_precision import bits_of_state, choose_bits
 from nncf_slb.hosts.nncf2.planning import (
     Scopes,
     SearchPlan,
     plan_search,
     refuse_foreign_operations,
-    refuse_unmatched_overrides,
+    refuse_unmatched_scopes,
 )
 from nncf_slb.hosts.nncf2.reconstruction import reconstruct_network
 from nncf_slb.openvino.graph import LoweringError
@@ -69,11 +69,15 @@ class SLBBuilder(PTCompressionAlgorithmBuilder):  # type: ignore[misc]
         self._chosen_bits = ChosenBits()
         self._float_network: NNCFNetwork | None = None
 
+    def get_transformation_layout(self, model: NNCFNetwork) -> PTTransformationLayout:
+        """NNCF's own, after a check of the scopes that says what would match."""
+        if self.slb_config.validate_scopes:
+            refuse_unmatched_scopes(model, self.slb_config, find_slb_sections(self.config)[0][0], self.config)
+        return super().get_transformation_layout(model)
+
     def _get_transformation_layout(self, target_model: NNCFNetwork) -> PTTransformationLayout:
         scopes = Scopes(self._should_consider_scope, self._is_target)
         plan = plan_search(target_model, scopes, self._weight_settings, self.slb_config.weights.edges)
-        if self.slb_config.validate_scopes:
-            refuse_unmatched_overrides(plan, self.slb_config, find_slb_sections(self.config)[0][0])
         self._plan = plan
         _say_what_is_left_out(plan)
         _say_what_edges_get(plan)
@@ -133,7 +137,7 @@ class SLBBuilder(PTCompressionAlgorithmBuilder):  # type: ignore[misc]
             batches, lowering = registered_batches(self.config), self._lowering_settings()
             self._chosen_bits = choose_bits(model, plan, self.slb_config, self.config, batches, lowering)
         else:
-            refuse_missing_bits(self._chosen_bits, plan, self.slb_config, self.config)
+            self._chosen_bits = bits_of_state(self._chosen_bits, plan, self.slb_config, self.config)
 
     def _get_state_without_name(self) -> dict[str, Any]:
         return self._chosen_bits.to_state()
@@ -197,6 +201,9 @@ class SLBBuilder(PTCompressionAlgorithmBuilder):  # type: ignore[misc]
 
     def _build_controller(self, model: NNCFNetwork) -> SLBController:
         refuse_foreign_operations(model, self._insertions.weights)
+        for layer in model.modules():
+            for operation in getattr(layer, "pre_ops", {}).values():
+                operation.train(model.training)
         epochs, measured = total_epochs(self.config), self._chosen_bits.sensitivities
         return SLBController(model, self.config, self.slb_config, epochs, self._plan, self._insertions.search, measured)
 

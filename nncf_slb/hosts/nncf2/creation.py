@@ -12,8 +12,10 @@ from nncf.torch.initialization import PTInitializingDataLoader
 from torch import nn
 
 from nncf_slb.hosts.compression import read_whole_config
+from nncf_slb.hosts.model_checks import ModelError, model_problems
 from nncf_slb.openvino.call_form import arguments_of
 from nncf_slb.search.batches import Inputs, first_of_batch, run_on
+from nncf_slb.search.batchnorm import preserved_modes
 
 
 class _Loader(PTInitializingDataLoader):  # type: ignore[misc]
@@ -39,6 +41,8 @@ def create(
     compression_state: Mapping[str, Any] | None,
 ) -> tuple[Any, nn.Module]:
     """See `nncf_slb.create_compressed_model`."""
+    if problems := list(model_problems(model)):
+        raise ModelError("\n".join(problems))
     own = config if isinstance(config, NNCFConfig) else NNCFConfig.from_dict(read_whole_config(config))
     if loader is not None:
         own = register_default_init_args(own, loader if inputs is first_of_batch else _Loader(loader, inputs))
@@ -50,5 +54,6 @@ def create(
             return run_on(next(network.parameters()).device, network, arguments)
 
     state = None if compression_state is None else dict(compression_state)
-    controller, network = create_compressed_model(model, own, state, dummy_forward_fn=run, dump_graphs=False)
+    with preserved_modes(model):  # NNCF's tracing draws random numbers
+        controller, network = create_compressed_model(model, own, state, dummy_forward_fn=run, dump_graphs=False)
     return controller, network

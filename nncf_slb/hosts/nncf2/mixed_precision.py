@@ -20,6 +20,7 @@ from nncf_slb.hosts.nncf2.insertion import make_insertions
 from nncf_slb.hosts.nncf2.loaders import REGISTER_LOADER
 from nncf_slb.hosts.nncf2.planning import SearchPlan
 from nncf_slb.hosts.nncf2.size_prediction import file_sizes, saved_by_quantization
+from nncf_slb.hosts.resuming import plain_path, refuse_missing
 from nncf_slb.openvino.targets import LoweringSettings
 from nncf_slb.search.batches import Batches
 from nncf_slb.search.values import make_values
@@ -120,19 +121,15 @@ def _at_width(layers: list[OpenLayer], width: int) -> dict[str, int]:
     return bits_by_name(layers, [layer.candidate_near(width) for layer in layers])
 
 
-def refuse_missing_bits(
+def bits_of_state(
     chosen: ChosenBits, plan: SearchPlan, config: SLBConfig, nncf_config: Mapping[str, Any]
-) -> None:
-    """Check bits from a compression state against the layers that need them.
+) -> ChosenBits:
+    """Bits from a compression state by NNCF's names, also of one that another host wrote.
 
     Raises:
         ConfigError: Naming the layers that the state holds no bits for.
     """
-    path = find_slb_sections(nncf_config)[0][0]
-    missing = [n for layer in _layers_to_choose(plan, config) for n in layer.names if n not in chosen.bits]
-    if missing:
-        raise ConfigError([
-            f'{path}.weights.bits: received "auto" and a compression state without bits for {", ".join(missing)}; '
-            "allowed: the state of a model that was created with the same layers and bits. Use the config that the "
-            "checkpoint was made with"
-        ])  # fmt: skip
+    needed = [name for layer in _layers_to_choose(plan, config) for name in layer.names]
+    bits = {name: bits for name in plan.layers if (bits := chosen.bits.get(name, chosen.bits.get(plain_path(name))))}
+    refuse_missing(bits, needed, f"{find_slb_sections(nncf_config)[0][0]}.weights")
+    return ChosenBits(bits, chosen.sensitivities)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import re
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
@@ -20,6 +21,7 @@ from nncf_slb.errors import SLBError
 from nncf_slb.hosts.dataflow import observe
 from nncf_slb.hosts.nncf2.modules import plain_class
 from nncf_slb.hosts.nncf2.network import modules_by_scope, own_nodes, run_as_traced, weight_of, weighted_nodes
+from nncf_slb.hosts.resuming import plain_path
 from nncf_slb.hosts.weight_uses import Use, uses_of_parameters
 from nncf_slb.search.channels import SEARCHABLE_LAYERS
 
@@ -284,34 +286,52 @@ def _unsupported_message(problems: list[_Problem]) -> str:
     )
 
 
-def refuse_unmatched_overrides(plan: SearchPlan, config: SLBConfig, path: str) -> None:
-    """Check that each scope of the overrides matches a layer with weights, as NNCF checks all other scopes.
+def refuse_unmatched_scopes(model: NNCFNetwork, config: SLBConfig, own_path: str, outside: Mapping[str, Any]) -> None:
+    """Check that each scope matches an operation, and each scope of the overrides a layer with weights.
+
+    NNCF checks the former as well, without a word on what would match.
 
     Args:
-        plan: Layers of the model.
+        model: NNCF network.
         config: Settings.
-        path: Path of the section, for the message.
+        own_path: Path of the section, for the message.
+        outside: Whole config, whose scopes hold for the section as well.
 
     Raises:
-        ConfigError: With a line for each override that has scopes without a layer.
+        ConfigError: With a line for each scope that matches nothing.
     """
-    layers = [*plan.layers, *plan.edges, *plan.full_precision]
-    weights, activations = config.weights.overrides, config.activations.overrides
-    targets = {f"weights.overrides[{index}]": override.target_scopes for index, override in enumerate(weights)}
-    targets |= {f"activations.overrides[{index}]": override.target_scopes for index, override in enumerate(activations)}
-    unmatched = {
-        key: [scope for scope in scopes if not any(matches_any(name, scope) for name in layers)]
-        for key, scopes in targets.items()
+    layers = [node.node_name for node in weighted_nodes(model)]
+    operations = [node.node_name for node in model.nncf.get_original_graph().get_all_nodes()]
+    scopes = {
+        "ignored_scopes": (outside.get("ignored_scopes"), operations),
+        "target_scopes": (outside.get("target_scopes"), operations),
+        f"{own_path}.ignored_scopes": (config.ignored_scopes, operations),
+        f"{own_path}.target_scopes": (config.target_scopes, operations),
     }
+    for kind in ("weights", "activations"):
+        for index, override in enumerate(getattr(config, kind).overrides):
+            scopes[f"{own_path}.{kind}.overrides[{index}].target_scopes"] = (override.target_scopes, layers)
     problems = [
-        f"{path}.{key}.target_scopes: received {json.dumps(scopes)}, which no layer matches; allowed: "
-        f"{', '.join(plan.layers)}, or {{re}} and a regular expression that finds some of them. Correct it, or set "
-        "validate_scopes to false"
-        for key, scopes in unmatched.items()
-        if scopes
+        f"{key}: received {json.dumps(scope)}, which no layer matches; allowed: {_suggestion(scope, layers)}. Correct "
+        "it, or set validate_scopes to false"
+        for key, (stated, names) in scopes.items()
+        for scope in scope_list(stated)
+        if not any(matches_any(name, scope) for name in names)
     ]
     if problems:
         raise ConfigError(problems)
+
+
+def _suggestion(scope: str, layers: list[str]) -> str:
+    """The nearest name, also from the path of a module such as ``body.0``."""
+    by_path = {plain_path(name): name for name in layers}
+    below = [path for path in by_path if path.startswith(f"{scope}.")]
+    if below:
+        brackets = "/.*".join(re.escape(f"[{part}]") for part in scope.split("."))
+        return f"{json.dumps('{re}' + brackets)} for the {len(below)} layers in it"
+    near = difflib.get_close_matches(scope, by_path, 1, cutoff=0.4)
+    named = by_path[near[0]] if near else (difflib.get_close_matches(scope, layers, 1, cutoff=0.4) or layers)[0]
+    return f'NNCF\'s name of a layer, such as "{named}", or {{re}} and a regular expression that finds some of them'
 
 
 def refuse_foreign_operations(model: NNCFNetwork, names: Iterable[str]) -> None:
