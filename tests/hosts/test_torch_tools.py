@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 import nncf_slb
-from tests.hosts.contract import IMAGES, batches, network, outputs, settings, train
+from tests.hosts.contract import IMAGES, batches, feature, network, outputs, settings, train
 
 ROOT = Path(__file__).parents[2]
 
@@ -33,6 +33,7 @@ class Compiled(nn.Module):
         return self.run(x)
 
 
+@feature("torch.compile of the searched network")
 def test_a_compiled_network_is_searched_as_any_other():
     ctrl, model = create()
     train(ctrl, model, epochs=2)
@@ -41,6 +42,7 @@ def test_a_compiled_network_is_searched_as_any_other():
     assert torch.allclose(outputs(compiled), outputs(model), atol=1e-5)
 
 
+@feature("torch.compile and torch.export of the stripped network")
 @pytest.mark.parametrize("bits", [32, 4])
 def test_a_stripped_network_can_be_compiled_and_exported(bits):
     ctrl, model = create(activations={"bits": bits})
@@ -59,6 +61,7 @@ def one_process():
     return float(outputs(model).sum())
 
 
+@feature("DDP and FSDP (`fully_shard`), two processes")
 @pytest.mark.parametrize("mode", ["ddp", "fsdp", "fsdp in parts"])
 def test_two_processes_search_what_one_does_with_their_batches_together(mode, one_process):
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "0"]
