@@ -13,7 +13,7 @@ from nncf_slb.version import __version__
 
 # Public names and the modules that they live in.
 _PLACES = {
-    "CHECKPOINT_TYPES": "hosts.nncf2.api",
+    "CHECKPOINT_TYPES": "hosts.checkpoint_types",
     "Comparison": "openvino.benchmark",
     "CompressionStage": "hosts.controller",
     "ConfigError": "config.section",

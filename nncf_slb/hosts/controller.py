@@ -146,6 +146,9 @@ class SearchController:
         """Continue from `get_compression_state`."""
         self._scheduler.load_state(dict(state["ctrl_state"][_NAME]["scheduler_state"]))
 
+    def distributed(self) -> None:
+        """Part of NNCF's interface for several processes; nothing is to be prepared."""
+
     def searched_network(self) -> AbstractContextManager[nn.Module]:
         """Within it, eval mode runs the expected (continuous) weights with batch norm statistics of their own."""
         return self._handle.searched_network()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from torch import nn
 
@@ -16,6 +16,7 @@ from nncf_slb.hosts.resuming import state_of_slb
 from nncf_slb.search.batches import Inputs, first_of_batch
 
 HostName = Literal["torch", "nncf2", "nncf3"]
+HOSTS: tuple[HostName, ...] = get_args(HostName)
 _ALGORITHMS = {"torch": (SLB, DISTILLATION), "nncf3": (SLB, DISTILLATION, QUANTIZATION)}
 _HOOKS = "__nncf_hooks"  # where NNCF's function hooks keep what they have put into a network
 
@@ -84,15 +85,20 @@ def create_compressed_model(
     return create_with_torch(model, compression, data, compression_state)
 
 
+def default_host() -> HostName:
+    """The host that fits what is installed."""
+    if installed.has_builders():
+        return "nncf2"
+    return "nncf3" if installed.has_function_hooks() else "torch"
+
+
 def _host(model: nn.Module, host: str | None) -> str:
-    known = ("torch", "nncf2", "nncf3")
     if host is not None:
-        if host not in known:
-            raise SettingError(f"host: received {host!r}; allowed are {', '.join(known)}, and None for what fits")
+        if host not in HOSTS:
+            raise SettingError(f"host: received {host!r}; allowed are {', '.join(HOSTS)}, and None for what fits")
         return host
     if isinstance(model, nn.Module) and hasattr(model, _HOOKS):
         return "nncf3"
-    if installed.has_builders():
-        return "nncf2"
+    default = default_host()
     # A network that is an nn.Sequential itself confuses the names of NNCF's function hooks.
-    return "nncf3" if installed.has_function_hooks() and not isinstance(model, nn.Sequential) else "torch"
+    return "torch" if default == "nncf3" and isinstance(model, nn.Sequential) else default

@@ -63,7 +63,7 @@ class FixedActivation(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Quantized input, shape and dtype of `x`."""
-        if not torch.jit.is_scripting():  # noqa: SIM102 (TorchScript leaves out the whole block, not half a condition)
+        if not torch.jit.is_scripting():
             if (
                 torch.onnx.is_in_onnx_export() and self.step is not None and self.bits != 8
             ):  # all that ONNX quantizes to

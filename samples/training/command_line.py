@@ -14,6 +14,7 @@ import torch
 import torch.distributed as dist
 
 import nncf_slb
+from nncf_slb.hosts.create import HOSTS, default_host
 from samples.training.checkpoint import CheckpointError
 from samples.training.data import DatasetError
 from samples.training.processes import Processes, join_from_environment
@@ -42,6 +43,10 @@ def make_parser(task: Task) -> argparse.ArgumentParser:
     add("--workers", "-j", type=int, default=0, help="processes that load images (ImageNet)")
     add("--seed", type=int, help="seed instead of the config's")
     add("--device", choices=["cpu", "cuda"], default="cuda" if torch.cuda.is_available() else "cpu")
+    add(
+        "--host", choices=HOSTS, default=default_host(),
+        help="how a search gets into the network; by default what fits the NNCF that is installed",
+    )  # fmt: skip
     add("--export-model-path", type=Path, help=".xml or .onnx; model.xml in the log folder by default")
     add(
         "--multiprocessing-distributed", type=int, nargs="?", const=0, metavar="N",
@@ -73,7 +78,7 @@ def make_settings(arguments: argparse.Namespace, task: Task) -> Settings:
             config[name] = getattr(arguments, name)
     settings = Settings(
         config, arguments.log_dir, arguments.data, arguments.weights, arguments.resume, arguments.device,
-        arguments.workers,
+        arguments.workers, arguments.host,
     )  # fmt: skip
     check(settings, task, of_text)
     _check_export_path(arguments.export_model_path, settings)
@@ -88,11 +93,7 @@ def _check_export_path(path: Path | None, settings: Settings) -> None:
         )
 
 
-USER_ERRORS = (
-    RecipeError, SettingsError, DatasetError, CheckpointError, TrainingError, nncf_slb.ConfigError,
-    nncf_slb.ExportError, nncf_slb.LoweringError, nncf_slb.ModelError, nncf_slb.NotFiniteError,
-    nncf_slb.SensitivityError, nncf_slb.UnsupportedLayersError,
-)  # fmt: skip
+USER_ERRORS = (RecipeError, SettingsError, DatasetError, CheckpointError, TrainingError, nncf_slb.SLBError)
 
 
 def run(kind: type[Trainer], arguments: argparse.Namespace, processes: Processes) -> None:

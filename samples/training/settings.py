@@ -18,6 +18,7 @@ from nncf_slb.config.reading import (
     read_config_file,
 )
 from nncf_slb.hosts.config_check import algorithm_problems
+from nncf_slb.hosts.create import default_host
 from samples.training.config import RunConfig, network_problems, optimizer_problems
 from samples.training.recipes import Recipes
 
@@ -91,6 +92,7 @@ class Settings:
         resume: Checkpoint of a run to continue.
         device: ``cpu`` or ``cuda``.
         workers: Processes that load images.
+        host: How a search gets into the network, as in `nncf_slb.create_compressed_model`.
     """
 
     config: dict[str, Any]
@@ -100,6 +102,7 @@ class Settings:
     resume: Path | None = None
     device: str = "cpu"
     workers: int = 0
+    host: str = field(default_factory=default_host)
 
     @property
     def compressed(self) -> bool:

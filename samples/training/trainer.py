@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import math
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, ClassVar
 
-import nncf
 import torch
-from nncf import NNCFConfig
-from nncf.api.compression import CompressionStage
-from nncf.torch import create_compressed_model, register_default_init_args
 from torch import Tensor, nn
 
 import nncf_slb
 from nncf_slb.search.finite import refuse_not_finite
 from samples.training import checkpoint
 from samples.training.config import refused_by_nncf
+from samples.training.hosts import for_host
 from samples.training.optimizers import Optimizers
 from samples.training.processes import Processes
 from samples.training.progress import Log, track
@@ -103,14 +99,13 @@ class Trainer(ABC):
         return network.to(self.device, memory_format=torch.channels_last)
 
     def _compress(self, state: dict[str, Any] | None) -> None:
-        nncf_config = NNCFConfig.from_dict({**copy.deepcopy(self.config), "log_dir": str(self.settings.log_dir)})
-        nncf_config.setdefault("input_info", {"sample_size": [1, *self.splits.image_shape]})
-        nncf_config = register_default_init_args(nncf_config, self.train_batches, device=str(self.device))
+        config = for_host({**self.config, "log_dir": str(self.settings.log_dir)}, self.settings.host)
+        config.setdefault("input_info", {"sample_size": [1, *self.splits.image_shape]})
         try:
-            self.ctrl, self.model = create_compressed_model(
-                self.model, nncf_config, compression_state=state, dump_graphs=False
+            self.ctrl, self.model = nncf_slb.create_compressed_model(
+                self.model, config, self.train_batches, compression_state=state, host=self.settings.host
             )
-        except (nncf.ValidationError, ValueError) as error:
+        except ValueError as error:
             if type(error).__module__.startswith("nncf_slb"):  # these name the setting
                 raise
             raise SettingsError.of(refused_by_nncf(self.config, str(error))) from error
@@ -173,7 +168,7 @@ class Trainer(ABC):
             loss = self._train_epoch(f"epoch {self.epoch + 1}/{epochs}")
             refuse_not_finite(self.model)  # before it takes the place of the last good checkpoint
             score = self.evaluate(batches, "validation")
-            worth = self.ctrl is None or self.ctrl.compression_stage() == CompressionStage.FULLY_COMPRESSED
+            worth = self.ctrl is None or self.ctrl.compression_stage() == nncf_slb.CompressionStage.FULLY_COMPRESSED
             self.epoch += 1
             shown = self.score_format.format(score)
             self.log.line(f"epoch {self.epoch}/{epochs}  loss {loss:.4f}  validation {shown}  lr {rate:.4g}")

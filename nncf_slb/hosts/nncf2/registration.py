@@ -52,7 +52,7 @@ def _mend_enumerations() -> None:
     Earlier ones of 3.11 (Debian 12 has 3.11.2) pickle them by `getattr`, which ``torch.load(weights_only=True)``
     refuses for good reason.
     """
-    from nncf_slb.hosts.nncf2.api import CHECKPOINT_TYPES
+    from nncf_slb.hosts.nncf2.checkpoint_types import CHECKPOINT_TYPES
 
     for kind in CHECKPOINT_TYPES:
         kind.__reduce_ex__ = _by_value

@@ -40,7 +40,7 @@ def create(
         return network if compression.quantization is None else quantized(network, compression.quantization, data)
 
     def insert(network: nn.Module, plan: Plan, config: Any, bits: Any) -> Inserted:
-        return insert_search(network, plan, config, bits, data.example)
+        return insert_search(network, plan, config, bits, data)
 
     def strip_all(network: nn.Module) -> nn.Module:
         return strip_quantization(strip(network), data)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from nncf.torch.function_hook.hook_storage import decode_hook_name
 from nncf.torch.function_hook.nncf_graph.nncf_graph_builder import build_nncf_graph
@@ -18,9 +19,11 @@ from nncf.torch.function_hook.wrapper import (
 )
 from nncf.torch.graph import operator_metatypes as om
 from nncf.torch.model_graph_manager import get_const_node
-from torch import nn
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
 from nncf_slb.config.section import SLBConfig
+from nncf_slb.hosts.inputs import Data
 from nncf_slb.hosts.nncf3.hooks import FixedWeightHook, QuantizerHook, SearchHook
 from nncf_slb.hosts.torch.planning import Plan
 from nncf_slb.hosts.torch.search import Inserted, Kinds, make_search
@@ -40,9 +43,7 @@ _WITH_WEIGHTS = [
 ]  # fmt: skip
 
 
-def insert_search(
-    network: nn.Module, plan: Plan, config: SLBConfig, bits: Mapping[str, int], example: Arguments | None
-) -> Inserted:
+def insert_search(network: nn.Module, plan: Plan, config: SLBConfig, bits: Mapping[str, int], data: Data) -> Inserted:
     """Put the modules of a plan into a network, in place.
 
     Args:
@@ -50,12 +51,12 @@ def insert_search(
         plan: Layers to search, and edges.
         config: Settings.
         bits: Bits of the layers whose settings say ``auto``, by path.
-        example: Arguments to find the functions with whose inputs are quantized.
+        data: With an example to find the functions with whose inputs are quantized.
     """
     inserted = make_search(network, plan, config, bits, _KINDS)
     names = {id(parameter): name for name, parameter in network.named_parameters()}
     # Functions matter where their inputs are quantized, and where NNCF has put quantizers in front of their weights.
-    readers = _readers(network, example) if inserted.quantizers or is_wrapped(network) else []
+    readers = _readers(network, data) if inserted.quantizers or is_wrapped(network) else []
     wrap_model(network)
     done: set[str] = set()
     for path, place in inserted.places.items():
@@ -83,18 +84,31 @@ class _Reader(NamedTuple):
     @property
     def layer(self) -> str:
         """Path of the module that calls the function: ``a/b/conv2d/0`` is a call of ``a.b``."""
-        return _caller(self.function)
+        return caller(self.function)
 
 
-def _caller(function: str) -> str:
+def caller(function: str) -> str:
+    """Path of the module that calls a function, from NNCF's name of it."""
     return function.rsplit("/", 2)[0].replace("/", ".")
 
 
-def _readers(network: nn.Module, example: Arguments | None) -> list[_Reader]:
+def by_name_or_place(network: nn.Module, arguments: Arguments) -> Any:
+    """Arguments in the form that NNCF takes: a tuple, or a dictionary where some have names."""
+    args, kwargs = arguments
+    return {**inspect.signature(network.forward).bind(*args, **kwargs).arguments} if kwargs else tuple(args)
+
+
+def example(network: nn.Module, data: Data) -> Any:
+    """The example in that form, on the network's device."""
+    assert data.example is not None  # without one there is no quantization, and nothing is traced
+    device = next(network.parameters()).device
+    moved = tree_map(lambda x: x.to(device) if isinstance(x, Tensor) else x, data.example)
+    return by_name_or_place(network, moved)
+
+
+def _readers(network: nn.Module, data: Data) -> list[_Reader]:
     """Functions that use parameters as their weights, as NNCF's own pruning finds them."""
-    assert example is not None  # without one there is no quantization, and plain torch does the rest
-    args, kwargs = example
-    graph = build_nncf_graph(network, {**kwargs, "args": args} if kwargs else tuple(args))
+    graph = build_nncf_graph(network, example(network, data))
     readers = []
     for node in graph.get_nodes_by_metatypes(_WITH_WEIGHTS):
         for port in node.layer_attributes.constant_port_ids.intersection(node.metatype.weight_port_ids):
@@ -127,7 +141,7 @@ def strip(network: nn.Module) -> nn.Module:
         if isinstance(hook, SearchableWeight | FixedWeight):
             weights[operation] = hook
         elif isinstance(hook, ActivationQuantizer):
-            quantizers[_caller(operation)] = hook
+            quantizers[caller(operation)] = hook
         else:
             continue
         storage.delete_hook(hook_name)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.util
-import re
 from collections.abc import Mapping
 from typing import Any
 
 import nncf
 import torch
-from nncf.torch.function_hook.wrapper import is_wrapped
+from nncf.torch.function_hook.nncf_graph.nncf_graph_builder import build_nncf_graph
+from nncf.torch.function_hook.wrapper import is_wrapped, wrap_model
 from torch import nn
 from torch.utils._pytree import tree_map
 
@@ -18,8 +19,9 @@ from nncf_slb.config.section import FULL_PRECISION, scope_list
 from nncf_slb.hosts.compression import Compression
 from nncf_slb.hosts.inputs import Data
 from nncf_slb.hosts.installed import MissingHostError
+from nncf_slb.hosts.nncf3.insertion import by_name_or_place, caller, example
+from nncf_slb.hosts.torch.planning import matches
 
-_REGULAR_EXPRESSION = "{re}"
 _KEYS = ("algorithm", "preset", "initializer", "ignored_scopes", "weights", "activations")
 _SAMPLES, _EIGHT = 300, 8
 
@@ -41,8 +43,8 @@ def quantized(model: nn.Module, section: Mapping[str, Any], data: Data) -> nn.Mo
     device = next(model.parameters()).device
 
     def arguments(batch: Any) -> Any:
-        args, kwargs = tree_map(lambda x: x.to(device) if isinstance(x, torch.Tensor) else x, batches.inputs(batch))
-        return {**kwargs, "args": args} if kwargs else tuple(args)
+        moved = tree_map(lambda x: x.to(device) if isinstance(x, torch.Tensor) else x, batches.inputs(batch))
+        return by_name_or_place(model, moved)
 
     ranges = section.get("initializer", {}).get("range", {})
     preset = section.get("preset")
@@ -51,9 +53,7 @@ def quantized(model: nn.Module, section: Mapping[str, Any], data: Data) -> nn.Mo
         nncf.Dataset(list(batches.take_samples(ranges.get("num_init_samples", _SAMPLES))), arguments),
         preset=None if preset is None else nncf.QuantizationPreset(preset),
         subset_size=max(1, ranges.get("num_init_samples", _SAMPLES) // max(1, batches.batch_size or 1)),
-        ignored_scope=nncf.IgnoredScope(
-            patterns=[*map(_pattern, scope_list(section.get("ignored_scopes")))], validate=False
-        ),
+        ignored_scope=nncf.IgnoredScope(names=_ignored(model, section, example(model, data)), validate=False),
     )
 
 
@@ -78,11 +78,12 @@ def _problems(section: Any, compression: Compression, data: Data) -> list[str]:
     return problems
 
 
-def _pattern(scope: str) -> str:
-    """Regular expression for the names of a module's functions: those of ``a.b`` are ``a/b/conv2d/0``."""
-    if scope.startswith(_REGULAR_EXPRESSION):
-        return scope.removeprefix(_REGULAR_EXPRESSION)
-    return f"^{re.escape(scope.replace('.', '/'))}/.*"
+def _ignored(model: nn.Module, section: Mapping[str, Any], inputs: Any) -> list[str]:
+    """NNCF's names of the functions that a section leaves out, by their own or by the path of the module that calls."""
+    scopes = scope_list(section.get("ignored_scopes"))
+    nodes = build_nncf_graph(wrap_model(copy.deepcopy(model)), inputs).get_all_nodes() if scopes else []
+    names = [node.node_name for node in nodes]
+    return [name for name in names if matches(caller(name), scopes) or matches(name, scopes)]
 
 
 def strip_quantization(network: nn.Module, data: Data) -> nn.Module:
@@ -94,8 +95,4 @@ def strip_quantization(network: nn.Module, data: Data) -> nn.Module:
             "stripping what NNCF 3 has quantized needs the package torchao, which NNCF does not install. Install it "
             "with: pip install torchao"
         )
-    assert data.example is not None  # quantization needs data, and data gives an example
-    args, kwargs = data.example
-    return nncf.strip(  # type: ignore[no-any-return]
-        network, do_copy=False, example_input={**kwargs, "args": args} if kwargs else tuple(args)
-    )
+    return nncf.strip(network, do_copy=False, example_input=example(network, data))  # type: ignore[no-any-return]
