@@ -25,6 +25,8 @@ def write() -> None:
     steps, weights = (pd.read_csv(RESULTS / f"{name}.csv") for name in ("steps", "weights"))
     write_between_markers(page, "training steps", steps_table(steps))
     write_between_markers(page, "training weights", weights_table(weights))
+    if (RESULTS / "hosts.csv").exists():
+        write_between_markers(page, "training hosts", hosts_table(pd.read_csv(RESULTS / "hosts.csv")))
     draw(weights, DOCS / "images" / "training_weights.png")
 
 
@@ -45,6 +47,25 @@ def steps_table(table: pd.DataFrame) -> str:
     batches = table.drop_duplicates("network").set_index("network")["batch"]
     header = ["method", *(f"{network}, batch {batches[network]}" for network in networks), "state dict"]
     return _of(table) + "\n\n" + markdown_table(header, lines, "l" + "r" * (len(header) - 1))
+
+
+def hosts_table(table: pd.DataFrame) -> str:
+    """Ratio of each host's step to float's."""
+    networks = list(dict.fromkeys(table["network"]))
+    lines = [
+        [
+            host, str(bits),
+            *(
+                f"{row.ratio:.2f} ({row.low:.2f}-{row.high:.2f})"
+                for network in networks
+                for row in rows[rows["network"] == network].itertuples()
+            ),
+        ]
+        for (host, bits), rows in table.groupby(["host", "bits"], sort=True)
+    ]  # fmt: skip
+    batches = table.drop_duplicates("network").set_index("network")["batch"]
+    header = ["host", "bits", *(f"{network}, batch {batches[network]}" for network in networks)]
+    return _of(table) + "\n\n" + markdown_table(header, lines, "lr" + "r" * len(networks))
 
 
 def weights_table(table: pd.DataFrame) -> str:

@@ -12,13 +12,13 @@ from nncf_slb.errors import SettingError
 from nncf_slb.hosts import installed
 from nncf_slb.hosts.compression import DISTILLATION, QUANTIZATION, SLB, parse_compression, read_whole_config
 from nncf_slb.hosts.inputs import Data
+from nncf_slb.hosts.model_checks import FUNCTION_HOOKS
 from nncf_slb.hosts.resuming import state_of_slb
 from nncf_slb.search.batches import Inputs, first_of_batch
 
 HostName = Literal["torch", "nncf2", "nncf3"]
 HOSTS: tuple[HostName, ...] = get_args(HostName)
 _ALGORITHMS = {"torch": (SLB, DISTILLATION), "nncf3": (SLB, DISTILLATION, QUANTIZATION)}
-_HOOKS = "__nncf_hooks"  # where NNCF's function hooks keep what they have put into a network
 
 
 def create_compressed_model(
@@ -97,7 +97,7 @@ def _host(model: nn.Module, host: str | None) -> str:
         if host not in HOSTS:
             raise SettingError(f"host: received {host!r}; allowed are {', '.join(HOSTS)}, and None for what fits")
         return host
-    if isinstance(model, nn.Module) and hasattr(model, _HOOKS):
+    if isinstance(model, nn.Module) and hasattr(model, FUNCTION_HOOKS):
         return "nncf3"
     default = default_host()
     # A network that is an nn.Sequential itself confuses the names of NNCF's function hooks.

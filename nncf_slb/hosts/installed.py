@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from importlib import metadata
@@ -36,8 +37,8 @@ def _installed_nncf() -> str | None:
 
 def _version() -> tuple[int, ...]:
     """First two numbers of NNCF's version; empty without NNCF."""
-    version = _installed_nncf()
-    return () if version is None else tuple(int(part) for part in version.split(".")[:2])
+    numbers = re.match(r"(\d+)\.(\d+)", _installed_nncf() or "")
+    return () if numbers is None else tuple(map(int, numbers.groups()))
 
 
 def has_nncf() -> bool:
@@ -79,12 +80,22 @@ def load_nncf() -> None:
     """Load NNCF 2.19, which registers the algorithm, before modules that need it.
 
     Raises:
-        MissingHostError: If it is not installed, or was loaded in the mode without builders.
+        MissingHostError: If it is not installed as a whole, or was loaded in the mode without builders.
     """
     require_nncf()
     if _has_other_mode():
         raise MissingHostError(f"{_OTHER_MODE}. {_REMEDY}")
-    importlib.import_module("nncf.torch")
+    _import_nncf("nncf.torch", INSTALL_BUILDERS)
+
+
+def _import_nncf(name: str, install: str) -> None:
+    try:
+        importlib.import_module(name)
+    except ImportError as error:  # half installed
+        raise MissingHostError(
+            f"NNCF {_installed_nncf()} is installed, but {name} cannot be imported ({error}). Install it anew with: "
+            f"{install}"
+        ) from error
 
 
 def require_function_hooks() -> None:
@@ -104,6 +115,7 @@ def require_function_hooks() -> None:
             f"the host nncf3 needs NNCF 3; found {_installed_nncf() or 'none'}. Install it with: {INSTALL_HOOKS}, or "
             "use the host torch, which needs no NNCF"
         )
+    _import_nncf("nncf.torch.function_hook", INSTALL_HOOKS)
 
 
 _OTHER_MODE = (

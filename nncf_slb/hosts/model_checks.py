@@ -13,6 +13,8 @@ from nncf_slb.errors import SLBError
 from nncf_slb.search.runtime import CodedWeight
 from nncf_slb.search.searchable import SearchableWeight
 
+FUNCTION_HOOKS = "__nncf_hooks"  # where NNCF's function hooks keep what they have put into a network
+
 
 class ModelError(SLBError, ValueError):
     """A network, or a state of torch, with which `create_compressed_model` cannot work; the message says what to do."""
@@ -37,7 +39,12 @@ def model_problems(model: nn.Module) -> Iterator[str]:
             f"model: received {type(model).__name__}; allowed is the network itself. Pass model.module, and wrap what "
             "create_compressed_model returns"
         )
-    if any(isinstance(module, SearchableWeight) for module in model.modules()):
+    if type(model).__name__ == "NNCFNetwork" or hasattr(model, "nncf"):
+        yield (
+            "model: received a network that NNCF 2.19 has compressed; allowed is a float network. Name all algorithms "
+            "in one config, and hand over the network that create_compressed_model has not seen"
+        )
+    elif any(isinstance(module, SearchableWeight) for module in model.modules()):
         yield (
             "model: received a network that is being searched already; allowed is a float network. Use the controller "
             "that the first create_compressed_model returned, or build the network anew"

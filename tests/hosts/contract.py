@@ -345,8 +345,13 @@ class HostContract:
 
     def test_a_network_that_is_searched_already_is_refused(self):
         _, model = self.create()
-        with pytest.raises(ModelError, match="searched already"):
+        with pytest.raises(ModelError, match=r"searched already|NNCF 2\.19 has compressed"):
             self.create(model)
+
+    def test_a_network_of_codes_is_refused(self):
+        ctrl, _ = self.create()
+        with pytest.raises(ModelError, match="codes already"):
+            self.create(ctrl.strip())
 
     def test_a_wrapped_network_is_refused_with_what_to_pass(self):
         with pytest.raises(ModelError, match=r"model\.module"):

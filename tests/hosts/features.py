@@ -1,6 +1,6 @@
 """The table of features by host in the docs, from the tests that stand for them.
 
-    python -m tests.hosts.features docs/hosts.md
+python -m tests.hosts.features docs/hosts.md
 """
 
 import sys

@@ -22,7 +22,7 @@ from nncf_slb.hosts.dataflow import Dataflow, observe, without_observation
 from nncf_slb.hosts.distillation import Teacher
 from nncf_slb.hosts.handle import NotSearched
 from nncf_slb.hosts.inputs import Data
-from nncf_slb.hosts.model_checks import ModelError, model_problems
+from nncf_slb.hosts.model_checks import FUNCTION_HOOKS, ModelError, model_problems
 from nncf_slb.hosts.reconstruction import reconstruct
 from nncf_slb.hosts.resuming import chosen_bits
 from nncf_slb.hosts.torch.bits import Bits, BitsByMeasurement
@@ -67,7 +67,7 @@ def _stripped(model: nn.Module) -> nn.Module:
     return model
 
 
-_BY_PARAMETRIZATION = Way("torch", lambda model: model, insert_search, _stripped, lambda _: None)
+BY_PARAMETRIZATION = Way("torch", lambda model: model, insert_search, _stripped, lambda _: None)
 
 
 def create(
@@ -75,7 +75,7 @@ def create(
     compression: Compression,
     data: Data,
     state: Mapping[str, Any] | None,
-    way: Way = _BY_PARAMETRIZATION,
+    way: Way = BY_PARAMETRIZATION,
 ) -> tuple[SearchController, nn.Module]:
     """Put a search into a network, in place.
 
@@ -93,7 +93,13 @@ def create(
         nncf_slb.openvino.low_bit_model.ExportError: If the network cannot be exported.
         nncf_slb.search.finite.NotFiniteError: If the network holds a NaN or an infinity.
     """
-    if problems := list(model_problems(model)):
+    problems = list(model_problems(model))
+    if way is BY_PARAMETRIZATION and hasattr(model, FUNCTION_HOOKS):
+        problems.append(
+            "model: received a network with function hooks of NNCF, which a parametrization would part from their "
+            "parameters; allowed with the host torch is one without. Use the host nncf3"
+        )
+    if problems:
         raise ModelError("\n".join(problems))
     with preserved_modes(model):  # makes no random number and leaves no mode
         controller = _Creation(model, compression, data, way).run(state)
