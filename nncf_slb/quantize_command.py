@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     budget.add_argument("--max-drop", type=float, help="find the fewest bits that lose no more points of the score, or "
                         "of the agreement with the float network")  # fmt: skip
     add("--samples", type=int, help="samples to search with (default: 2000)")
-    add("--steps", type=int, help="optimizer steps (default: 500)")
+    add("--steps", type=int, help="optimizer steps (default: 1000)")
     add("--seed", type=int, default=0, help="seed of the order of the samples (default: 0)")
     add("--checkpoint", type=Path, help="file to go on from after an interruption (default: none)")
     add("--no-latency", action="store_true", help="leave the latencies out, which take a few seconds")

@@ -41,7 +41,7 @@ class ReconstructionConfig(Section):
     num_samples: PositiveWhole = Field(
         default=2000, ge=2, description="Samples to search with; labels are not used. More are seldom better."
     )
-    steps: PositiveWhole = Field(default=500, description="Optimizer steps, of up to 200 samples each.")
+    steps: PositiveWhole = Field(default=1000, description="Optimizer steps, of up to 200 samples each.")
 
 
 class InitializerConfig(Section):

@@ -46,7 +46,7 @@ class Recipe:
         gradient: Of the latents until then, as in `SearchState`.
     """
 
-    steps: int = 500
+    steps: int = 1000
     latent_rate: float = 0.06
     scale_rate: float = 0.005
     other_rate: float = 0.001

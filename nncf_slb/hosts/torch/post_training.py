@@ -61,7 +61,7 @@ def search_post_training(
         config: In place of these: an slb section, a whole NNCF config that holds one, or the path of either. Scopes are
             paths of modules, or ``{re}`` and a regular expression.
         num_samples: Samples to search with. By default 2,000, or what the config says.
-        steps: Optimizer steps of up to 200 samples. By default 500, or what the config says.
+        steps: Optimizer steps of up to 200 samples. By default 1,000, or what the config says.
         seed: Seed of the order of the samples; the same seed gives the same codes.
         score: Function that measures a network (called like `model`), higher is better. It is shown, and chooses
             nothing but the bits with `max_drop`.
