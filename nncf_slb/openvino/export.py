@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from nncf_slb.config.devices import BinaryConvolution, find_target_device
 from nncf_slb.files import new_file
 from nncf_slb.openvino.call_form import Arguments, CallForm, arguments_of, flat_call
-from nncf_slb.openvino.low_bit_model import ExportError, convert, form_of_call, output_names
+from nncf_slb.openvino.low_bit_model import ExportError, convert, form_of_call, in_float32, output_names
 from nncf_slb.openvino.stripped_network import export_defaults, stripped_network
 from nncf_slb.openvino.targets import LoweringSettings
 from nncf_slb.search.batchnorm import preserved_modes
@@ -169,6 +169,7 @@ def _settings(
 def _write_onnx(
     model: nn.Module, target: Path, examples: tuple[Tensor, ...], form: CallForm, input_names: list[str] | None
 ) -> None:
+    model, examples = in_float32(model, examples)
     names = input_names or ([f"input_{k}" for k in range(len(examples))] if form.is_plain else list(form.names))
     dynamic = {name: {0: "batch"} for name, example in zip(names, examples, strict=True) if example.dim()}
     outputs = output_names(model, form, examples) or None

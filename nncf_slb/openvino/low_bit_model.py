@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -51,6 +52,17 @@ def form_of_call(
     return form, tuple(tensors)
 
 
+def in_float32(network: nn.Module, tensors: tuple[Tensor, ...]) -> tuple[nn.Module, tuple[Tensor, ...]]:
+    """A network and its inputs as they are, or float32 copies where some numbers are of another floating-point type.
+
+    Files hold float32: the converter takes no bfloat16, and does not mix types.
+    """
+    numbers = [*network.parameters(), *network.buffers()]
+    if all(x.dtype == torch.float32 for x in numbers if x.is_floating_point()):
+        return network, tensors
+    return copy.deepcopy(network).float(), tuple(x.float() if x.is_floating_point() else x for x in tensors)
+
+
 def convert(
     stripped: nn.Module,
     examples: tuple[Tensor, ...],
@@ -66,6 +78,7 @@ def convert(
             `input_shapes` leave free what must be fixed, or if OpenVINO cannot convert the network.
     """
     settings = settings or LoweringSettings()
+    stripped, examples = in_float32(stripped, examples)
     coded = [_constant(stripped, path, module) for path, module in coded_weights(stripped).items()]
     binary = _binary(stripped, coded, settings)
     static = binary or settings.target_device == "NPU"

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from nncf_slb.errors import DataError, SettingError
 from nncf_slb.openvino.ir import IrError, compile_ir, device_name, read_own_ir, with_batch
 from nncf_slb.openvino.layer_comparison import EXACT, LayerComparison, LayerDifference, compare_layers, run_torch
+from nncf_slb.openvino.low_bit_model import in_float32
 from nncf_slb.openvino.metadata import ExportInfo
 from nncf_slb.openvino.same_side import NOISES, noisy_quantizers
 from nncf_slb.openvino.sample_data import Array, input_arrays
@@ -197,7 +198,7 @@ def verify_openvino(
     if tolerance is None:
         tolerance = QUANTIZED_TOLERANCE if quantizes else EXACT_TOLERANCE
     settings = {"INFERENCE_PRECISION_HINT": "f32", **(properties or {})}
-    stripped = stripped_network(model).eval()
+    stripped, _ = in_float32(stripped_network(model).eval(), ())
     names = [_name(port, index) for index, port in enumerate(ir.outputs)]
     run = _Run(stripped, Path(path), info, device, settings)
     results = [(way, *run.both(way, inputs)) for way in _ways(ir, info, len(inputs[0]))]

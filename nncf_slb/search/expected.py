@@ -80,7 +80,7 @@ def expected_weights(form: Form, sources: Sources, factors: Tensors) -> Tensors:
     results: list[Tensor | None] = [None] * len(latents)
     for block in _blocks(latents):
         pieces = [latents[index][rows] for index, rows in block]
-        together = latents[0].new_empty(sum(piece.numel() for piece in pieces))
+        together = latents[0].new_empty(sum(piece.numel() for piece in pieces), dtype=_exact(latents[0]))
         positions = _views(together, pieces)
         torch._foreach_copy_(positions, pieces)
         torch._foreach_div_(positions, [_rows_of(units[index], rows) for index, rows in block])
@@ -90,6 +90,7 @@ def expected_weights(form: Form, sources: Sources, factors: Tensors) -> Tensors:
             expected = expected_entry(together, form.table, form.sharpness)
         parts = torch._foreach_mul(_views(expected, pieces), [_rows_of(factors[index], rows) for index, rows in block])
         for (index, rows), part in zip(block, parts, strict=True):
+            part = part.to(latents[index].dtype)
             if len(part) == len(latents[index]):
                 results[index] = part
                 continue
@@ -98,6 +99,11 @@ def expected_weights(form: Form, sources: Sources, factors: Tensors) -> Tensors:
                 whole = results[index] = torch.empty_like(latents[index])
             whole[rows] = part
     return results  # type: ignore[return-value]
+
+
+def _exact(tensor: Tensor) -> torch.dtype:
+    """Type to compute in: exponentials of half precision overflow."""
+    return torch.promote_types(tensor.dtype, torch.float32)
 
 
 def straight_through(weights: Tensors, sources: Sources, factors: Tensors) -> list[Callable[[], Tensor]]:
@@ -136,7 +142,8 @@ def by_probabilities(form: Form, latent: Tensor, unit: Tensor) -> Tensor:
     It is the variance of the entries by a factor, and vanishes where a weight is decided; `straight_through` has the
     same gradient everywhere.
     """
-    return _ByProbabilities.apply(latent / unit, form)  # type: ignore[no-any-return, no-untyped-call]
+    position = latent.to(_exact(latent)) / unit
+    return _ByProbabilities.apply(position, form).to(latent.dtype)  # type: ignore[no-any-return, no-untyped-call]
 
 
 class _ByProbabilities(torch.autograd.Function):

@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 import nncf_slb
-from tests.hosts.contract import IMAGES, batches, feature, network, outputs, settings, train
+from nncf_slb.openvino.network import IrNetwork
+from tests.hosts.contract import EXACT, IMAGES, batches, feature, network, outputs, settings, train
 
 ROOT = Path(__file__).parents[2]
 
@@ -72,6 +73,23 @@ def test_two_processes_search_what_one_does_with_their_batches_together(mode, on
     total, apart = map(float, done.stdout.split())
     # Batch norm sees half a batch in each process, so the trainings agree, but not to the last bit.
     assert apart == 0 and abs(total - one_process) < 0.5 * abs(one_process) + 50
+
+
+@feature("bfloat16, float16 and float64 networks")
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64], ids=str)
+@pytest.mark.parametrize("bits", [32, 8])
+def test_a_network_of_another_floating_point_type_is_searched_and_exported_in_float32(dtype, bits, tmp_path):
+    data = [(images.to(dtype), labels) for images, labels in batches()]
+    config = {"epochs": 1, "compression": {"algorithm": "slb", "activations": {"bits": bits}}}
+    ctrl, model = nncf_slb.create_compressed_model(network().to(dtype), config, data, host="torch")
+    train(ctrl, model, epochs=1, optimizer=torch.optim.SGD(model.parameters(), 0.01), data=data)
+    stripped = ctrl.strip().eval()
+    with torch.no_grad():
+        assert torch.equal(stripped(data[0][0]), model.eval()(data[0][0]))
+    ctrl.export_model(str(tmp_path / "m.xml"))
+    exported = IrNetwork(tmp_path / "m.xml", properties=EXACT)(IMAGES[300:400])
+    assert torch.allclose(exported, outputs(copy.deepcopy(stripped).float()), atol=1e-4 if bits == 32 else 0.02)
+    assert nncf_slb.verify_openvino(stripped, tmp_path / "m.xml", IMAGES[300:400]).passed
 
 
 def test_a_state_dict_goes_through_a_file_and_another_network():
