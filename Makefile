@@ -54,8 +54,10 @@ benchmark-openvino: $(EXTENSION)
 
 # docs/performance.md: what training costs beside float and rivals; leave the machine alone meanwhile (40 minutes).
 benchmark-training: export TORCH_EXTENSIONS_DIR := $(CURDIR)/.venv-rivals/torch_extensions
-benchmark-training: .venv-rivals/.installed | check-compiler
+benchmark-training: .venv-rivals/.installed .venv-nncf3/.installed | check-compiler
 	PATH="$(CURDIR)/.venv-rivals/bin:$$PATH" .venv-rivals/bin/python -c "import nncf.torch; nncf.torch.force_build_cpu_extensions()"
+	PATH="$(CURDIR)/.venv-rivals/bin:$$PATH" .venv-rivals/bin/python -m benchmarks.training.hosts
+	.venv-nncf3/bin/python -m benchmarks.training.hosts
 	PATH="$(CURDIR)/.venv-rivals/bin:$$PATH" .venv-rivals/bin/python -m benchmarks.training $(ARGS)
 
 # docs/results.md: TABLES="rows distilled random rivals epochs mixed ablation report", in runs that continue after an interruption.

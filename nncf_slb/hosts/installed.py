@@ -16,7 +16,7 @@ from types import ModuleType
 from nncf_slb.errors import SLBError
 
 _BUILDERS = (2, 19)  # the last NNCF with the builder/controller API
-_HOOKS = (3, 0)
+_HOOKS, _TOO_NEW = (3, 0), (4, 0)
 TRACING = "NNCF_TORCH_LEGACY_TRACING"  # switches NNCF 2.19 to the tracing that its builder/controller API needs
 INSTALL_BUILDERS = "pip install 'nncf>=2.19,<2.20'"
 INSTALL_HOOKS = "pip install 'nncf>=3.4,<4'"
@@ -59,7 +59,7 @@ def has_builders() -> bool:
 
 def has_function_hooks() -> bool:
     """Whether NNCF's function hooks are installed and can be used in this process."""
-    return _version() >= _HOOKS or (has_nncf() and _has_other_mode())
+    return _HOOKS <= _version() < _TOO_NEW or (has_nncf() and _has_other_mode())
 
 
 def require_nncf() -> None:

@@ -183,6 +183,7 @@ def _write_onnx(
                 output_names=outputs,
                 dynamic_axes=dynamic,
                 dynamo=False,
+                do_constant_folding=False,  # it would make codes of 8 bits indices of 64
             )
         except ImportError as error:
             raise ExportError(f"ONNX export needs the extra 'onnx': pip install '.[onnx]' ({error})") from error

@@ -107,7 +107,6 @@ def test_threads_may_import_at_once():
     assert done.returncode == 0 and "Error" not in done.stderr, done.stderr
 
 
-OTHER_MODE = "import os; os.environ.pop('NNCF_TORCH_LEGACY_TRACING', None); import nncf.torch; import nncf_slb"
 NETWORK = """
 import torch
 class Net(torch.nn.Module):
@@ -120,6 +119,16 @@ def create(**host):
     config = {"compression": {"algorithm": "slb"}}
     return nncf_slb.create_compressed_model(Net(), config, example_input=torch.ones(1, 1, 8, 8), **host)[0]
 """
+TOO_NEW = "import importlib.metadata; importlib.metadata.version = lambda name: '4.1.0'\n"
+
+
+def test_an_nncf_of_which_nothing_is_known_is_left_alone():
+    done = run(f"{TOO_NEW}import nncf_slb{NETWORK}print(create().host)\ncreate(host='nncf3')")
+    assert done.stdout.splitlines()[-1] == "torch"
+    assert "MissingHostError" in done.stderr and "found 4.1.0" in done.stderr
+
+
+OTHER_MODE = "import os; os.environ.pop('NNCF_TORCH_LEGACY_TRACING', None); import nncf.torch; import nncf_slb"
 
 
 @needs_builders

@@ -18,6 +18,7 @@ from torch import nn
 from nncf_slb.bits.sensitivity import Sensitivities
 from nncf_slb.config.section import SLBConfig
 from nncf_slb.hosts.handle import NotSearched, SearchHandle
+from nncf_slb.hosts.nncf2.copies import allow_copies
 from nncf_slb.hosts.nncf2.export import example_arguments, export_controller
 from nncf_slb.hosts.nncf2.loaders import REGISTER_LOADER, length_of, registered_batches
 from nncf_slb.hosts.nncf2.network import searchable_operands, to_plain_torch
@@ -67,6 +68,7 @@ class SLBController(PTCompressionAlgorithmController):  # type: ignore[misc]
         self.searchable_weights = searchable_operands(model)
         search.watch(model)
         run_untraced(model)
+        allow_copies(model)
         self._search = search
         self._loss = ZeroCompressionLoss(next(model.parameters()).device)
         params, batches = slb_config.params, registered_batches(nncf_config)

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from nncf.common.scopes import matches_any
-from nncf.torch.module_operations import UpdateWeight
 from nncf.torch.nncf_network import NNCFNetwork
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
@@ -329,8 +328,9 @@ def _suggestion(scope: str, layers: list[str]) -> str:
     if below:
         brackets = "/.*".join(re.escape(f"[{part}]") for part in scope.split("."))
         return f"{json.dumps('{re}' + brackets)} for the {len(below)} layers in it"
-    near = difflib.get_close_matches(scope, by_path, 1, cutoff=0.4)
-    named = by_path[near[0]] if near else (difflib.get_close_matches(scope, layers, 1, cutoff=0.4) or layers)[0]
+    plain = scope.removeprefix("{re}")
+    near = difflib.get_close_matches(plain, by_path, 1, cutoff=0.4)
+    named = by_path[near[0]] if near else (difflib.get_close_matches(plain, layers, 1, cutoff=0.4) or layers)[0]
     return f'NNCF\'s name of a layer, such as "{named}", or {{re}} and a regular expression that finds some of them'
 
 
@@ -344,7 +344,7 @@ def refuse_foreign_operations(model: NNCFNetwork, names: Iterable[str]) -> None:
     foreign = [
         name
         for name, layer in layers.items()
-        if any(isinstance(op, UpdateWeight) and op.op is not weight_of(layer) for op in layer.pre_ops.values())
+        if any(_changes_weight(op) and op.op is not weight_of(layer) for op in layer.pre_ops.values())
     ]
     if foreign:
         scopes = ", ".join(f'"{name}"' for name in foreign)
@@ -353,6 +353,12 @@ def refuse_foreign_operations(model: NNCFNetwork, names: Iterable[str]) -> None:
             f'that algorithm "weights": {{"ignored_scopes": [{scopes}]}} (quantization), or "ignored_scopes" with '
             "the same names"
         )
+
+
+def _changes_weight(operation: Any) -> bool:
+    """Whether one of NNCF's operations before a layer gives it another weight, alone or with other parameters."""
+    names = getattr(operation, "_param_names", None) or [getattr(operation, "_param_name", None)]
+    return "weight" in names
 
 
 def refuse_ignored_embeddings(model: NNCFNetwork, nncf_config: Mapping[str, Any]) -> None:

@@ -44,6 +44,7 @@ def register_algorithm() -> None:
     _mend_enumerations()
     _register_model_check()
     _register_statistics()
+    _register_export()
 
 
 def _mend_enumerations() -> None:
@@ -134,3 +135,25 @@ def _register_statistics() -> None:
 
     NNCFStatistics.__dataclass_fields__[_ALGORITHM] = WithSLB.__dataclass_fields__[_ALGORITHM]
     setattr(NNCFStatistics, _ALGORITHM, None)
+
+
+def _register_export() -> None:
+    """Let a composite that holds ``slb`` export as slb does: NNCF's writes ONNX with float weights under any name."""
+    from nncf.torch.composite_compression import PTCompositeCompressionAlgorithmController as Composite
+
+    from nncf_slb.hosts.nncf2.export import export_controller
+
+    shipped: Callable[..., None] = Composite.export_model
+
+    def export_model(
+        self: Any,
+        save_path: str,
+        save_format: str | None = None,
+        input_names: list[str] | None = None,
+        output_names: list[str] | None = None,
+        model_args: tuple[Any, ...] | None = None,
+    ) -> None:
+        export = export_controller if any(child.name == _ALGORITHM for child in self.child_ctrls) else shipped
+        export(self, save_path, save_format, input_names, output_names, model_args)
+
+    Composite.export_model = export_model
