@@ -55,8 +55,8 @@ def test_every_override_whose_scopes_match_no_layer_is_named_with_the_layers_the
     weights, activations = caught.value.problems
     assert weights.startswith('compression.weights.overrides[1].target_scopes: received "{re}haed"')
     assert activations.startswith('compression.activations.overrides[0].target_scopes: received "second"')
-    assert "such as \"Small/NNCFLinear[head]/linear_0\"" in weights
-    assert "such as \"Small/NNCFConv2d[second]/conv2d_0\"" in activations
+    assert 'such as "Small/NNCFLinear[head]/linear_0"' in weights
+    assert 'such as "Small/NNCFConv2d[second]/conv2d_0"' in activations
     ctrl, _ = compress(Small(), make_config(SIZE, {**section, "validate_scopes": False}))
     assert [layer.bits for layer in ctrl.statistics().slb.layers] == [2, 2, 4]
 
