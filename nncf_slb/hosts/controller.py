@@ -14,10 +14,9 @@ from torch import Tensor, nn
 
 from nncf_slb.bits.choice import ChosenBits
 from nncf_slb.hosts.distillation import Teacher
+from nncf_slb.hosts.exporting import export_controller
 from nncf_slb.hosts.handle import FULLY_COMPRESSED, PARTIALLY_COMPRESSED, UNCOMPRESSED, NotSearched, SearchHandle
 from nncf_slb.hosts.scheduler import SearchScheduler
-from nncf_slb.openvino.export import export_openvino
-from nncf_slb.openvino.low_bit_model import ExportError
 from nncf_slb.search.discrete_batchnorm import DiscreteBatchNorm
 from nncf_slb.search.finite import refuse_not_finite
 from nncf_slb.search.phases import SearchClock
@@ -183,9 +182,4 @@ class SearchController:
         Raises:
             ExportError: On a `save_format` or `output_names`, which the suffix and the model decide.
         """
-        if save_format is not None or output_names is not None:
-            raise ExportError(
-                f"save_format, output_names: received {save_format!r}, {output_names!r}; leave them out, the suffix of "
-                "save_path (.xml or .onnx) chooses the format"
-            )
-        export_openvino(self, save_path, example_input=model_args or None, input_names=input_names)
+        export_controller(self, save_path, save_format, input_names, output_names, model_args)

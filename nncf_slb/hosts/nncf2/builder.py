@@ -28,6 +28,7 @@ from nncf_slb.config.section import (
     total_epochs,
     validate_nncf_config,
 )
+from nncf_slb.hosts.exporting import refused_before_training
 from nncf_slb.hosts.nncf2.controller import SLBController
 from nncf_slb.hosts.nncf2.dry_export import dry_export
 from nncf_slb.hosts.nncf2.export import example_arguments
@@ -107,11 +108,7 @@ class SLBBuilder(PTCompressionAlgorithmBuilder):  # type: ignore[misc]
         try:
             dry_export(model, self._insertions, example_arguments(model), self._lowering_settings())
         except (ExportError, LoweringError) as error:
-            raise ExportError(
-                f"the network cannot be exported to OpenVINO, which was tried before training it:\n{error}\nLeave the "
-                "layers in question out with ignored_scopes, change the network, or, to train it all the same, set "
-                f'"openvino": {{"dry_export": false}} in the slb section'
-            ) from error
+            raise refused_before_training(error) from error
         logger.info("slb: a dry export of the untrained network took %.1f s", time.perf_counter() - start)
 
     def _lowering_settings(self) -> LoweringSettings:

@@ -17,9 +17,10 @@ from torch import nn
 
 from nncf_slb.bits.sensitivity import Sensitivities
 from nncf_slb.config.section import SLBConfig
+from nncf_slb.hosts.exporting import export_controller
 from nncf_slb.hosts.handle import NotSearched, SearchHandle
 from nncf_slb.hosts.nncf2.copies import allow_copies
-from nncf_slb.hosts.nncf2.export import example_arguments, export_controller
+from nncf_slb.hosts.nncf2.export import example_arguments
 from nncf_slb.hosts.nncf2.loaders import REGISTER_LOADER, length_of, registered_batches
 from nncf_slb.hosts.nncf2.network import searchable_operands, to_plain_torch
 from nncf_slb.hosts.nncf2.planning import SearchPlan

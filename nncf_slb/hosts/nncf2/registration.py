@@ -141,7 +141,7 @@ def _register_export() -> None:
     """Let a composite that holds ``slb`` export as slb does: NNCF's writes ONNX with float weights under any name."""
     from nncf.torch.composite_compression import PTCompositeCompressionAlgorithmController as Composite
 
-    from nncf_slb.hosts.nncf2.export import export_controller
+    from nncf_slb.hosts.exporting import export_controller
 
     shipped: Callable[..., None] = Composite.export_model
 

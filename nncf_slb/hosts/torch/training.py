@@ -20,6 +20,7 @@ from nncf_slb.hosts.compression import Compression
 from nncf_slb.hosts.controller import Search, SearchController
 from nncf_slb.hosts.dataflow import Dataflow, observe, without_observation
 from nncf_slb.hosts.distillation import Teacher
+from nncf_slb.hosts.exporting import refused_before_training
 from nncf_slb.hosts.handle import NotSearched
 from nncf_slb.hosts.inputs import Data
 from nncf_slb.hosts.model_checks import FUNCTION_HOOKS, ModelError, model_problems
@@ -201,11 +202,7 @@ class _Creation:
             form, tensors = form_of_call(trial, *self._data.example)
             convert(trial, tensors, form, settings=self._lowering)
         except (ExportError, LoweringError) as error:
-            raise ExportError(
-                f"the network cannot be exported to OpenVINO, which was tried before training it:\n{error}\nLeave the "
-                "layers in question out with ignored_scopes, change the network, or, to train it all the same, set "
-                f'"openvino": {{"dry_export": false}} in the slb section'
-            ) from error
+            raise refused_before_training(error) from error
         logger.info("slb: a dry export of the untrained network took %.1f s", time.perf_counter() - start)
 
     def _needs_target(self, state: Mapping[str, Any] | None) -> bool:
