@@ -32,7 +32,7 @@ def export_controller(
 def refused_before_training(error: Exception) -> ExportError:
     """What to say of a network whose dry export has failed."""
     return ExportError(
-        f"the network cannot be exported to OpenVINO, which was tried before training it:\n{error}\nLeave the layers in "
-        "question out with ignored_scopes, change the network, or, to train it all the same, set "
+        f"the network cannot be exported to OpenVINO, which was tried before training it:\n{error}\nLeave the layers "
+        "in question out with ignored_scopes, change the network, or, to train it all the same, set "
         '"openvino": {"dry_export": false} in the slb section'
     )
