@@ -16,6 +16,7 @@ from nncf_slb.bits.choice import ChosenBits
 from nncf_slb.hosts.distillation import Teacher
 from nncf_slb.hosts.exporting import export_controller
 from nncf_slb.hosts.handle import FULLY_COMPRESSED, PARTIALLY_COMPRESSED, UNCOMPRESSED, NotSearched, SearchHandle
+from nncf_slb.hosts.resuming import meanings
 from nncf_slb.hosts.scheduler import SearchScheduler
 from nncf_slb.search.discrete_batchnorm import DiscreteBatchNorm
 from nncf_slb.search.finite import refuse_not_finite
@@ -139,7 +140,8 @@ class SearchController:
         """Plain Python values for a checkpoint, in NNCF's form; `create_compressed_model` takes them back."""
         stage = int(self.compression_stage())
         ctrl_state = {"scheduler_state": self._scheduler.get_state(), "compression_stage": stage}
-        return {"builder_state": {_NAME: self._bits.to_state()}, "ctrl_state": {_NAME: ctrl_state}}
+        chosen = {**self._bits.to_state(), "meanings": meanings(self.searchable_weights)}
+        return {"builder_state": {_NAME: chosen}, "ctrl_state": {_NAME: ctrl_state}}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Continue from `get_compression_state`."""

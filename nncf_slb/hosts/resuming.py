@@ -9,6 +9,7 @@ from typing import Any
 from nncf_slb.bits.choice import ChosenBits
 from nncf_slb.config.errors import ConfigError
 from nncf_slb.errors import SettingError
+from nncf_slb.search.searchable import SearchableWeight
 
 _NAME = "slb"
 
@@ -28,6 +29,41 @@ def state_of_slb(state: Mapping[str, Any]) -> Mapping[str, Any]:
             "get_compression_state() gave"
         ) from None
     return chosen  # type: ignore[no-any-return]
+
+
+def meanings(weights: Mapping[str, SearchableWeight]) -> dict[str, Any]:
+    """What a state dict of searched weights means, by the host's names: the same numbers mean others elsewhere."""
+    return {
+        name: {"values": list(weight.values.table), "step": weight.values.step, "sharpness": weight.kind[2]}
+        for name, weight in weights.items()
+    }
+
+
+def refuse_other_meanings(state: Mapping[str, Any], weights: Mapping[str, SearchableWeight], where: str) -> None:
+    """Check that searched weights mean what those of a compression state did.
+
+    Args:
+        state: The part of slb, as from `state_of_slb`.
+        weights: Searched weights by this host's names.
+        where: Path of the section, for messages.
+
+    Raises:
+        ConfigError: With a line for each layer and setting that differ.
+    """
+    before = state.get("meanings", {})
+    by_path = {plain_path(name): meaning for name, meaning in before.items()}
+    problems = []
+    for name, meaning in meanings(weights).items():
+        stored = before.get(name) or by_path.get(plain_path(name)) or meaning
+        for setting, place in (("values", "weights.values and bits"), ("step", "weights.values and bits"),
+                               ("sharpness", "initializer.sharpness")):  # fmt: skip
+            if stored[setting] != meaning[setting]:
+                problems.append(
+                    f"{where}.{place}: received {setting} {meaning[setting]} for {name}, and a compression state with "
+                    f"{stored[setting]}; allowed: the same. Use the config that the checkpoint was made with"
+                )
+    if problems:
+        raise ConfigError(problems)
 
 
 def plain_path(name: str) -> str:

@@ -131,8 +131,9 @@ class ActivationQuantizer(nn.Module):
         elif mode == "pact":
             self.clip = nn.Parameter(torch.ones(()))
         if bits > 1:
-            self.register_buffer("is_signed", torch.tensor(bool(signed)))
-            self.register_buffer("is_initialized", torch.tensor(False))
+            # Flags are floats, since averages of networks take buffers along.
+            self.register_buffer("is_signed", torch.tensor(float(bool(signed))))
+            self.register_buffer("is_initialized", torch.tensor(0.0))
 
     def forward(self, x: Tensor) -> Tensor:
         """Quantized input, shape and dtype of `x`."""

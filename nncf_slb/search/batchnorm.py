@@ -136,7 +136,14 @@ class TwoStates:
         for layer in self._layers:
             for name in STATISTICS:
                 layer.register_buffer(f"inactive_{name}", getattr(layer, name).clone())
-            layer.register_buffer("discrete_active", torch.tensor(False))
+            layer.register_buffer("discrete_active", torch.tensor(0.0))  # a float, as averages of networks need
+
+    @classmethod
+    def of_copy(cls, model: nn.Module) -> TwoStates:
+        """Those that a copied model brings along."""
+        states = cls.__new__(cls)
+        states._layers = batch_norms(model)
+        return states
 
     @property
     def discrete_active(self) -> bool:

@@ -6,10 +6,12 @@ Forward hooks watch the model: a training pass makes the statistics stale, the n
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import nn
@@ -17,6 +19,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from nncf_slb.search.batches import Batches
 from nncf_slb.search.batchnorm import STATISTICS, TwoStates, batch_norms, calibrate, preserved_modes
+from nncf_slb.search.searchable import searchable_weights
 from nncf_slb.search.state import SearchState, WeightKind
 
 logger = logging.getLogger("nncf_slb")
@@ -25,20 +28,36 @@ STALE = "batchnorm_stale"
 
 
 class _Hook:
-    """Forward hook that a copied or pickled model does not carry along (it would bring the data loader with it)."""
+    """Forward hook of a model, and of its deep copies, which share the batches; a pickled model has it without effect.
 
-    def __init__(self, target: Callable[..., None] | None) -> None:
-        self.target = target
+    (A pickle would bring the data loader along.)
+    """
 
-    def __call__(self, *args: Any) -> None:
-        if self.target is not None:
-            self.target(*args)
+    def __init__(self, owner: DiscreteBatchNorm | None, method: str) -> None:
+        self._owner, self._method = owner, method
+        self._warned = False
+
+    def __call__(self, model: nn.Module, *args: Any) -> None:
+        if self._owner is None:
+            self._warn(model)
+            return
+        self._owner = self._owner.of(model)
+        getattr(self._owner, self._method)(model, *args)
+
+    def _warn(self, model: nn.Module) -> None:
+        if not (self._warned or model.training) and any(bool(m._buffers.get(STALE, 0)) for m in model.modules()):
+            self._warned = True
+            logger.warning(
+                "slb: a searched network from a pickle is evaluated with the batch norm statistics of its searched "
+                "weights, since it brings no data to calibrate with. Evaluate the network once before it is pickled, "
+                "or keep its state dict and create the network anew"
+            )
 
     def __deepcopy__(self, memo: dict[int, Any]) -> _Hook:
-        return _Hook(None)
+        return _Hook(self._owner, self._method)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (_Hook, (None,))
+        return (_Hook, (None, self._method))
 
 
 class DiscreteBatchNorm:
@@ -54,7 +73,7 @@ class DiscreteBatchNorm:
         batches: Number of batches to calibrate with.
         data: Batches to calibrate with; None where there are none.
         no_data_advice: What to do about that, for the warning.
-        host_is_tracing: True while the host runs the model only to see its graph; such passes count for nothing.
+        host_is_tracing: True while the host runs a model only to see its graph; such passes count for nothing.
         holder: Module of the model whose buffer the flag is; by default the model.
     """
 
@@ -66,7 +85,7 @@ class DiscreteBatchNorm:
         batches: int,
         data: Batches | None,
         no_data_advice: str,
-        host_is_tracing: Callable[[], bool],
+        host_is_tracing: Callable[[nn.Module], bool],
         holder: nn.Module | None = None,
     ) -> None:
         self._model = model
@@ -79,12 +98,26 @@ class DiscreteBatchNorm:
         self._host_is_tracing = host_is_tracing
         self._busy = False
         self._warned = False
+        self._of_copies: WeakKeyDictionary[nn.Module, DiscreteBatchNorm] = WeakKeyDictionary()
         if not batch_norms(model):
             return
         if not two_states:
-            self._holder.register_buffer(STALE, torch.tensor(False, device=next(model.parameters()).device))
-        model.register_forward_pre_hook(_Hook(self._before_forward))
-        model.register_forward_hook(_Hook(self._after_forward), with_kwargs=True)
+            self._holder.register_buffer(STALE, torch.tensor(0.0, device=next(model.parameters()).device))
+        model.register_forward_pre_hook(_Hook(self, "before_forward"))
+        model.register_forward_hook(_Hook(self, "after_forward"), with_kwargs=True)
+
+    def of(self, model: nn.Module) -> DiscreteBatchNorm:
+        """Itself for its model; for a deep copy of it, one with the same batches."""
+        if model is self._model:
+            return self
+        if model not in self._of_copies:
+            duplicate = copy.copy(self)
+            duplicate._model, duplicate._of_copies = model, WeakKeyDictionary()
+            duplicate._holder = next((m for m in model.modules() if STALE in m._buffers), model)
+            duplicate._search = searchable_weights(model)[0].search
+            duplicate._states = None if self._states is None else TwoStates.of_copy(model)
+            self._of_copies[model] = duplicate
+        return self._of_copies[model]
 
     @property
     def stale(self) -> bool:
@@ -177,8 +210,9 @@ class DiscreteBatchNorm:
         finally:
             self._busy = before
 
-    def _before_forward(self, model: nn.Module, args: Any) -> None:
-        if self._busy or self._host_is_tracing():
+    def before_forward(self, model: nn.Module, args: Any) -> None:
+        """Forward pre-hook: a training pass makes the statistics stale, an evaluation renews them."""
+        if self._busy or self._host_is_tracing(self._model):
             return
         if not model.training:
             self.refresh()
@@ -187,7 +221,8 @@ class DiscreteBatchNorm:
         if self._states is not None:
             self._states.activate(discrete=self._search.trains_what_it_evaluates)
 
-    def _after_forward(self, model: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+    def after_forward(self, model: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+        """Forward hook: with two sets of statistics, a second pass moves those of the discrete network."""
         if self._busy or self._states is None or not model.training or self._search.trains_what_it_evaluates:
             return
         self._states.activate(discrete=True)

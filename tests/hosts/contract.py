@@ -14,6 +14,7 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 from torch import nn
+from torch.optim.swa_utils import AveragedModel
 
 import nncf_slb
 from nncf_slb.config.errors import ConfigError
@@ -259,6 +260,20 @@ class HostContract:
         with pytest.raises(ConfigError, match=r"compression state without bits for .*mix"):
             self.create(network(1), config, compression_state=state)
 
+    @feature("state of other settings refused")
+    @pytest.mark.parametrize(
+        ("other", "setting"),
+        [
+            ({"weights": {"values": [-1, 0, 1, 3]}}, "values"),
+            ({"initializer": {"sharpness": 5.0}}, "sharpness"),
+            ({"weights": {"bits": 1}}, "bits"),
+        ],
+    )
+    def test_a_state_whose_numbers_would_mean_others_is_refused(self, other, setting):
+        ctrl, _ = self.create()
+        with pytest.raises(ConfigError, match=rf"{setting}.*left"):
+            self.create(network(1), settings(**other), compression_state=ctrl.get_compression_state())
+
     def name_elsewhere(self, name):
         return f"Residual/NNCFConv2d[{name}]/conv2d_0"
 
@@ -317,6 +332,18 @@ class HostContract:
         duplicate = copy.deepcopy(model)
         train(ctrl, model, epochs=1)
         assert torch.equal(outputs(duplicate), expected) and not torch.equal(outputs(model), expected)
+
+    @feature("averages of the network (`AveragedModel`)")
+    @pytest.mark.parametrize("batchnorm", ["calibrate", "state"])
+    def test_copies_and_averages_evaluate_with_statistics_of_their_own_discrete_weights(self, batchnorm):
+        ctrl, model = self.create(config=settings(params={"batchnorm": batchnorm}))
+        average = AveragedModel(model, use_buffers=True)
+        for _ in range(EPOCHS):
+            train(ctrl, model, epochs=1)
+            average.update_parameters(model)
+        duplicate = copy.deepcopy(model)  # straight after training: its statistics are stale
+        assert torch.allclose(outputs(duplicate), outputs(model), atol=1e-5)
+        assert (outputs(average).argmax(1) == outputs(model).argmax(1)).float().mean() > 0.5
 
     @feature("autocast")
     def test_bfloat16_autocast_trains_float32_latents(self):

@@ -96,3 +96,20 @@ def test_a_composite_exports_onnx_with_codes(first, tmp_path):
 
     kinds = {tensor.data_type for tensor in onnx.load(tmp_path / "m.onnx").graph.initializer}
     assert onnx.TensorProto.UINT8 in kinds
+
+
+@ORDERS
+@pytest.mark.parametrize("quantized", [False, True])
+def test_a_teacher_teaches_through_the_second_pass_of_state_batch_norm(quantized, first):
+    slb = {"algorithm": "slb", "target_scopes": SEARCHED, "params": {"batchnorm": "state"}}
+    sections = [{"algorithm": "knowledge_distillation", "type": "softmax"}, slb]
+    if quantized:
+        sections.append({"algorithm": "quantization", **OTHERS["quantization"]})
+    config = {"input_info": {"sample_size": [1, 1, 8, 8]}, "compression": sections[::-1] if first else sections}
+    loader = DataLoader(TensorDataset(IMAGES[:100], LABELS[:100]), 50)
+    ctrl, model = nncf_slb.create_compressed_model(network(), config, loader, host="nncf2")
+    ctrl.scheduler.epoch_step()
+    ctrl.scheduler.step()
+    model.train()(IMAGES[:50])
+    ctrl.loss().backward()
+    assert model.head.bias.grad.abs().sum() > 0

@@ -43,6 +43,7 @@ from nncf_slb.hosts.nncf2.planning import (
     refuse_unmatched_scopes,
 )
 from nncf_slb.hosts.nncf2.reconstruction import reconstruct_network
+from nncf_slb.hosts.resuming import meanings, refuse_other_meanings
 from nncf_slb.openvino.graph import LoweringError
 from nncf_slb.openvino.low_bit_model import ExportError
 from nncf_slb.openvino.targets import LoweringSettings
@@ -69,6 +70,7 @@ class SLBBuilder(PTCompressionAlgorithmBuilder):  # type: ignore[misc]
         self._plan = SearchPlan()
         self._chosen_bits = ChosenBits()
         self._float_network: NNCFNetwork | None = None
+        self._state: dict[str, Any] = {}
 
     def get_transformation_layout(self, model: NNCFNetwork) -> PTTransformationLayout:
         """NNCF's own, after a check of the scopes that says what would match."""
@@ -91,6 +93,7 @@ class SLBBuilder(PTCompressionAlgorithmBuilder):  # type: ignore[misc]
             self._choose_bits(target_model, plan)
         bits = self._chosen_bits.bits
         self._insertions = make_insertions(target_model, plan, self.slb_config, target_device, multiplier, bits)
+        refuse_other_meanings(self._state, self._insertions.searched, find_slb_sections(self.config)[0][0])
         if self.should_init and self.slb_config.openvino.dry_export:
             self._try_export(target_model)
         return self._insertions.layout()
@@ -137,10 +140,11 @@ class SLBBuilder(PTCompressionAlgorithmBuilder):  # type: ignore[misc]
             self._chosen_bits = bits_of_state(self._chosen_bits, plan, self.slb_config, self.config)
 
     def _get_state_without_name(self) -> dict[str, Any]:
-        return self._chosen_bits.to_state()
+        return {**self._chosen_bits.to_state(), "meanings": meanings(self._insertions.searched)}
 
     def _load_state_without_name(self, state_without_name: dict[str, Any]) -> None:
         self._chosen_bits = ChosenBits.from_state(state_without_name)
+        self._state = state_without_name
 
     def _handle_frozen_layers(self, target_model: NNCFNetwork) -> None:
         # Runs after the layout is made: from here on gradient descent does not use the float weights any more.

@@ -80,7 +80,7 @@ class SLBController(PTCompressionAlgorithmController):  # type: ignore[misc]
             batches=params.batchnorm_calibration_batches,
             data=batches,
             no_data_advice=f"{REGISTER_LOADER}, or set compression.params.batchnorm to 'state'.",
-            host_is_tracing=lambda: bool(model.nncf.get_tracing_context().trace_dynamic_graph),
+            host_is_tracing=_is_traced,
         )
         others = NotSearched(
             tuple(plan.full_precision), tuple(plan.edges), plan.left_out, plan.left_out_share, sensitivities
@@ -174,6 +174,10 @@ class SLBController(PTCompressionAlgorithmController):  # type: ignore[misc]
     ) -> None:
         """Write OpenVINO IR (``.xml``) or ONNX (``.onnx``); see `nncf_slb.export_openvino`."""
         export_controller(self, save_path, save_format, input_names, output_names, model_args)
+
+
+def _is_traced(network: Any) -> bool:
+    return bool(network.nncf.get_tracing_context().trace_dynamic_graph)
 
 
 def _own_operations(model: NNCFNetwork) -> list[Any]:

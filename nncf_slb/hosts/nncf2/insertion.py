@@ -57,6 +57,11 @@ class Insertions:
     weights: dict[str, SearchableWeight | FixedWeight] = field(default_factory=dict)
     quantizers: dict[str, ActivationQuantizer] = field(default_factory=dict)
 
+    @property
+    def searched(self) -> dict[str, SearchableWeight]:
+        """Those of the weights that are searched."""
+        return {name: weight for name, weight in self.weights.items() if isinstance(weight, SearchableWeight)}
+
     def layout(self) -> PTTransformationLayout:
         """Commands that put the modules in front of their layers."""
         layout = PTTransformationLayout()

@@ -7,8 +7,11 @@ small ResNet with 50 images, one thread, Xeon, 2026-11-27.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import torch
 from nncf.torch.dynamic_graph.context import get_current_context
 from nncf.torch.nncf_network import NNCFNetwork
 
@@ -23,15 +26,30 @@ def run_untraced(model: NNCFNetwork) -> None:
     traced = kind.forward
 
     def forward(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if _needs_tracing(self.nncf):
-            return traced(self, *args, **kwargs)
-        result = self.nncf._original_unbound_forward(self, *args, **kwargs)
-        if self.nncf._kd_loss_handler is not None and self.training:
-            self.nncf._kd_loss_handler(result, *args, **kwargs)
-        return result
+        with _taught_where_it_learns(self.nncf):
+            if _needs_tracing(self.nncf):
+                return traced(self, *args, **kwargs)
+            result = self.nncf._original_unbound_forward(self, *args, **kwargs)
+            if self.nncf._kd_loss_handler is not None and self.training:
+                self.nncf._kd_loss_handler(result, *args, **kwargs)
+            return result
 
     forward.__signature__ = traced.__signature__  # type: ignore[attr-defined]
     kind.forward = forward
+
+
+@contextmanager
+def _taught_where_it_learns(interface: Any) -> Iterator[None]:
+    """Leave the teacher out of passes without gradients, whose loss would take the place of the training pass's."""
+    teacher = interface._kd_loss_handler
+    if teacher is None or torch.is_grad_enabled():
+        yield
+        return
+    interface._kd_loss_handler = None
+    try:
+        yield
+    finally:
+        interface._kd_loss_handler = teacher
 
 
 def _needs_tracing(interface: Any) -> bool:

@@ -51,7 +51,7 @@ class SearchHook(SearchableWeight, StatefulModuleInterface):  # type: ignore[mis
         )
         hook._parameter_is_known = False
         if config["holds_flag"]:
-            hook.register_buffer(STALE, torch.tensor(False))
+            hook.register_buffer(STALE, torch.tensor(0.0))
         return hook.eval()
 
     _parameter_is_known = True

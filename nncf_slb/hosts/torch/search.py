@@ -53,6 +53,11 @@ class Inserted:
     weights: dict[str, SearchableWeight | FixedWeight] = field(default_factory=dict)
     quantizers: dict[str, ActivationQuantizer] = field(default_factory=dict)
 
+    @property
+    def searched(self) -> dict[str, SearchableWeight]:
+        """Those of the weights that are searched."""
+        return {path: weight for path, weight in self.weights.items() if isinstance(weight, SearchableWeight)}
+
     def bits(self, path: str) -> int:
         """Bits of a layer's weights."""
         weight = self.weights[path]

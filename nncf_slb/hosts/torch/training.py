@@ -25,7 +25,7 @@ from nncf_slb.hosts.handle import NotSearched
 from nncf_slb.hosts.inputs import Data
 from nncf_slb.hosts.model_checks import FUNCTION_HOOKS, ModelError, model_problems
 from nncf_slb.hosts.reconstruction import reconstruct
-from nncf_slb.hosts.resuming import chosen_bits
+from nncf_slb.hosts.resuming import chosen_bits, refuse_other_meanings, state_of_slb
 from nncf_slb.hosts.torch.bits import Bits, BitsByMeasurement
 from nncf_slb.hosts.torch.insertion import strip_
 from nncf_slb.hosts.torch.planning import Plan, plan_search
@@ -39,7 +39,6 @@ from nncf_slb.search.batchnorm import batch_norms, calibrate, preserved_modes
 from nncf_slb.search.discrete_batchnorm import DiscreteBatchNorm
 from nncf_slb.search.finite import refuse_not_finite
 from nncf_slb.search.phases import SearchClock
-from nncf_slb.search.searchable import SearchableWeight
 
 logger = logging.getLogger("nncf_slb")
 
@@ -143,6 +142,7 @@ class _Creation:
             self._begin(inserted, target)
         controller = self._controller(inserted, bits, teacher)
         if state is not None:
+            refuse_other_meanings(state_of_slb(state), controller.searchable_weights, self._compression.path)
             controller.load_state(state)
         return controller
 
@@ -246,7 +246,6 @@ class _Creation:
         others = NotSearched(
             tuple(plan.full_precision), tuple(plan.edges), plan.left_out, plan.left_out_share(model), bits.sensitivities
         )
-        weights = {path: w for path, w in inserted.weights.items() if isinstance(w, SearchableWeight)}
         batchnorm = DiscreteBatchNorm(
             model,
             inserted.search,
@@ -254,7 +253,7 @@ class _Creation:
             batches=params.batchnorm_calibration_batches,
             data=self._data.batches,
             no_data_advice="Give create_compressed_model a loader, or set compression.params.batchnorm to 'state'.",
-            host_is_tracing=lambda: False,
+            host_is_tracing=lambda _: False,
             holder=self._way.holder(inserted),
         )
         clock = SearchClock(
@@ -263,7 +262,9 @@ class _Creation:
         )  # fmt: skip
         if (example := self._data.example) is not None:
             set_export_defaults(model, ExportDefaults(self._lowering, lambda _: example))
-        search = Search(self._way.host, model, inserted.search, weights, others, bits, self._way.strip, teacher)
+        search = Search(
+            self._way.host, model, inserted.search, inserted.searched, others, bits, self._way.strip, teacher
+        )
         return SearchController(search, batchnorm, clock)
 
 
