@@ -94,11 +94,7 @@ class MirrorDescent(nn.Module):
     @property
     def latent(self) -> Tensor:
         """The layer's weight, whatever tensor that is by now."""
-        layer, name = self._owner
-        weight: Tensor | None = layer._parameters.get(name)
-        if weight is None and parametrize.is_parametrized(layer, name):
-            weight = layer.parametrizations[name].original  # type: ignore[index, union-attr]
-        return getattr(layer, name) if weight is None else weight
+        return float_weight(*self._owner)
 
     @property
     def decisive(self) -> Tensor:
@@ -148,3 +144,11 @@ class MirrorDescent(nn.Module):
     def set_extra_state(self, state: Any) -> None:
         """From a checkpoint."""
         self.passes = int(state)
+
+
+def float_weight(layer: nn.Module, name: str) -> Tensor:
+    """A layer's own parameter, also where it has been parametrized."""
+    weight: Tensor | None = layer._parameters.get(name)
+    if weight is None and parametrize.is_parametrized(layer, name):
+        weight = layer.parametrizations[name].original  # type: ignore[index, union-attr]
+    return getattr(layer, name) if weight is None else weight

@@ -12,7 +12,7 @@ from nncf_slb.search import distribution
 from nncf_slb.search.averaging import Averaging
 from nncf_slb.search.channels import channel_broadcast, channel_rows, transposed_groups
 from nncf_slb.search.choices import DescentName, ScaleName
-from nncf_slb.search.descent import GradientDescent, MirrorDescent
+from nncf_slb.search.descent import GradientDescent, MirrorDescent, float_weight
 from nncf_slb.search.fingerprint import Remembered
 from nncf_slb.search.scale import fit_scale
 from nncf_slb.search.state import SearchState, WeightKind
@@ -63,6 +63,7 @@ class SearchableWeight(nn.Module):
     ) -> None:
         super().__init__()
         weight: Tensor = getattr(layer, name).detach()
+        self._owner = (layer, name)  # in a tuple, where torch sees no module
         self.values = values
         self.groups = transposed_groups(layer)
         self.search = search or SearchState()
@@ -74,15 +75,15 @@ class SearchableWeight(nn.Module):
         # The table is a constant of the configuration, so it stays out of checkpoints.
         table = torch.tensor(values.table, dtype=weight.dtype, device=weight.device)
         self.register_buffer("value_table", table, persistent=False)
-        rows = channel_rows(weight, self.groups)
+        fitted, unit = self._fitted(weight)
         numbers = table * values.step
-        fitted = fit_scale(rows, numbers)
-        unit = channel_broadcast(fitted, weight.shape, self.groups)
         if descent == "mirror":
             self.descent = MirrorDescent(layer, unit * values.step, values.table, sharpness, averaging, name)
         elif random:
             self.descent = GradientDescent(
-                distribution.random_logits(weight.shape, len(values), rows.shape[1]).to(weight)
+                distribution.random_logits(weight.shape, len(values), channel_rows(weight, self.groups).shape[1]).to(
+                    weight
+                )
             )
         else:
             self.descent = GradientDescent(distribution.logits_from_weight(weight / unit, numbers, sharpness))
@@ -95,6 +96,29 @@ class SearchableWeight(nn.Module):
         """Let mirror descent take the layer's weight over for its latents."""
         if isinstance(self.descent, MirrorDescent):
             self.descent.begin(self._random)
+
+    def _fitted(self, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """Scale of least squared error of each output channel, also broadcastable to the weight."""
+        scale = fit_scale(channel_rows(weight, self.groups), self.value_table * self.values.step)
+        return scale, channel_broadcast(scale, weight.shape, self.groups)
+
+    @torch.no_grad()
+    def restart(self) -> None:
+        """Let the search begin anew at the weight that its layer holds now, with a scale and distributions for it."""
+        weight = self._place()
+        fitted, unit = self._fitted(weight)
+        if self.scale is not None:
+            self.scale.copy_(fitted)
+        if isinstance(self.descent, MirrorDescent):
+            self.descent.unit.copy_(unit * self.values.step)
+            self.descent.begin(False)
+        else:
+            numbers = self.value_table * self.values.step
+            self.descent.logits.copy_(distribution.logits_from_weight(weight / unit, numbers, self.kind[2]))
+
+    def _place(self) -> Tensor:
+        layer, name = self._owner
+        return float_weight(layer, name).detach()
 
     def forward(self, weight: Tensor | None = None) -> Tensor:
         """The weight to use (``weight.shape``).

@@ -260,6 +260,22 @@ class HostContract:
         with pytest.raises(ConfigError, match=r"compression state without bits for .*mix"):
             self.create(network(1), config, compression_state=state)
 
+    @feature("float weights loaded later are a new start")
+    @pytest.mark.parametrize("descent", ["mirror", "gradient"])
+    def test_float_weights_that_are_loaded_afterwards_are_a_new_start(self, descent, caplog):
+        config = settings(params={"descent": descent}, initializer={"batchnorm_adaptation": None})
+        other = network(seed=7)
+        expected = codes(self.create(copy.deepcopy(other), config)[0].strip())
+        ctrl, model = self.create(config=config)
+        model.load_state_dict(other.state_dict(), strict=False)
+        found = codes(ctrl.strip())
+        assert all(torch.equal(found[name], expected[name]) for name in expected)
+        assert "the search begins anew at them" in caplog.text
+        caplog.clear()
+        kept = copy.deepcopy(model.state_dict())
+        model.load_state_dict(kept)
+        assert "begins anew" not in caplog.text
+
     @feature("state of other settings refused")
     @pytest.mark.parametrize(
         ("other", "setting"),

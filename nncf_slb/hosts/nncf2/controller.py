@@ -19,6 +19,7 @@ from nncf_slb.bits.sensitivity import Sensitivities
 from nncf_slb.config.section import SLBConfig
 from nncf_slb.hosts.exporting import export_controller
 from nncf_slb.hosts.handle import NotSearched, SearchHandle
+from nncf_slb.hosts.new_start import NewStart
 from nncf_slb.hosts.nncf2.copies import allow_copies
 from nncf_slb.hosts.nncf2.export import example_arguments
 from nncf_slb.hosts.nncf2.loaders import REGISTER_LOADER, length_of, registered_batches
@@ -70,6 +71,9 @@ class SLBController(PTCompressionAlgorithmController):  # type: ignore[misc]
         search.watch(model)
         run_untraced(model)
         allow_copies(model)
+        paths = {id(module): path for path, module in model.named_modules()}
+        layers = {name: model.nncf.get_containing_module(name) for name in self.searchable_weights}
+        NewStart(model, {f"{paths[id(layer)]}.weight": self.searchable_weights[n] for n, layer in layers.items()}, {})
         self._search = search
         self._loss = ZeroCompressionLoss(next(model.parameters()).device)
         params, batches = slb_config.params, registered_batches(nncf_config)

@@ -11,6 +11,7 @@ from nncf_slb.hosts.compression import Compression
 from nncf_slb.hosts.controller import SearchController
 from nncf_slb.hosts.inputs import Data
 from nncf_slb.hosts.model_checks import ModelError, model_problems
+from nncf_slb.hosts.new_start import NewStart
 from nncf_slb.hosts.nncf3.insertion import insert_search, strip
 from nncf_slb.hosts.nncf3.quantization import quantized, refuse_quantization, strip_quantization
 from nncf_slb.hosts.torch.planning import Plan
@@ -45,9 +46,14 @@ def create(
     def strip_all(network: nn.Module) -> nn.Module:
         return strip_quantization(strip(network), data)
 
-    return create_in_some_way(model, compression, data, state, Way("nncf3", prepare, insert, strip_all, _first_hook))
+    way = Way("nncf3", prepare, insert, strip_all, _first_hook, _take_new_starts)
+    return create_in_some_way(model, compression, data, state, way)
 
 
 def _first_hook(inserted: Inserted) -> nn.Module:
     """A hook, since NNCF's `load_from_config` makes hooks and no buffers of the network."""
     return inserted.search.weights[0]
+
+
+def _take_new_starts(model: nn.Module, inserted: Inserted) -> NewStart:
+    return NewStart(model, {inserted.float_names[path]: weight for path, weight in inserted.searched.items()}, {})

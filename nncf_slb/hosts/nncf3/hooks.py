@@ -61,8 +61,9 @@ class SearchHook(SearchableWeight, StatefulModuleInterface):  # type: ignore[mis
         if not self._parameter_is_known and weight is not None:
             holder = nn.Module()
             holder.weight = weight
+            self._owner = (holder, "weight")
             if not isinstance(self.descent, GradientDescent):
-                self.descent._owner = (holder, "weight")
+                self.descent._owner = self._owner
             self._parameter_is_known = True
         return super().forward(weight)
 

@@ -44,12 +44,14 @@ class Inserted:
     Attributes:
         search: State of the search.
         places: Where the weights are, by the path of the layer.
+        float_names: What the float network's state dict calls them, likewise.
         weights: Searched and fixed weights by the path of the layer.
         quantizers: Quantizers of inputs by the path of the layer.
     """
 
     search: SearchState = field(default_factory=SearchState)
     places: dict[str, Place] = field(default_factory=dict)
+    float_names: dict[str, str] = field(default_factory=dict)
     weights: dict[str, SearchableWeight | FixedWeight] = field(default_factory=dict)
     quantizers: dict[str, ActivationQuantizer] = field(default_factory=dict)
 
@@ -87,6 +89,10 @@ def make_search(
     """
     kinds = kinds or Kinds()
     inserted = Inserted(places={path: Place.of(network, x) for path, x in (plan.searched | plan.edges).items()})
+    inserted.float_names = {
+        path: path if layer.function else f"{path}.{layer.parameter}".lstrip(".")
+        for path, layer in (plan.searched | plan.edges).items()
+    }
     sources = {path: layer.source for path, layer in (plan.searched | plan.edges).items()}
     weights: dict[int, SearchableWeight | FixedWeight] = {}
     quantizers: dict[Any, ActivationQuantizer] = {}

@@ -24,6 +24,7 @@ from nncf_slb.hosts.exporting import refused_before_training
 from nncf_slb.hosts.handle import NotSearched
 from nncf_slb.hosts.inputs import Data
 from nncf_slb.hosts.model_checks import FUNCTION_HOOKS, ModelError, model_problems
+from nncf_slb.hosts.new_start import NewStart
 from nncf_slb.hosts.reconstruction import reconstruct
 from nncf_slb.hosts.resuming import chosen_bits, refuse_other_meanings, state_of_slb
 from nncf_slb.hosts.torch.bits import Bits, BitsByMeasurement
@@ -53,6 +54,7 @@ class Way:
         insert: Puts the modules of a plan into a network, as `insert_search` does.
         strip: Turns a copy of the network into a low-bit one.
         holder: Module that holds what belongs to the whole network; None for the network itself.
+        take_new_starts: Lets the search begin anew where float weights are loaded later.
     """
 
     host: str
@@ -60,6 +62,7 @@ class Way:
     insert: Callable[[nn.Module, Plan, SLBConfig, Bits], Inserted]
     strip: Callable[[nn.Module], nn.Module]
     holder: Callable[[Inserted], nn.Module | None]
+    take_new_starts: Callable[[nn.Module, Inserted], object]
 
 
 def _stripped(model: nn.Module) -> nn.Module:
@@ -67,7 +70,17 @@ def _stripped(model: nn.Module) -> nn.Module:
     return model
 
 
-BY_PARAMETRIZATION = Way("torch", lambda model: model, insert_search, _stripped, lambda _: None)
+def _take_new_starts(model: nn.Module, inserted: Inserted) -> NewStart:
+    weights = {inserted.float_names[path]: weight for path, weight in inserted.searched.items()}
+    return NewStart(model, weights, {name: _name_of_original(name) for name in weights})
+
+
+def _name_of_original(name: str) -> str:
+    owner, dot, last = name.rpartition(".")
+    return f"{owner}{dot}parametrizations.{last}.original"
+
+
+BY_PARAMETRIZATION = Way("torch", lambda model: model, insert_search, _stripped, lambda _: None, _take_new_starts)
 
 
 def create(
@@ -141,6 +154,7 @@ class _Creation:
         if state is None:
             self._begin(inserted, target)
         controller = self._controller(inserted, bits, teacher)
+        self._way.take_new_starts(model, inserted)
         if state is not None:
             refuse_other_meanings(state_of_slb(state), controller.searchable_weights, self._compression.path)
             controller.load_state(state)
