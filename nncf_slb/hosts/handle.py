@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from nncf_slb.bits.sensitivity import Sensitivities
+from nncf_slb.search.descent import GradientDescent
 from nncf_slb.search.discrete_batchnorm import DiscreteBatchNorm
 from nncf_slb.search.phases import Phase, SearchClock
 from nncf_slb.search.searchable import SearchableWeight
@@ -67,7 +68,11 @@ class SearchHandle:
         self._codes_before = {searchable: searchable.codes() for searchable in modules}
 
     def set_phase(self, phase: Phase) -> None:
-        """Temperature, and whether training uses the chosen weights."""
+        """Temperature, and whether training uses the chosen weights; with gradient descent these are final then."""
+        if phase.discrete and not self._search.phase.discrete:
+            for weight in self._search.weights:
+                if isinstance(weight.descent, GradientDescent):
+                    weight.descent.finish()
         self._search.phase = phase
 
     @staticmethod

@@ -12,6 +12,8 @@ from nncf_slb.search import distribution
 from nncf_slb.search.averaging import Averaging
 from nncf_slb.search.latent import largest_probability, nearest_codes, nearest_entry
 
+_LEAD = 1e4  # of the chosen logit once a search has ended; optimizers move logits by at most their rate a step
+
 
 class GradientDescent(nn.Module):
     """Every logit follows its own gradient (paper, section 3.1).
@@ -46,6 +48,16 @@ class GradientDescent(nn.Module):
     def sources(self) -> tuple[Tensor, ...]:
         """Tensors that the codes follow from."""
         return (self.logits,)
+
+    @torch.no_grad()
+    def finish(self) -> None:
+        """Make the codes final: each leads by more than momentum, weight decay or an average can take away."""
+        codes = self.codes().long().unsqueeze(0)
+        self.logits.zero_().scatter_(0, codes, _LEAD)
+
+    def nothing(self) -> Tensor:
+        """Zero, with a gradient of zeros for the logits, since several processes expect gradients of all parameters."""
+        return self.logits.flatten()[0] * 0
 
     def confidence(self, table: Tensor, inverse_temperature: float) -> Tensor:
         """Largest probability of each weight, float, ``weight.shape``."""

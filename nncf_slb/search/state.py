@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from nncf_slb.search.descent import MirrorDescent
+from nncf_slb.search.descent import GradientDescent, MirrorDescent
 from nncf_slb.search.expected import Form, Sources, by_probabilities, expected_weights, given, straight_through
 from nncf_slb.search.phases import Phase
 
@@ -127,7 +127,10 @@ class SearchState:
         together: dict[Any, list[SearchableWeight]] = {}
         for weight in weights:
             if self.kind is not WeightKind.EXPECTED and not weight.is_trained:
-                result[weight] = partial(given, weight.chosen())
+                chosen = weight.chosen()
+                if weight.training and isinstance(weight.descent, GradientDescent) and torch.is_grad_enabled():
+                    chosen = chosen + weight.descent.nothing()
+                result[weight] = partial(given, chosen)
                 continue
             weight.forget()
             if isinstance(weight.descent, MirrorDescent):

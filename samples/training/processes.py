@@ -37,7 +37,7 @@ class Processes:
         if self.world == 1:
             return model
         # Logits get no gradient once the search has ended.
-        return nn.parallel.DistributedDataParallel(model, find_unused_parameters=True)
+        return nn.parallel.DistributedDataParallel(model)
 
 
 def join_from_environment(device: str) -> Processes:

@@ -218,6 +218,21 @@ class HostContract:
         with pytest.raises(ExportError, match="tried before training"):
             self.create(Unexportable(), settings(openvino={}))
 
+    @feature("codes of gradient descent are final at the end")
+    @pytest.mark.parametrize("kind", [torch.optim.SGD, torch.optim.Adam])
+    def test_nothing_moves_final_codes(self, kind):
+        ctrl, model = self.create(config=settings(params={"descent": "gradient"}))
+        extra = {"momentum": 0.9} if kind is torch.optim.SGD else {}
+        optimizer = kind(model.parameters(), 0.05, weight_decay=0.1, **extra)
+        train(ctrl, model, optimizer=optimizer)
+        assert ctrl.compression_stage() == 2
+        expected = codes(ctrl.strip())
+        for images, labels in batches() * 3:
+            optimizer.zero_grad(set_to_none=False)
+            nn.functional.cross_entropy(model.train()(images), labels).backward()
+            optimizer.step()
+        assert all(torch.equal(found, expected[name]) for name, found in codes(ctrl.strip()).items())
+
     @feature("first and last layers apart")
     @pytest.mark.parametrize(("edges", "searched"), [("float", 3), (8, 3)])
     def test_first_and_last_layers_get_what_edges_says(self, edges, searched, tmp_path):

@@ -15,7 +15,7 @@ from tests.hosts.contract import IMAGES, batches, network, settings
 
 def spread(model, mode):
     """The network to run in this process."""
-    if mode == "ddp":
+    if mode.startswith("ddp"):
         return DistributedDataParallel(model)
     if mode == "fsdp in parts":
         for layer in (model.left, model.right, model.mix):
@@ -28,7 +28,8 @@ def main(mode):
     dist.init_process_group("gloo")
     rank, processes = dist.get_rank(), dist.get_world_size()
     data = [(images[rank::processes], labels[rank::processes]) for images, labels in batches()]
-    ctrl, model = nncf_slb.create_compressed_model(network(), settings(), data, host="torch")
+    config = settings(params={"descent": "gradient" if mode == "ddp, gradient descent" else "mirror"})
+    ctrl, model = nncf_slb.create_compressed_model(network(), config, data, host="torch")
     run = spread(model, mode)
     optimizer = torch.optim.Adam(run.parameters(), 0.01)
     for _ in range(3):
@@ -45,9 +46,7 @@ def main(mode):
     whole = get_model_state_dict(model, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
     if rank == 0:
         state = ctrl.get_compression_state()
-        _, restored = nncf_slb.create_compressed_model(
-            network(1), settings(), data, host="torch", compression_state=state
-        )
+        _, restored = nncf_slb.create_compressed_model(network(1), config, data, host="torch", compression_state=state)
         restored.load_state_dict(whole)
         restored.eval()
         with torch.no_grad():

@@ -63,7 +63,7 @@ def one_process():
 
 
 @feature("DDP and FSDP (`fully_shard`), two processes")
-@pytest.mark.parametrize("mode", ["ddp", "fsdp", "fsdp in parts"])
+@pytest.mark.parametrize("mode", ["ddp", "ddp, gradient descent", "fsdp", "fsdp in parts"])
 def test_two_processes_search_what_one_does_with_their_batches_together(mode, one_process):
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "0"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}

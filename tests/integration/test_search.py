@@ -64,14 +64,15 @@ def test_expected_weights_train_and_chosen_weights_evaluate():
     assert (searchable() / searchable.scale.view(-1, 1, 1, 1)).detach().unique().numel() > 4
 
 
-def test_after_the_end_of_gradient_descent_logits_stand_still_and_the_rest_trains():
+def test_after_the_end_of_gradient_descent_codes_stand_still_and_the_rest_trains():
     loader, _, _ = digits()
     ctrl, model = compress(Small(), make_config(SIZE, schedule(descent="gradient")), loader)
     optimizer = train(ctrl, model, loader, 3)
-    logits = [p.detach().clone() for p in nncf_slb.logits_parameters(model)]
+    codes = [weight.codes() for weight in ctrl.searchable_weights.values()]
     bias = model.head.bias.detach().clone()
     train(ctrl, model, loader, 1, optimizer=optimizer)
-    assert all(torch.equal(a, b) for a, b in zip(logits, nncf_slb.logits_parameters(model), strict=True))
+    found = [weight.codes() for weight in ctrl.searchable_weights.values()]
+    assert all(torch.equal(a, b) for a, b in zip(codes, found, strict=True))
     assert not torch.equal(bias, model.head.bias)
 
 

@@ -66,7 +66,7 @@ def test_after_the_end_of_gradient_descent_only_scales_train():
     module = searchable(descent="gradient")
     module.search.phase = Phase(9.0, discrete=True)
     module().square().sum().backward()
-    assert module.searched.grad is None and module.scale.grad.abs().min() > 0
+    assert not module.searched.grad.any() and module.scale.grad.abs().min() > 0  # zeros, for several processes
 
 
 def test_after_the_end_of_mirror_descent_latents_move_behind_discrete_weights():
