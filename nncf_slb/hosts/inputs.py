@@ -43,7 +43,7 @@ class Data:
             example = _from_input_info(compression.input_info)
         batches = None if loader is None else Batches(loader, inputs, _batch_size(loader))
         if batches is not None:
-            first = _first(batches)
+            first = first_batch(batches)
             example = example or inputs(first)
         return Data(batches, _length(loader), example)
 
@@ -52,7 +52,12 @@ class Data:
         return run_on(next(model.parameters()).device, model, self.example)
 
 
-def _first(batches: Batches) -> Any:
+def first_batch(batches: Batches) -> Any:
+    """The first batch of a loader.
+
+    Raises:
+        DataError: If there is none, or the loader fails.
+    """
     try:
         for batch in batches.take(1):
             batches.inputs(batch)

@@ -30,6 +30,7 @@ class SearchClock:
         steps_per_epoch: Optimizer steps in an epoch; None counts them in each epoch for the next one.
         expected_steps: What is taken for the first epoch where they are counted; None keeps its phase as it was at
             its beginning.
+        epochs: Epochs of the training; the last step of the last one is discrete however few steps an epoch has.
     """
 
     def __init__(
@@ -38,8 +39,10 @@ class SearchClock:
         per_step: bool = False,
         steps_per_epoch: int | None = None,
         expected_steps: int | None = None,
+        epochs: int | None = None,
     ) -> None:
         self.curve = curve
+        self._epochs = epochs
         self.epoch = -1
         self._per_step = per_step
         self._counts_steps = steps_per_epoch is None
@@ -58,8 +61,14 @@ class SearchClock:
     @property
     def phase(self) -> Phase:
         """Current phase."""
-        position = self.position
+        position = max(self.position, self.curve.end_epoch) if self._is_last_step else self.position
         return Phase(self.curve(position), self.curve.has_ended(position))
+
+    @property
+    def _is_last_step(self) -> bool:
+        if not self._per_step or self._epochs is None or self._steps_per_epoch is None:
+            return False
+        return self.epoch >= self._epochs - 1 and self._step_in_epoch >= self._steps_per_epoch - 1
 
     @property
     def temperature_falls(self) -> bool:

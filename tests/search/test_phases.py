@@ -62,6 +62,21 @@ def test_clock_goes_on_where_its_state_was_taken():
     assert whole.position == halves.position and whole.get_state() == halves.get_state()
 
 
+@pytest.mark.parametrize("steps", [1, 2, 3, 40])
+@pytest.mark.parametrize("epochs", [1, 3])
+def test_the_last_step_is_discrete_however_few_steps_an_epoch_has(epochs, steps):
+    curve = TemperatureCurve("exponential", 1.0, 20.0, 0.0, 0.85 * epochs)
+    clock = SearchClock(curve, per_step=True, steps_per_epoch=steps, epochs=epochs)
+    phases = []
+    for epoch in range(epochs):
+        clock.begin_epoch(epoch)
+        for _ in range(steps):
+            clock.advance(1)
+            phases.append(clock.phase)
+    assert phases[-1].discrete and phases[-1].inverse_temperature == 20.0
+    assert not any(phase.discrete for phase in phases[: int(0.8 * len(phases))])
+
+
 def test_after_the_end_of_gradient_descent_only_scales_train():
     module = searchable(descent="gradient")
     module.search.phase = Phase(9.0, discrete=True)

@@ -91,7 +91,9 @@ class SLBController(PTCompressionAlgorithmController):  # type: ignore[misc]
         )
         self._handle = SearchHandle(model, search, self.searchable_weights, others, self.batchnorm)
         per_step = params.update_per_optimizer_step
-        clock = SearchClock(params.curve(epochs), per_step, params.steps_per_epoch, length_of(nncf_config))
+        clock = SearchClock(
+            params.curve(epochs), per_step, params.steps_per_epoch, length_of(nncf_config), params.epochs or epochs
+        )
         self._scheduler = SLBScheduler(clock, self._handle.set_phase, self._handle.remember_codes)
         lowering = LoweringSettings.of_config(nncf_config.get("target_device"), slb_config.openvino)
         set_export_defaults(model, ExportDefaults(lowering, example_arguments))

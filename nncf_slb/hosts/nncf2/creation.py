@@ -12,9 +12,10 @@ from nncf.torch.initialization import PTInitializingDataLoader
 from torch import nn
 
 from nncf_slb.hosts.compression import read_whole_config
+from nncf_slb.hosts.inputs import first_batch
 from nncf_slb.hosts.model_checks import ModelError, model_problems
 from nncf_slb.openvino.call_form import arguments_of
-from nncf_slb.search.batches import Inputs, first_of_batch, run_on
+from nncf_slb.search.batches import Batches, Inputs, first_of_batch, run_on
 from nncf_slb.search.batchnorm import preserved_modes
 
 
@@ -24,6 +25,9 @@ class _Loader(PTInitializingDataLoader):  # type: ignore[misc]
     def __init__(self, loader: Iterable[Any], inputs: Inputs) -> None:
         super().__init__(loader)
         self._inputs = inputs
+
+    def __bool__(self) -> bool:
+        return True  # NNCF asks, and a loader may have no length
 
     def get_inputs(self, dataloader_output: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
         return self._inputs(dataloader_output)
@@ -55,5 +59,7 @@ def create(
 
     state = None if compression_state is None else dict(compression_state)
     with preserved_modes(model):  # NNCF's tracing draws random numbers
+        if loader is not None:
+            first_batch(Batches(loader, inputs))
         controller, network = create_compressed_model(model, own, state, dummy_forward_fn=run, dump_graphs=False)
     return controller, network

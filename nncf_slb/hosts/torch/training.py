@@ -270,10 +270,10 @@ class _Creation:
             host_is_tracing=lambda _: False,
             holder=self._way.holder(inserted),
         )
+        epochs = params.epochs or self._compression.epochs
         clock = SearchClock(
-            params.curve(self._compression.epochs), params.update_per_optimizer_step, params.steps_per_epoch,
-            self._data.length,
-        )  # fmt: skip
+            params.curve(epochs), params.update_per_optimizer_step, params.steps_per_epoch, self._data.length, epochs
+        )
         if (example := self._data.example) is not None:
             set_export_defaults(model, ExportDefaults(self._lowering, lambda _: example))
         search = Search(
