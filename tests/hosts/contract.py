@@ -396,6 +396,11 @@ class HostContract:
         with pytest.raises(ConfigError, match=re.escape(self.scope("left") if name == "lef" else name)):
             self.create(config=settings(ignored_scopes=[name]))
 
+    def test_a_scope_of_another_host_is_told_its_name_here(self):
+        with pytest.raises(ConfigError) as caught:
+            self.create(config=settings(ignored_scopes=[self.name_elsewhere(self.scope("left"))]))
+        assert f'"{self.scope("left")}"' in str(caught.value)
+
     @pytest.mark.parametrize(("data", "message"), [([], "gives no batch"), ([1 / 3, None], "fails at the first batch")])
     def test_a_loader_that_gives_nothing_or_fails_is_an_error(self, data, message):
         def inputs(batch):

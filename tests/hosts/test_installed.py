@@ -146,6 +146,13 @@ def test_a_host_that_this_process_has_no_more_is_an_error_with_the_remedy():
     assert "MissingHostError" in message and "pip install 'nncf>=3.4,<4'" in message
 
 
+def test_an_nncf_that_is_half_installed_is_named_with_the_remedy():
+    host = "nncf2" if has_builders() else "nncf3"
+    done = run(f"import sys; sys.modules['networkx'] = None; import nncf_slb{NETWORK}create(host={host!r})")
+    message = done.stderr.splitlines()[-1]
+    assert "MissingHostError" in message and "cannot be imported" in message and "Install it anew" in message
+
+
 @pytest.mark.parametrize(("environment", "found"), OTHER_INSTALLATIONS)
 def test_the_host_is_chosen_by_what_is_installed(environment, found):
     done = run(f"{environment}import nncf_slb{NETWORK}print(create().host)")
