@@ -88,3 +88,16 @@ class TestNNCF3(PlainHostContract):
         with pytest.raises(ModelError, match="Use the host nncf3"):
             nncf_slb.create_compressed_model(model, settings(), batches(), host="torch")
         assert nncf_slb.create_compressed_model(model, settings(), batches())[0].host == "nncf3"
+
+    def test_a_network_that_nncf_cannot_trace_is_searched_where_no_graph_is_needed(self, tmp_path):
+        class ByName(type(network())):
+            def forward(self, x):
+                conv = self.stem
+                x = nn.functional.conv2d(input=x, weight=conv.weight, padding=1)
+                return super().forward(x[:, :1])
+
+        ctrl, model = self.create(ByName())
+        train(ctrl, model, epochs=1)
+        assert torch.allclose(outputs(ctrl.strip()), outputs(model), atol=1e-6)
+        with pytest.raises(ModelError, match="Use the host torch"):
+            self.create(ByName(), settings(activations={"bits": 8}))

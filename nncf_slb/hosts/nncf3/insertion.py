@@ -22,11 +22,12 @@ from nncf.torch.model_graph_manager import get_const_node
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
-from nncf_slb.config.section import SLBConfig
+from nncf_slb.config.section import FULL_PRECISION, SLBConfig
 from nncf_slb.hosts.inputs import Data
+from nncf_slb.hosts.model_checks import ModelError
 from nncf_slb.hosts.nncf3.hooks import FixedWeightHook, QuantizerHook, SearchHook
 from nncf_slb.hosts.torch.planning import Plan
-from nncf_slb.hosts.torch.search import Inserted, Kinds, make_search
+from nncf_slb.hosts.torch.search import Inserted, Kinds, inputs_of, make_search
 from nncf_slb.openvino.call_form import Arguments
 from nncf_slb.search.activations import ActivationQuantizer
 from nncf_slb.search.runtime import Codes, FixedWeight, code_parameter_, is_layer, make_low_bit_
@@ -52,11 +53,15 @@ def insert_search(network: nn.Module, plan: Plan, config: SLBConfig, bits: Mappi
         config: Settings.
         bits: Bits of the layers whose settings say ``auto``, by path.
         data: With an example to find the functions with whose inputs are quantized.
+
+    Raises:
+        ModelError: If NNCF cannot make its graph of the network, where that is needed.
     """
+    # Functions matter where their inputs are quantized, and where NNCF has put quantizers in front of their weights.
+    quantized = any(inputs_of(path, plan, config).bits != FULL_PRECISION for path in plan.searched | plan.edges)
+    readers = _readers(network, data) if quantized or is_wrapped(network) else []
     inserted = make_search(network, plan, config, bits, _KINDS)
     names = {id(parameter): name for name, parameter in network.named_parameters()}
-    # Functions matter where their inputs are quantized, and where NNCF has put quantizers in front of their weights.
-    readers = _readers(network, data) if inserted.quantizers or is_wrapped(network) else []
     wrap_model(network)
     done: set[str] = set()
     for path, place in inserted.places.items():
@@ -107,8 +112,18 @@ def example(network: nn.Module, data: Data) -> Any:
 
 
 def _readers(network: nn.Module, data: Data) -> list[_Reader]:
-    """Functions that use parameters as their weights, as NNCF's own pruning finds them."""
-    graph = build_nncf_graph(network, example(network, data))
+    """Functions that use parameters as their weights, as NNCF's own pruning finds them.
+
+    Raises:
+        ModelError: If NNCF cannot make its graph of the network.
+    """
+    try:
+        graph = build_nncf_graph(network, example(network, data))
+    except Exception as error:  # whatever NNCF's tracing raises (3.4.0: of functions that get all arguments by name)
+        raise ModelError(
+            f"model: received a network of which NNCF cannot make its graph ({type(error).__name__}: {error}); it is "
+            "needed where inputs are quantized. Use the host torch, or leave inputs in 32 bits"
+        ) from error
     readers = []
     for node in graph.get_nodes_by_metatypes(_WITH_WEIGHTS):
         for port in node.layer_attributes.constant_port_ids.intersection(node.metatype.weight_port_ids):
