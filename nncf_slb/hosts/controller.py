@@ -18,6 +18,7 @@ from nncf_slb.hosts.exporting import export_controller
 from nncf_slb.hosts.handle import FULLY_COMPRESSED, PARTIALLY_COMPRESSED, UNCOMPRESSED, NotSearched, SearchHandle
 from nncf_slb.hosts.resuming import meanings
 from nncf_slb.hosts.scheduler import SearchScheduler
+from nncf_slb.hosts.wrappers import take_off_wrappers
 from nncf_slb.search.discrete_batchnorm import DiscreteBatchNorm
 from nncf_slb.search.finite import refuse_not_finite
 from nncf_slb.search.phases import SearchClock
@@ -167,6 +168,7 @@ class SearchController:
         refuse_not_finite(self.model)
         with self.batchnorm.discrete_statistics(), self._state.sharing_copies():
             model = copy.deepcopy(self.model)
+        take_off_wrappers(model)
         DiscreteBatchNorm.detach(model)
         Teacher.leave(model)
         return self._strip(model)

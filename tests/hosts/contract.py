@@ -8,6 +8,7 @@ import io
 import json
 import re
 from pathlib import Path
+from types import MethodType
 
 import numpy as np
 import pytest
@@ -375,6 +376,17 @@ class HostContract:
         duplicate = copy.deepcopy(model)  # straight after training: its statistics are stale
         assert torch.allclose(outputs(duplicate), outputs(model), atol=1e-5)
         assert (outputs(average).argmax(1) == outputs(model).argmax(1)).float().mean() > 0.5
+
+    @feature("trainers that wrap `forward`")
+    def test_a_forward_that_a_trainer_has_wrapped_is_taken_off_for_export(self, tmp_path):
+        ctrl, model = self.create()
+        expected = outputs(model)
+        model._original_forward = own = model.forward  # as accelerate does for mixed precision
+        model.forward = MethodType(lambda self, x: torch.full((len(x), 10), float(own(x).mean())), model)
+        stripped = ctrl.strip()
+        assert torch.allclose(outputs(stripped), expected, atol=1e-6)
+        ctrl.export_model(str(tmp_path / "m.xml"))
+        assert torch.allclose(IrNetwork(tmp_path / "m.xml", properties=EXACT)(IMAGES[300:400]), expected, atol=1e-5)
 
     @feature("autocast")
     def test_bfloat16_autocast_trains_float32_latents(self):

@@ -110,7 +110,8 @@ class WithLoss(nn.Module):
 
 
 @pytest.mark.skipif(importlib.util.find_spec("transformers") is None, reason="needs Transformers")
-def test_a_hugging_face_trainer_searches_resumes_with_the_same_bits_and_exports(tmp_path):
+@pytest.mark.parametrize("half", [False, True], ids=["float32", "bf16"])
+def test_a_hugging_face_trainer_searches_resumes_with_the_same_bits_and_exports(half, tmp_path):
     import transformers
 
     names = {}
@@ -125,7 +126,7 @@ def test_a_hugging_face_trainer_searches_resumes_with_the_same_bits_and_exports(
         )
         arguments = transformers.TrainingArguments(
             str(tmp_path / folder), num_train_epochs=EPOCHS, per_device_train_batch_size=50, learning_rate=0.01,
-            save_strategy="epoch", report_to=[], use_cpu=True, disable_tqdm=True, seed=0, max_grad_norm=0,
+            save_strategy="epoch", report_to=[], use_cpu=True, bf16=half, disable_tqdm=True, seed=0, max_grad_norm=0,
         )  # fmt: skip
         callbacks = [names["Search"](ctrl), *([] if epochs == EPOCHS else [_Stop(epochs)])]
         transformers.Trainer(model, arguments, train_dataset=samples, callbacks=callbacks).train(
@@ -148,3 +149,4 @@ def test_a_hugging_face_trainer_searches_resumes_with_the_same_bits_and_exports(
     assert all(torch.equal(first[name], second[name]) for name in first)
     resumed.export_model(str(tmp_path / "model.xml"))
     assert "u2" in nncf_slb.inspect_openvino(tmp_path / "model.xml").to_str()
+    assert nncf_slb.verify_openvino(resumed, tmp_path / "model.xml", IMAGES[300:400]).passed

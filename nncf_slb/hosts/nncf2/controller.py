@@ -28,6 +28,7 @@ from nncf_slb.hosts.nncf2.planning import SearchPlan
 from nncf_slb.hosts.nncf2.scheduler import SLBScheduler
 from nncf_slb.hosts.nncf2.statistics import SLBStatistics
 from nncf_slb.hosts.nncf2.untraced import run_untraced
+from nncf_slb.hosts.wrappers import take_off_wrappers
 from nncf_slb.openvino.stripped_network import ExportDefaults, set_export_defaults
 from nncf_slb.openvino.targets import LoweringSettings
 from nncf_slb.search.activations import ActivationQuantizer
@@ -151,7 +152,9 @@ class SLBController(PTCompressionAlgorithmController):  # type: ignore[misc]
 
     def _copy(self, model: NNCFNetwork) -> NNCFNetwork:
         with self._search.sharing_copies():
-            return copy_model(model)
+            duplicate = copy_model(model)
+        take_off_wrappers(duplicate)
+        return duplicate
 
     def strip(self, do_copy: bool = True, strip_format: StripFormat = StripFormat.NATIVE) -> nn.Module:
         """Plain torch model that holds integer codes and scales and needs no NNCF.
