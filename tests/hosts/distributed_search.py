@@ -1,6 +1,8 @@
 """A search in processes of `torchrun`: prints the sum of the outputs, and how far a restored network is from them."""
 
 import sys
+import time
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
@@ -10,6 +12,7 @@ from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
 import nncf_slb
+from nncf_slb.search import processes
 from tests.hosts.contract import IMAGES, batches, network, settings
 
 
@@ -24,10 +27,22 @@ def spread(model, mode):
     return model
 
 
+def export_alone(ctrl, rank):
+    """What happens where one process calls what all must call."""
+    processes.PATIENCE = timedelta(seconds=5)
+    if rank == 0:
+        try:
+            ctrl.strip()
+        except processes.ProcessesError as error:
+            print(error)
+    else:
+        time.sleep(8)
+
+
 def main(mode):
     dist.init_process_group("gloo")
-    rank, processes = dist.get_rank(), dist.get_world_size()
-    data = [(images[rank::processes], labels[rank::processes]) for images, labels in batches()]
+    rank, count = dist.get_rank(), dist.get_world_size()
+    data = [(images[rank::count], labels[rank::count]) for images, labels in batches()]
     config = settings(params={"descent": "gradient" if mode == "ddp, gradient descent" else "mirror"})
     ctrl, model = nncf_slb.create_compressed_model(network(), config, data, host="torch")
     run = spread(model, mode)
@@ -40,6 +55,8 @@ def main(mode):
             optimizer.zero_grad()
             nn.functional.cross_entropy(run(images), labels).backward()
             optimizer.step()
+    if mode == "ddp, one exports":
+        return export_alone(ctrl, rank)
     run.eval()
     with torch.no_grad():
         outputs = run(IMAGES[300:400])

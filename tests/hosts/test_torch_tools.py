@@ -62,15 +62,25 @@ def one_process():
     return float(outputs(model).sum())
 
 
-@feature("DDP and FSDP (`fully_shard`), two processes")
-@pytest.mark.parametrize("mode", ["ddp", "ddp, gradient descent", "fsdp", "fsdp in parts"])
-def test_two_processes_search_what_one_does_with_their_batches_together(mode, one_process):
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "0"]
+def in_two_processes(mode):
+    """What `distributed_search` prints."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     command += ["--rdzv_backend", "c10d", "--rdzv_endpoint", "localhost:0", "tests/hosts/distributed_search.py", mode]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    total, apart = map(float, done.stdout.split())
+    return done.stdout
+
+
+def test_a_call_of_one_process_alone_ends_in_an_error_that_says_what_to_call():
+    printed = in_two_processes("ddp, one exports")
+    assert "process 0 of 2 waited 5 s in vain" in printed and "on every process" in printed
+
+
+@feature("DDP and FSDP (`fully_shard`), two processes")
+@pytest.mark.parametrize("mode", ["ddp", "ddp, gradient descent", "fsdp", "fsdp in parts"])
+def test_two_processes_search_what_one_does_with_their_batches_together(mode, one_process):
+    total, apart = map(float, in_two_processes(mode).split())
     # Batch norm sees half a batch in each process, so the trainings agree, but not to the last bit.
     assert apart == 0 and abs(total - one_process) < 0.5 * abs(one_process) + 50
 
