@@ -55,8 +55,8 @@ def _meet() -> None:
     except RuntimeError as error:
         raise ProcessesError(
             f"process {dist.get_rank()} of {dist.get_world_size()} waited {PATIENCE.total_seconds():g} s in vain for "
-            "the others to make the same call: batch norm is calibrated over the data of all processes. Call evaluation, "
-            f"strip(), export and statistics on every process, or evaluate on all of them first ({error})"
+            "the others to make the same call: batch norm is calibrated over the data of all processes. Call "
+            f"evaluation, strip(), export and statistics on every process, or evaluate on all of them first ({error})"
         ) from error
 
 
