@@ -99,8 +99,8 @@ def test_unknown_model_is_an_error_that_names_the_others(tmp_path, capsys):
 
 
 UNMET = {
-    "ignored_scopes": (["{re}nothing"], 'compression.ignored_scopes[0]: received "{re}nothing", which no operation'),
-    "target_scopes": ("conv7", 'compression.target_scopes: received "conv7", which no operation'),
+    "ignored_scopes": (["{re}nothing"], 'compression.ignored_scopes: received "{re}nothing", which no layer matches'),
+    "target_scopes": ("conv7", 'compression.target_scopes: received "conv7", which no layer matches'),
     "weights": (
         {"bits": "auto", "budget": {"bytes": 10}}, "compression.weights.budget.bytes: received 10; allowed: at least",
     ),
