@@ -105,8 +105,10 @@ class Trainer(ABC):
             self.ctrl, self.model = nncf_slb.create_compressed_model(
                 self.model, config, self.train_batches, compression_state=state, host=self.settings.host
             )
-        except ValueError as error:
-            if type(error).__module__.startswith("nncf_slb"):  # these name the setting
+        except Exception as error:
+            origin = type(error).__module__
+            # Errors of slb name the setting; NNCF's own, which share no class, and ValueErrors are told in one line.
+            if origin.startswith("nncf_slb.") or not (origin.startswith("nncf.") or isinstance(error, ValueError)):
                 raise
             raise SettingsError.of(refused_by_nncf(self.config, str(error))) from error
         if self.processes.world > 1:

@@ -1,5 +1,6 @@
 """The sample as its user runs it, on real digits."""
 
+import copy
 import json
 import os
 import subprocess
@@ -116,6 +117,18 @@ def test_scopes_and_budgets_that_cannot_be_met_are_one_line(key, tmp_path, capsy
     assert main(arguments(tmp_path / "run", config=tmp_path / "c.json")) == 2
     assert capsys.readouterr().err.splitlines()[1].strip(" -").startswith(line)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_scope_of_another_algorithm_that_matches_nothing_is_one_line(tmp_path, capsys):
+    config = copy.deepcopy(RECIPES["digits_net_digits_w2a8"])
+    index = next(k for k, section in enumerate(config["compression"]) if section["algorithm"] == "quantization")
+    config["compression"][index]["ignored_scopes"] = ["{re}nothing"]
+    (tmp_path / "c.json").write_text(json.dumps(config))
+    assert main(arguments(tmp_path / "run", config=tmp_path / "c.json")) == 2
+    line = (
+        f'compression[{index}].ignored_scopes[0]: received "{{re}}nothing", which no operation'
+    )
+    assert line in capsys.readouterr().err
 
 
 def test_whole_numbers_may_be_written_with_a_point(tmp_path):

@@ -10,7 +10,7 @@ from torch import nn
 from nncf_slb.hosts.compression import Compression
 from nncf_slb.hosts.controller import SearchController
 from nncf_slb.hosts.inputs import Data
-from nncf_slb.hosts.model_checks import ModelError, model_problems
+from nncf_slb.hosts.model_checks import ModelError
 from nncf_slb.hosts.new_start import NewStart
 from nncf_slb.hosts.nncf3.insertion import insert_search, strip
 from nncf_slb.hosts.nncf3.quantization import quantized, refuse_quantization, strip_quantization
@@ -27,8 +27,6 @@ def create(
 
     Arguments and errors as for `nncf_slb.hosts.torch.training.create`.
     """
-    if problems := list(model_problems(model)):
-        raise ModelError("\n".join(problems))
     if isinstance(model, nn.Sequential):
         raise ModelError(
             "model: received an nn.Sequential itself, whose layers NNCF's function hooks cannot name; allowed is a "
