@@ -125,9 +125,7 @@ def test_a_scope_of_another_algorithm_that_matches_nothing_is_one_line(tmp_path,
     config["compression"][index]["ignored_scopes"] = ["{re}nothing"]
     (tmp_path / "c.json").write_text(json.dumps(config))
     assert main(arguments(tmp_path / "run", config=tmp_path / "c.json")) == 2
-    line = (
-        f'compression[{index}].ignored_scopes[0]: received "{{re}}nothing", which no operation'
-    )
+    line = f'compression[{index}].ignored_scopes[0]: received "{{re}}nothing", which no operation'
     assert line in capsys.readouterr().err
 
 
