@@ -129,6 +129,15 @@ def test_a_scope_of_another_algorithm_that_matches_nothing_is_one_line(tmp_path,
     assert line in capsys.readouterr().err
 
 
+def test_quiet_samples_leave_nncf_the_logger_that_it_needs():
+    code = (
+        "from samples.training.quiet import quieten; quieten(); "
+        "from nncf.common.logging import nncf_logger; nncf_logger.debug_once"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 def test_whole_numbers_may_be_written_with_a_point(tmp_path):
     settings = Settings({**read_config(W2), "epochs": 3.0, "batch_size": 50.0}, tmp_path)
     check(settings, Classification.task)
