@@ -33,6 +33,9 @@ __all__ = [
     "validate_nncf_config",
 ]
 
+_ACCURACY_AWARE = "accuracy_aware_training"
+_INITIAL_PHASE_EPOCHS = 5  # NNCF's default of initial_training_phase_epochs
+
 
 class OpenVINOConfig(Section):
     """How the network is lowered to OpenVINO; `target_device` at the config's top level says for which device."""
@@ -116,14 +119,30 @@ def find_slb_sections(nncf_config: Mapping[str, Any]) -> list[tuple[str, Mapping
 
 
 def total_epochs(nncf_config: Mapping[str, Any]) -> int:
-    """Training epochs at the top level of an NNCF config, else the default."""
+    """Training epochs that an NNCF config states, else the default."""
     return _epochs(nncf_config) or DEFAULT_EPOCHS
 
 
 def _epochs(nncf_config: Mapping[str, Any]) -> int | None:
-    """Training epochs at the top level of an NNCF config; None where nothing, or something else, has this name."""
-    epochs = whole(nncf_config.get("epochs"))
-    return epochs if isinstance(epochs, int) and not isinstance(epochs, bool) and epochs > 0 else None
+    """Training epochs that an NNCF config states, or its accuracy-aware loop where these are fewer; None for none."""
+    stated = (_whole_or_none(nncf_config.get("epochs")), _epochs_of_loop(nncf_config))
+    return min((epochs for epochs in stated if epochs is not None), default=None)
+
+
+def _epochs_of_loop(nncf_config: Mapping[str, Any]) -> int | None:
+    """Epochs in which NNCF's accuracy-aware loop trains with the scheduler; None without one, or with no limit."""
+    section = nncf_config.get(_ACCURACY_AWARE)
+    params = section.get("params", {}) if isinstance(section, Mapping) else None
+    if not isinstance(section, Mapping) or not isinstance(params, Mapping):
+        return None
+    if section.get("mode") == "adaptive_compression_level":
+        return _whole_or_none(params.get("initial_training_phase_epochs", _INITIAL_PHASE_EPOCHS))
+    return _whole_or_none(params.get("maximal_total_epochs"))
+
+
+def _whole_or_none(value: Any) -> int | None:
+    number = whole(value)
+    return number if isinstance(number, int) and not isinstance(number, bool) and number > 0 else None
 
 
 def scope_list(scopes: str | Sequence[str] | None) -> list[str]:
@@ -160,6 +179,10 @@ def validate_nncf_config(nncf_config: Mapping[str, Any]) -> None:
 
 def _contradictions_outside(config: SLBConfig, nncf_config: Mapping[str, Any]) -> Iterator[Contradiction]:
     """Contradictions between a section and what stands outside it."""
+    loop = _epochs_of_loop(nncf_config)
+    if loop is not None and (config.params.epochs or 0) > loop:
+        allowed = f"at most {loop}, the epochs that {_ACCURACY_AWARE} trains with a scheduler"
+        yield ("params", "epochs"), allowed, "Lower it, or leave it out"
     for location, allowed, advice in config.params.range_contradiction(_epochs(nncf_config)):
         yield ("params", *location), allowed, advice
     if config.initializer.reconstruction is not None and config.params.descent == "gradient":

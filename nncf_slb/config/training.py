@@ -112,7 +112,8 @@ class ParamsConfig(Section):
     epochs: PositiveWhole | None = Field(
         default=None,
         description="Training epochs that the fractions below refer to. If left out: `epochs` at the config's top "
-        f"level, else {DEFAULT_EPOCHS}.",
+        "level, or those that `accuracy_aware_training` trains with a scheduler where these are fewer, else "
+        f"{DEFAULT_EPOCHS}.",
     )
     start_epoch: float | None = Field(
         default=None,

@@ -133,6 +133,15 @@ class SearchController:
         """Uncompressed before the temperature falls, partially compressed while it does, then fully compressed."""
         return CompressionStage(self._handle.stage(self._scheduler.clock))
 
+    @property
+    def compression_rate(self) -> float:
+        """Share of the bits of all weights that the discrete network saves beside 32-bit floats, 0 to 1."""
+        return self._handle.compression_rate()
+
+    def disable_scheduler(self) -> None:
+        """End the search here: the network is discrete and fully compressed from now on, whatever epochs follow."""
+        self._scheduler.end()
+
     def statistics(self, quickly_collected_only: bool = False) -> Statistics:
         """Statistics of the search as ``.slb``; none if only quick ones are asked for."""
         return Statistics() if quickly_collected_only else Statistics(SearchStatistics(**self._handle.statistics()))

@@ -17,6 +17,7 @@ from nncf_slb.search.searchable import SearchableWeight
 from nncf_slb.search.state import SearchState, WeightKind
 from nncf_slb.search.statistics import layers_statistics
 
+_FLOAT_BITS, _EIGHT_BITS = 32, 8
 UNCOMPRESSED, PARTIALLY_COMPRESSED, FULLY_COMPRESSED = range(3)
 
 
@@ -29,6 +30,8 @@ class NotSearched:
         eight_bits: First and last layers that are rounded to 8 bits.
         left_out: Those of the full precision layers that no scope leaves out, with the reason.
         left_out_share: Their share of all weights, 0 to 1.
+        weights: Weights of the whole network, the searched ones among them.
+        eight_bit_weights: Those that are rounded to 8 bits.
         sensitivities: What was measured where bits are ``auto``.
     """
 
@@ -36,6 +39,8 @@ class NotSearched:
     eight_bits: tuple[str, ...] = ()
     left_out: Mapping[str, str] = field(default_factory=dict)
     left_out_share: float = 0.0
+    weights: int = 0
+    eight_bit_weights: int = 0
     sensitivities: Sensitivities = field(default_factory=dict)
 
 
@@ -96,6 +101,15 @@ class SearchHandle:
             "left_out": self._others.left_out,
             "left_out_share": self._others.left_out_share,
         }
+
+    def compression_rate(self) -> float:
+        """Share of the bits of all weights that the discrete network saves beside 32-bit floats, 0 to 1."""
+        others, searched = self._others, dict.fromkeys(self._weights.values())
+        counts = {weight: weight.weight_shape.numel() for weight in searched}
+        low_bit = sum(count * weight.values.bits for weight, count in counts.items())
+        rest = others.weights - sum(counts.values()) - others.eight_bit_weights
+        bits = low_bit + _EIGHT_BITS * others.eight_bit_weights + _FLOAT_BITS * rest
+        return 1 - bits / (_FLOAT_BITS * others.weights)
 
     @contextmanager
     def searched_network(self) -> Iterator[nn.Module]:

@@ -58,6 +58,11 @@ class SearchScheduler:
         self._begin_epoch()
         self._update()
 
+    def end(self) -> None:
+        """End the search here: weights are discrete from now on, whatever steps and epochs follow."""
+        self.clock.end()
+        self._update()
+
     def load_state(self, state: dict[str, Any]) -> None:
         """Continue from `get_state`, with the phase that belongs to it."""
         self.current_step, self.current_epoch = state["current_step"], state["current_epoch"]

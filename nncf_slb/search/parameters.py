@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
-from torch import nn
+from collections.abc import Iterable
+
+from torch import Tensor, nn
 
 from nncf_slb.search.searchable import searchable_weights
+
+_MATRIX = 2
+
+
+def weight_count(parameters: Iterable[Tensor]) -> int:
+    """Numbers in parameters of two dimensions or more, each counted once."""
+    return sum({id(parameter): parameter.numel() for parameter in parameters if parameter.dim() >= _MATRIX}.values())
 
 
 def logits_parameters(model: nn.Module) -> list[nn.Parameter]:

@@ -46,9 +46,10 @@ class SearchClock:
         self.epoch = -1
         self._per_step = per_step
         self._counts_steps = steps_per_epoch is None
-        self._steps_per_epoch = steps_per_epoch or expected_steps
+        self._steps_per_epoch = steps_per_epoch or expected_steps or None  # an empty loader has no length to go by
         self._step_in_epoch = -1
         self._resumed = False  # until the first step or epoch after `load_state`
+        self._is_over = False
 
     @property
     def position(self) -> float:
@@ -61,7 +62,8 @@ class SearchClock:
     @property
     def phase(self) -> Phase:
         """Current phase."""
-        position = max(self.position, self.curve.end_epoch) if self._is_last_step else self.position
+        ends_here = self._is_over or self._is_last_step
+        position = max(self.position, self.curve.end_epoch) if ends_here else self.position
         return Phase(self.curve(position), self.curve.has_ended(position))
 
     @property
@@ -90,13 +92,20 @@ class SearchClock:
         self.epoch = epoch
         self._step_in_epoch = -1
 
+    def end(self) -> None:
+        """Be over from here on, wherever the curve is."""
+        self._is_over = True
+
     def get_state(self) -> dict[str, Any]:
         """Plain Python values; the epoch is the caller's to keep."""
-        return {"step_in_epoch": self._step_in_epoch, "steps_per_epoch": self._steps_per_epoch}
+        return {
+            "step_in_epoch": self._step_in_epoch, "steps_per_epoch": self._steps_per_epoch, "is_over": self._is_over
+        }  # fmt: skip
 
     def load_state(self, state: dict[str, Any], epoch: int) -> None:
         """Continue from `get_state` in a zero-based epoch."""
         self.epoch = epoch
         self._step_in_epoch = state["step_in_epoch"]
         self._steps_per_epoch = state["steps_per_epoch"]
+        self._is_over = state["is_over"]
         self._resumed = True

@@ -36,7 +36,7 @@ class Recipe:
 
     Attributes:
         steps: Optimizer steps.
-        latent_rate: Rate of the latents, as a share of the root mean square of each layer's weights.
+        latent_rate: Rate of the latents, as a share of the mean distance between neighbouring values of each layer.
         scale_rate: Rate of the scales, as a share of each layer's mean scale.
         other_rate: Rate of affine numbers of norms, biases and logarithms of steps of activations.
         layer_share: Weight of the mean error of the layers beside the outputs' own.
@@ -167,10 +167,10 @@ class Reconstruction:
 
 def _parameter_groups(searched: nn.Module, search: SearchState, recipe: Recipe) -> Iterator[dict[str, Any]]:
     """Latents and scales with rates of their own; numbers of norms, biases and quantizers; no other weights."""
-    latents = list({id(weight.searched): weight.searched for weight in search.weights}.values())
+    by_latent = {id(weight.searched): weight for weight in search.weights}
     scales = [weight.scale for weight in search.weights if isinstance(weight.scale, nn.Parameter)]
-    for latent in latents:
-        yield {"params": [latent], "lr": recipe.latent_rate * float(latent.detach().square().mean().sqrt())}
+    for weight in by_latent.values():
+        yield {"params": [weight.searched], "lr": recipe.latent_rate * _mean_distance(weight)}
     for scale in scales:
         yield {"params": [scale], "lr": recipe.scale_rate * float(scale.detach().abs().mean())}
     others: dict[int, nn.Parameter] = {}
@@ -182,11 +182,19 @@ def _parameter_groups(searched: nn.Module, search: SearchState, recipe: Recipe) 
                 others[id(parameter)] = parameter
     for parameter in searched.parameters():
         parameter.requires_grad_(False)
+    latents = [weight.searched for weight in by_latent.values()]
     trained = [*latents, *scales, *others.values()]
     for parameter in trained:
         parameter.requires_grad_(True)
     if others:
         yield {"params": list(others.values()), "lr": recipe.other_rate}
+
+
+@torch.no_grad()
+def _mean_distance(weight: SearchableWeight) -> float:
+    """Between neighbouring values of a layer's weights, over its channels."""
+    table = weight.values.table
+    return float(weight.multiplier().abs().mean()) * (max(table) - min(table)) / (len(table) - 1)
 
 
 def _train_mode(model: nn.Module) -> None:

@@ -17,6 +17,7 @@ from torch import nn
 
 from nncf_slb.bits.sensitivity import Sensitivities
 from nncf_slb.config.section import SLBConfig
+from nncf_slb.errors import SettingError
 from nncf_slb.hosts.exporting import export_controller
 from nncf_slb.hosts.handle import NotSearched, SearchHandle
 from nncf_slb.hosts.new_start import NewStart
@@ -34,6 +35,7 @@ from nncf_slb.openvino.targets import LoweringSettings
 from nncf_slb.search.activations import ActivationQuantizer
 from nncf_slb.search.discrete_batchnorm import DiscreteBatchNorm
 from nncf_slb.search.finite import refuse_not_finite
+from nncf_slb.search.parameters import weight_count
 from nncf_slb.search.phases import SearchClock
 from nncf_slb.search.runtime import FixedWeight
 from nncf_slb.search.searchable import SearchableWeight
@@ -88,8 +90,9 @@ class SLBController(PTCompressionAlgorithmController):  # type: ignore[misc]
             host_is_tracing=_is_traced,
         )
         others = NotSearched(
-            tuple(plan.full_precision), tuple(plan.edges), plan.left_out, plan.left_out_share, sensitivities
-        )
+            tuple(plan.full_precision), tuple(plan.edges), plan.left_out, plan.left_out_share, plan.weights,
+            weight_count(p for layer in plan.edges.values() for p in layer.parameters(recurse=False)), sensitivities,
+        )  # fmt: skip
         self._handle = SearchHandle(model, search, self.searchable_weights, others, self.batchnorm)
         per_step = params.update_per_optimizer_step
         clock = SearchClock(
@@ -112,6 +115,27 @@ class SLBController(PTCompressionAlgorithmController):  # type: ignore[misc]
     def compression_stage(self) -> CompressionStage:
         """Uncompressed before the temperature falls, partially compressed while it does, then fully compressed."""
         return CompressionStage(self._handle.stage(self._scheduler.clock))
+
+    @property
+    def compression_rate(self) -> float:
+        """Share of the bits of all weights that the discrete network saves beside 32-bit floats, 0 to 1."""
+        return self._handle.compression_rate()
+
+    @compression_rate.setter
+    def compression_rate(self, rate: float) -> None:
+        """Refuse it.
+
+        Raises:
+            SettingError: Always: bits are chosen when the network is created.
+        """
+        raise SettingError(
+            f"compression_rate: received {rate}; allowed is to read it, since the bits of weights are chosen when the "
+            'network is created. Set weights.bits, or let bits "auto" keep a budget'
+        )
+
+    def disable_scheduler(self) -> None:
+        """End the search here: the network is discrete and fully compressed from now on, whatever epochs follow."""
+        self._scheduler.end()
 
     def statistics(self, quickly_collected_only: bool = False) -> NNCFStatistics:
         """NNCF statistics with an ``slb`` entry of type `SLBStatistics`; empty if only quick ones are asked for."""

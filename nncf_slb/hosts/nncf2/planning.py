@@ -9,6 +9,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from nncf import ValidationError
 from nncf.common.scopes import matches_any
 from nncf.torch.nncf_network import NNCFNetwork
 from torch import Tensor, nn
@@ -23,6 +24,7 @@ from nncf_slb.hosts.nncf2.network import modules_by_scope, own_nodes, run_as_tra
 from nncf_slb.hosts.resuming import plain_path
 from nncf_slb.hosts.weight_uses import Use, uses_of_parameters
 from nncf_slb.search.channels import SEARCHABLE_LAYERS
+from nncf_slb.search.parameters import weight_count
 
 _NEVER_SEARCHED = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.PReLU, nn.RMSNorm)
 _TABLES = (nn.Embedding, nn.EmbeddingBag)
@@ -47,7 +49,8 @@ class SearchPlan:
         layers: Layers to search.
         full_precision: All others with weights.
         left_out: Those of them that the config's scopes include, with the reason.
-        left_out_share: Their share of all weights of the network (numbers in parameters of two dimensions or more).
+        left_out_share: Their share of all weights of the network.
+        weights: All weights of the network.
         edges: First and last layers that get 8 bits.
         searched_edges: Those of `layers` that are first or last ones.
     """
@@ -56,6 +59,7 @@ class SearchPlan:
     full_precision: list[str] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
     left_out_share: float = 0.0
+    weights: int = 0
     edges: dict[str, nn.Module] = field(default_factory=dict)
     searched_edges: list[str] = field(default_factory=list)
 
@@ -71,6 +75,10 @@ class Scopes:
 
     include: Callable[[str], bool]
     name: Callable[[str], bool]
+
+
+class UnmatchedScopesError(ConfigError, ValidationError):  # type: ignore[misc]
+    """Scopes that match nothing; NNCF's own algorithms raise its `ValidationError` then."""
 
 
 class _Problem(NamedTuple):
@@ -138,7 +146,8 @@ def plan_search(
         raise UnsupportedLayersError(_unsupported_message(problems))
     if not plan.layers:
         raise UnsupportedLayersError(_nothing_left_message(plan))
-    plan.left_out_share = _share(model, [p for group in left.values() for p in group])
+    plan.weights = weight_count(model.parameters())
+    plan.left_out_share = weight_count(p for group in left.values() for p in group) / max(1, plan.weights)
     return plan
 
 
@@ -167,12 +176,6 @@ def _nothing_left_message(plan: SearchPlan) -> str:
         f"slb found no layer to search: {'; '.join(parts) or 'the model has no layer with weights'}. Searchable are "
         f"{_SEARCHABLE_NAMES}; change ignored_scopes and target_scopes, or the network, so that one remains."
     )
-
-
-def _share(model: nn.Module, parameters: Iterable[Tensor]) -> float:
-    counts = {id(p): p.numel() for p in model.parameters() if p.dim() >= _MATRIX}
-    ids = {id(p) for p in parameters}
-    return sum(count for key, count in counts.items() if key in ids) / max(1, sum(counts.values()))
 
 
 def _reason_against(layer: nn.Module) -> str | None:
@@ -297,7 +300,7 @@ def refuse_unmatched_scopes(model: NNCFNetwork, config: SLBConfig, own_path: str
         outside: Whole config, whose scopes hold for the section as well.
 
     Raises:
-        ConfigError: With a line for each scope that matches nothing.
+        UnmatchedScopesError: With a line for each scope that matches nothing.
     """
     layers = [node.node_name for node in weighted_nodes(model)]
     operations = [node.node_name for node in model.nncf.get_original_graph().get_all_nodes()]
@@ -311,14 +314,14 @@ def refuse_unmatched_scopes(model: NNCFNetwork, config: SLBConfig, own_path: str
         for index, override in enumerate(getattr(config, kind).overrides):
             scopes[f"{own_path}.{kind}.overrides[{index}].target_scopes"] = (override.target_scopes, layers)
     problems = [
-        f"{key}: received {json.dumps(scope)}, which no layer matches; allowed: {_suggestion(scope, layers)}. Correct "
-        "it, or set validate_scopes to false"
+        f"{key}: received {json.dumps(scope)}, which no layer matches; allowed scope definitions: "
+        f"{_suggestion(scope, layers)}. Correct it, or set validate_scopes to false"
         for key, (stated, names) in scopes.items()
         for scope in scope_list(stated)
         if not any(matches_any(name, scope) for name in names)
     ]
     if problems:
-        raise ConfigError(problems)
+        raise UnmatchedScopesError(problems)
 
 
 def _suggestion(scope: str, layers: list[str]) -> str:

@@ -45,6 +45,7 @@ def register_algorithm() -> None:
     _register_model_check()
     _register_statistics()
     _register_export()
+    _register_compression_rate()
 
 
 def _mend_enumerations() -> None:
@@ -157,3 +158,19 @@ def _register_export() -> None:
         export(self, save_path, save_format, input_names, output_names, model_args)
 
     Composite.export_model = export_model
+
+
+def _register_compression_rate() -> None:
+    """Let a composite that holds ``slb`` tell the mean of its parts' compression rates: NNCF's is always 0."""
+    from nncf.torch.composite_compression import PTCompositeCompressionAlgorithmController as Composite
+
+    shipped = Composite.compression_rate
+
+    def compression_rate(self: Any) -> Any:
+        rates = [child.compression_rate for child in self.child_ctrls]
+        stated = [rate for rate in rates if rate is not None]
+        if not any(child.name == _ALGORITHM for child in self.child_ctrls):
+            return shipped.fget(self)
+        return sum(stated) / len(stated)
+
+    Composite.compression_rate = shipped.getter(compression_rate)

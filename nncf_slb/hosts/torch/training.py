@@ -39,6 +39,7 @@ from nncf_slb.search.activation_ranges import initialize_activations
 from nncf_slb.search.batchnorm import batch_norms, calibrate, preserved_modes
 from nncf_slb.search.discrete_batchnorm import DiscreteBatchNorm
 from nncf_slb.search.finite import refuse_not_finite
+from nncf_slb.search.parameters import weight_count
 from nncf_slb.search.phases import SearchClock
 
 logger = logging.getLogger("nncf_slb")
@@ -127,6 +128,7 @@ class _Creation:
         self._slb: SLBConfig = compression.slb
         self._lowering = LoweringSettings.of_config(compression.target_device, self._slb.openvino)
         refuse_not_finite(model)
+        self._weights = weight_count(model.parameters())
         self._flow = self._observed()
         self._plan = plan_search(model, self._flow, self._slb)
         _say_what_is_left_out(self._plan, model)
@@ -258,8 +260,9 @@ class _Creation:
     def _controller(self, inserted: Inserted, bits: ChosenBits, teacher: Teacher | None) -> SearchController:
         model, plan, params = self._model, self._plan, self._slb.params
         others = NotSearched(
-            tuple(plan.full_precision), tuple(plan.edges), plan.left_out, plan.left_out_share(model), bits.sensitivities
-        )
+            tuple(plan.full_precision), tuple(plan.edges), plan.left_out, plan.left_out_share(model), self._weights,
+            weight_count(layer.weight for layer in plan.edges.values()), bits.sensitivities,
+        )  # fmt: skip
         batchnorm = DiscreteBatchNorm(
             model,
             inserted.search,
