@@ -16,6 +16,7 @@ from nncf_slb.config.training import ReconstructionConfig
 from nncf_slb.search.batches import Batches, run_on
 from nncf_slb.search.batchnorm import calibrate, preserved_modes
 from nncf_slb.search.descent import MirrorDescent
+from nncf_slb.search.processes import take_all_from_
 from nncf_slb.search.reconstruction import Recipe, Reconstruction
 from nncf_slb.search.state import SearchState
 from nncf_slb.search.unlabeled import collect
@@ -40,7 +41,8 @@ def reconstruct(
         target: Copy of the float network.
         observed: Paths of the modules whose outputs are kept.
         search: State of the search, which is as before afterwards.
-        batches: Those of the data loader; labels are not used.
+        batches: Those of the data loader; labels are not used. Of processes that train together (`torch.distributed`),
+            all take what the first one has found.
         settings: Samples and steps.
 
     Raises:
@@ -62,6 +64,7 @@ def reconstruct(
         for weight in search.weights:
             if isinstance(weight.descent, MirrorDescent):
                 weight.descent.settle()
+        take_all_from_(model, 0)  # each process has searched with its own share of the data
         calibrate(model, partial(run, model), samples.in_order(_BATCH))
     logger.info(
         "slb: a search without labels took %.0f s for %d steps with %d samples",

@@ -10,7 +10,7 @@ from datetime import timedelta
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 
 from nncf_slb.errors import SLBError
 
@@ -66,6 +66,13 @@ def take_from_(tensor: Tensor, rank: int) -> None:
         number = tensor.float()
         dist.broadcast(number, rank)
         tensor.copy_(number)
+
+
+def take_all_from_(model: nn.Module, rank: int) -> None:
+    """Overwrite parameters and buffers by those of one process."""
+    if _together():
+        for tensor in (*model.parameters(), *model.buffers()):
+            take_from_(tensor.detach(), rank)
 
 
 def average_(tensor: Tensor, ranks: Sequence[int]) -> None:

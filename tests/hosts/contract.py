@@ -388,6 +388,15 @@ class HostContract:
         ctrl.export_model(str(tmp_path / "m.xml"))
         assert torch.allclose(IrNetwork(tmp_path / "m.xml", properties=EXACT)(IMAGES[300:400]), expected, atol=1e-5)
 
+    @feature("DDP, two processes")
+    def test_two_processes_search_one_network_and_one_process_goes_on_with_it(self):
+        from tests.hosts.distributed_search import found_by_two_processes, one_network
+
+        modes = ["ddp", "ddp, static graph", "ddp, state batch norm", "ddp, bits chosen", "ddp, gradient descent"]
+        searches = found_by_two_processes(self.host, *modes)
+        for mode in modes:
+            one_network(searches[mode])
+
     @feature("autocast")
     def test_bfloat16_autocast_trains_float32_latents(self):
         ctrl, model = self.create()

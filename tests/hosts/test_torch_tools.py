@@ -1,10 +1,6 @@
 """The host `torch` under what trains and deploys PyTorch networks: compilers, several processes, half precision."""
 
 import copy
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -13,8 +9,14 @@ from torch import nn
 import nncf_slb
 from nncf_slb.openvino.network import IrNetwork
 from tests.hosts.contract import EXACT, IMAGES, batches, feature, network, outputs, settings, train
-
-ROOT = Path(__file__).parents[2]
+from tests.hosts.distributed_search import (
+    found_by_two_processes,
+    make_optimizer,
+    one_network,
+    plain_network,
+    printed_by_two_processes,
+    search,
+)
 
 
 def create(model=None, **slb):
@@ -55,34 +57,32 @@ def test_a_stripped_network_can_be_compiled_and_exported(bits):
     assert torch.allclose(program.module()(IMAGES[300:400]), expected, atol=1e-6)
 
 
+DDP = ["ddp, zero redundancy", "ddp, 8-bit inputs", "ddp, search without labels"]
+FSDP = ["fsdp", "fsdp in parts", "fsdp, search without labels"]
+EXACTLY = "ddp, no batch norm"
+
+
 @pytest.fixture(scope="module")
-def one_process():
-    ctrl, model = create()
-    train(ctrl, model)
-    return float(outputs(model).sum())
-
-
-def in_two_processes(mode):
-    """What `distributed_search` prints."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    command += ["--rdzv_backend", "c10d", "--rdzv_endpoint", "localhost:0", "tests/hosts/distributed_search.py", mode]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+def searches():
+    """What two processes have found in each mode."""
+    return found_by_two_processes("torch", EXACTLY, *DDP, *FSDP)
 
 
 def test_a_call_of_one_process_alone_ends_in_an_error_that_says_what_to_call():
-    printed = in_two_processes("ddp, one exports")
+    printed = printed_by_two_processes("torch", "ddp, one exports")
     assert "process 0 of 2 waited 5 s in vain" in printed and "on every process" in printed
 
 
-@feature("DDP and FSDP (`fully_shard`), two processes")
-@pytest.mark.parametrize("mode", ["ddp", "ddp, gradient descent", "fsdp", "fsdp in parts"])
-def test_two_processes_search_what_one_does_with_their_batches_together(mode, one_process):
-    total, apart = map(float, in_two_processes(mode).split())
-    # Batch norm sees half a batch in each process, so the trainings agree, but not to the last bit.
-    assert apart == 0 and abs(total - one_process) < 0.5 * abs(one_process) + 50
+@feature("FSDP (`fully_shard`), `ZeroRedundancyOptimizer`")
+@pytest.mark.parametrize("mode", [*DDP, *FSDP])
+def test_processes_search_one_network_and_one_process_goes_on_with_it(mode, searches):
+    one_network(searches[mode])
+
+
+def test_two_processes_search_what_one_does_with_their_batches_together(searches):
+    ctrl, model = nncf_slb.create_compressed_model(plain_network(), settings(), batches(), host="torch")
+    search(model, ctrl, batches(), make_optimizer(model, EXACTLY))
+    assert torch.allclose(torch.tensor(searches[EXACTLY]["outputs"]), outputs(model), atol=1e-3)
 
 
 @feature("bfloat16, float16 and float64 networks")
