@@ -85,7 +85,7 @@ class ParamsConfig(Section):
     average: Average = Field(
         default="auto",
         description="What codes are made from with `descent` set to `mirror`: an exponential mean of the latents, "
-        "since latents go on swinging. A number is its decay at each training pass; `auto` lets the decay rise with "
+        "since latents go on swinging. A number is its decay at each optimizer step; `auto` lets the decay rise with "
         f"their number, so that the mean is over the last {PARTS}th of the training; `none` takes the latents as they "
         "are.",
     )

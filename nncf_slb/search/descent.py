@@ -10,6 +10,7 @@ from torch.nn.utils import parametrize
 
 from nncf_slb.search import distribution
 from nncf_slb.search.averaging import Averaging
+from nncf_slb.search.fingerprint import Changes
 from nncf_slb.search.latent import largest_probability, nearest_codes, nearest_entry
 
 _LEAD = 1e4  # of the chosen logit once a search has ended; optimizers move logits by at most their rate a step
@@ -99,7 +100,8 @@ class MirrorDescent(nn.Module):
         super().__init__()
         self._owner = (layer, name)  # in a tuple, where torch sees no module
         self.table, self.sharpness, self.averaging = table, sharpness, averaging
-        self.passes = 0  # training passes that have moved the mean
+        self.steps = 0  # that have moved the mean
+        self._changes = Changes()
         self.register_buffer("unit", unit)
         self.register_buffer("mean", self._bounded(self.latent) if averaging else None)
 
@@ -119,7 +121,7 @@ class MirrorDescent(nn.Module):
     @torch.no_grad()
     def begin(self, random: bool) -> None:
         """Let the search begin at the layer's weight, or at a random one as large, within the values' range."""
-        self.passes = 0
+        self.steps = 0
         first = distribution.random_weight(self.latent) if random else self.latent
         self.latent.copy_(self._bounded(first))
         if self.mean is not None:
@@ -128,9 +130,13 @@ class MirrorDescent(nn.Module):
     @torch.no_grad()
     def settle(self) -> None:
         """Let the latents be their mean, from which a new mean begins; the codes stay."""
-        self.passes = 0
+        self.steps = 0
         if self.mean is not None:
             self.latent.copy_(self.mean)
+
+    def moves_mean(self) -> bool:
+        """Whether the mean is to take the latents in: once for each optimizer step, however many passes that has."""
+        return self.averaging is not None and self._changes.since_last(self.latent)
 
     def codes(self) -> Tensor:
         """Codes of the most probable entries, uint8, ``weight.shape``."""
@@ -151,11 +157,11 @@ class MirrorDescent(nn.Module):
 
     def get_extra_state(self) -> Tensor:
         """For checkpoints: what a resumed mean needs beside itself."""
-        return torch.tensor(self.passes)
+        return torch.tensor(self.steps)
 
     def set_extra_state(self, state: Any) -> None:
         """From a checkpoint."""
-        self.passes = int(state)
+        self.steps = int(state)
 
 
 def float_weight(layer: nn.Module, name: str) -> Tensor:

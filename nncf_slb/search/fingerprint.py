@@ -51,6 +51,30 @@ class Remembered:
         return Remembered().__dict__
 
 
+class Changes:
+    """Tells whether a tensor has changed since the last question.
+
+    PyTorch counts changes, but not those of fused optimizers, through ``.data``, or of parameters that FSDP puts
+    together. So the numbers are looked at until the count moves, and again where it stands still.
+    """
+
+    def __init__(self) -> None:
+        self._version: int | None = None
+        self._seen: _Fingerprint | None = None
+
+    def since_last(self, tensor: Tensor) -> bool:
+        """Whether it has; true at the first question, and while the network is traced."""
+        if _is_traced():
+            return True
+        is_first, counted = self._version is None, tensor._version != self._version
+        self._version = tensor._version
+        if counted and not is_first:
+            self._seen = None
+            return True
+        before, self._seen = self._seen, _Fingerprint(tensor.detach())
+        return is_first or (before is not None and self._seen != before)
+
+
 class _Fingerprint:
     def __init__(self, tensor: Tensor) -> None:
         flat = _flat(tensor)

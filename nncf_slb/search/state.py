@@ -173,12 +173,12 @@ def _softmax_gradient(form: Form, weight: SearchableWeight) -> Tensor:
 
 @torch.no_grad()
 def _move_means(descents: list[MirrorDescent]) -> None:
-    """Let the means of the latents take in those of one more training pass."""
+    """Let the means of the latents take in those of one more optimizer step."""
     alike: dict[float, list[MirrorDescent]] = {}
     for descent in descents:
-        if descent.averaging is not None:
-            alike.setdefault(descent.averaging.share_of_new(descent.passes), []).append(descent)
-            descent.passes += 1
+        if descent.averaging is not None and descent.moves_mean():
+            alike.setdefault(descent.averaging.share_of_new(descent.steps), []).append(descent)
+            descent.steps += 1
     for share, group in alike.items():
         means: list[Tensor] = [descent.mean for descent in group]  # type: ignore[misc]
         torch._foreach_lerp_(means, [descent.latent for descent in group], share)

@@ -108,6 +108,64 @@ def codes(stripped):
     return {name: module.codes for name, module in stripped.named_modules() if isinstance(module, CodedWeight)}
 
 
+class NoBatchNorm(nn.Module):
+    """What it gives for a sample does not depend on the other samples of a batch."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.body = nn.Sequential(
+            nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 8, 3, stride=2), nn.ReLU(), nn.Flatten()
+        )
+        self.head = nn.Linear(72, 10)
+
+    def forward(self, x):
+        return self.head(self.body(x))
+
+
+def way_to_train(make_optimizer, parts=1, clip=None, memory_format=torch.contiguous_format):
+    """A training of two epochs; each batch in `parts`, whose gradients are added up."""
+
+    def run(ctrl, model):
+        model = model.to(memory_format=memory_format)
+        optimizer = make_optimizer(model.parameters())
+        for _ in range(2):
+            ctrl.scheduler.epoch_step()
+            model.train()
+            for images, labels in batches():
+                ctrl.scheduler.step()
+                optimizer.zero_grad()
+                for x, y in zip(images.chunk(parts), labels.chunk(parts), strict=True):
+                    outputs = model(x.to(memory_format=memory_format))
+                    (nn.functional.cross_entropy(outputs, y) / parts + ctrl.loss()).backward()
+                if clip is not None:
+                    nn.utils.clip_grad_norm_(model.parameters(), clip)
+                optimizer.step()
+
+    return run
+
+
+def sgd(**others):
+    return lambda parameters: torch.optim.SGD(parameters, 0.05, momentum=0.9, **others)
+
+
+def adam(**others):
+    return lambda parameters: torch.optim.Adam(parameters, 0.005, **others)
+
+
+# The plain loop, and another one that comes to the same.
+WAYS = {
+    "accumulation": (way_to_train(sgd()), way_to_train(sgd(), parts=2)),
+    "clipping": (way_to_train(sgd()), way_to_train(sgd(), clip=1e6)),
+    "clipping a lot": (way_to_train(sgd(), clip=0.1), way_to_train(sgd(), parts=5, clip=0.1)),
+    "channels last": (way_to_train(adam()), way_to_train(adam(), memory_format=torch.channels_last)),
+    "fused Adam": (way_to_train(adam(foreach=False)), way_to_train(adam(fused=True))),
+    "foreach Adam": (way_to_train(adam(foreach=False)), way_to_train(adam(foreach=True))),
+    "fused SGD": (way_to_train(sgd(foreach=False)), way_to_train(sgd(fused=True))),
+    "Nesterov": (way_to_train(sgd(nesterov=True, foreach=False)), way_to_train(sgd(nesterov=True, foreach=True))),
+}
+
+
 class HostContract:
     """Tests of one host.
 
@@ -387,6 +445,18 @@ class HostContract:
         assert torch.allclose(outputs(stripped), expected, atol=1e-6)
         ctrl.export_model(str(tmp_path / "m.xml"))
         assert torch.allclose(IrNetwork(tmp_path / "m.xml", properties=EXACT)(IMAGES[300:400]), expected, atol=1e-5)
+
+    @feature("gradient accumulation, clipping, channels last, fused and foreach optimizers, Nesterov")
+    @pytest.mark.parametrize("other", WAYS)
+    def test_usual_ways_to_train_search_what_the_plain_loop_does(self, other):
+        plain, usual = WAYS[other]
+        searched = []
+        for way in (plain, usual):
+            ctrl, model = self.create(NoBatchNorm())
+            way(ctrl, model)
+            searched.append(outputs(ctrl.strip()))
+            assert torch.allclose(searched[-1], outputs(model), atol=1e-5)
+        assert torch.allclose(*searched, atol=2e-3)
 
     @feature("DDP, two processes")
     def test_two_processes_search_one_network_and_one_process_goes_on_with_it(self):

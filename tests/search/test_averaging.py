@@ -122,3 +122,36 @@ def test_a_checkpoint_of_separate_latents_is_refused_with_a_sentence():
     old["searched.0.descent.latent"] = old.pop("searched.0.descent.mean")
     with pytest.raises(RuntimeError, match="whose latents stood beside the layers' weights"):
         network.load_state_dict(old, strict=False)
+
+
+class Behind(torch.optim.Optimizer):
+    """Writes through ``.data``, where PyTorch counts no change."""
+
+    def __init__(self, parameters):
+        super().__init__(parameters, {})
+
+    @torch.no_grad()
+    def step(self):
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                parameter.data.sub_(parameter.grad, alpha=0.1)
+
+
+def sgd(**how):
+    return lambda parameters: torch.optim.SGD(parameters, 0.1, **how)
+
+
+@pytest.mark.parametrize("kind", [sgd(), sgd(fused=True), Behind], ids=["counted", "fused", "through .data"])
+def test_several_passes_of_a_step_move_the_mean_once(kind):
+    means, x = [], torch.randn(8, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    for parts in (1, 2, 4):
+        network = Network(Averaging(0.5)).train()
+        optimizer = kind(network.parameters())
+        for _ in range(5):
+            optimizer.zero_grad()
+            for part in x.chunk(parts):
+                (network(part).square().mean() / parts).backward()
+            optimizer.step()
+        means.append(network.searched[0].descent.mean)
+    torch.testing.assert_close(means[0], means[1])
+    torch.testing.assert_close(means[0], means[2])
