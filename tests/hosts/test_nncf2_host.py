@@ -7,8 +7,11 @@ from nncf_slb.hosts.installed import has_builders
 if not has_builders():
     pytest.skip("NNCF 2.19 is not installed", allow_module_level=True)
 
+import torch
+
 import nncf_slb
-from tests.hosts.contract import HostContract
+from nncf_slb.hosts.model_checks import ModelError
+from tests.hosts.contract import HostContract, outputs
 
 KINDS = {"head": ("Linear", "linear"), "stem": ("Conv2d", "conv2d")}
 
@@ -25,3 +28,10 @@ class TestNNCF2(HostContract):
 
     def name_elsewhere(self, name):
         return name.split("[")[1].split("]")[0]
+
+    def test_compiling_the_searched_network_names_the_host_that_allows_it(self):
+        ctrl, model = self.create()
+        with pytest.raises(ModelError, match='host="torch"'):
+            torch.compile(model, backend="eager")
+        compiled = torch.compile(ctrl.strip(), backend="eager")
+        assert torch.allclose(outputs(compiled), outputs(model), atol=1e-6)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +47,7 @@ def register_algorithm() -> None:
     _register_statistics()
     _register_export()
     _register_compression_rate()
+    _say_what_to_compile()
 
 
 def _mend_enumerations() -> None:
@@ -174,3 +176,25 @@ def _register_compression_rate() -> None:
         return sum(stated) / len(stated)
 
     Composite.compression_rate = shipped.getter(compression_rate)
+
+
+def _say_what_to_compile() -> None:
+    """Where NNCF refuses to compile a network that slb searches, say which host allows it."""
+    import torch
+    from nncf.torch.nncf_network import NNCFNetwork
+
+    from nncf_slb.hosts.model_checks import ModelError
+    from nncf_slb.hosts.nncf2.network import searchable_operands
+
+    compile_or_refuse = torch.compile
+
+    @functools.wraps(compile_or_refuse)
+    def explain(model: Any = None, **settings: Any) -> Any:
+        if isinstance(model, NNCFNetwork) and searchable_operands(model):
+            raise ModelError(
+                "torch.compile: received a network that NNCF 2.19 has built, which it does not compile; allowed is the "
+                'same search with host="torch" in nncf_slb.create_compressed_model, or what strip() gives'
+            )
+        return compile_or_refuse(model, **settings)
+
+    torch.compile = explain
