@@ -64,8 +64,8 @@ class TopLevelConfig(Section):
     """Keys at the top level of a config that NNCF 2.19 and slb read."""
 
     input_info: Inputs = Field(default={}, description="Inputs of the network: an `InputInfo`, or a list of them.")
-    target_device: Literal["ANY", "CPU", "GPU", "NPU", "TRIAL", "CPU_SPR"] = Field(
-        default="ANY", description="Device that the network is for."
+    target_device: Literal["ANY", "CPU", "GPU", "NPU", "VPU", "TRIAL", "CPU_SPR"] = Field(
+        default="ANY", description="Device that the network is for; `VPU` is the older name of `NPU`."
     )
     compression: Compression = Field(default={}, description="Algorithms; each is described in a section of its own.")
     accuracy_aware_training: dict[str, Any] = Field(

@@ -43,8 +43,9 @@ class OpenVINOConfig(Section):
     binary_convolution: BinaryConvolution = Field(
         default="auto",
         description="Whether convolutions with 1-bit weights and 1-bit inputs run as XNOR and popcount on the CPU. "
-        "`auto` asks the CPU that exports: binary, unless its 8-bit convolutions use AMX, which is faster. A network "
-        "with binary convolutions has a fixed batch size. `never` uses 8-bit convolutions.",
+        "`auto` does it wherever a layer can: the file is the same on every machine that exports it. A network with "
+        "binary convolutions has a fixed batch size. `never` uses 8-bit convolutions; `always` makes it an error if a "
+        "1-bit layer with 1-bit inputs has no binary form.",
     )
     dynamic_quantization: bool = Field(
         default=False,
