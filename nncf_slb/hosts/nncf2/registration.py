@@ -107,6 +107,7 @@ def _register_model_check() -> None:
     from nncf.torch import model_creation
 
     from nncf_slb.config.section import find_slb_sections
+    from nncf_slb.errors import SettingError, SLBError, printable
     from nncf_slb.hosts.nncf2.model_checks import prepare_model
     from nncf_slb.hosts.nncf2.planning import refuse_ignored_embeddings
 
@@ -116,7 +117,15 @@ def _register_model_check() -> None:
         if not find_slb_sections(config):
             return create(model, config, *args, **kwargs)
         prepare_model(model, config)
-        network = create(model, config, *args, **kwargs)
+        try:
+            network = create(model, config, *args, **kwargs)
+        except SLBError:
+            raise
+        except (RuntimeError, TypeError, MemoryError) as error:  # the network's own, on what NNCF runs it with
+            raise SettingError(
+                f"input_info: the network does not run on it, or on another example ({type(error).__name__}: "
+                f"{printable(error)}); give what the network takes"
+            ) from error
         refuse_ignored_embeddings(network, config)
         return network
 
