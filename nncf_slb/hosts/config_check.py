@@ -144,3 +144,14 @@ def scopes_of(config: Any, path: str = "") -> Iterator[tuple[str, str]]:
             yield place, value
         elif key in _SCOPE_KEYS and isinstance(value, list | tuple):
             yield from ((f"{place}[{index}]", scope) for index, scope in enumerate(value) if isinstance(scope, str))
+
+
+def refused_by_nncf(config: Mapping[str, Any], message: str) -> list[str]:
+    """Lines on what NNCF found wrong with a config once it knew the network."""
+    lines = [
+        f"{place}: received {json.dumps(scope)}, which no operation of the network matches; allowed: an operation's "
+        "name, or {re} and a regular expression that finds some. Correct it, or set validate_scopes to false beside it"
+        for place, scope in scopes_of(config)
+        if "No match has been found" in message and repr(scope) in message
+    ]
+    return lines or [f"compression: NNCF cannot apply it to this network: {' '.join(message.split())}. Change it"]

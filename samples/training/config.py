@@ -18,7 +18,6 @@ from torch import nn
 from nncf_slb.config.errors import Contradiction, refuse
 from nncf_slb.config.fields import PositiveWhole, Section, whole
 from nncf_slb.config.outside import TopLevelConfig, section_problems
-from nncf_slb.hosts.config_check import scopes_of
 
 Config = Mapping[str, Any]
 Schedule = Literal["constant", "cosine", "step", "multistep"]
@@ -227,14 +226,3 @@ def input_size_problems(config: Config, shape: tuple[int, int, int], words: str,
             if section.get(key, value) != value:
                 problems.append(f'input_info.{key}: received "{section[key]}"; allowed: "{value}". Remove it')
     return problems
-
-
-def refused_by_nncf(config: Config, message: str) -> list[str]:
-    """Lines on what NNCF found wrong with a config once it knew the network."""
-    lines = [
-        f"{place}: received {json.dumps(scope)}, which no operation of the network matches; allowed: an operation's "
-        "name, or {re} and a regular expression that finds some. Correct it, or set validate_scopes to false beside it"
-        for place, scope in scopes_of(config)
-        if "No match has been found" in message and repr(scope) in message
-    ]
-    return lines or [f"compression: NNCF cannot apply it to this network: {' '.join(message.split())}"]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 import nncf_slb
@@ -37,6 +37,7 @@ RECIPES = {
 def fuzzed(share):
     return settings(
         max_examples=max(1, round(EXAMPLES * share)), derandomize=True, deadline=None, database=None,
+        phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )  # fmt: skip
 

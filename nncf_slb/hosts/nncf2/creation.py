@@ -13,9 +13,9 @@ from nncf.torch.initialization import PTInitializingDataLoader
 from torch import nn
 
 from nncf_slb.config.errors import dotted
-from nncf_slb.errors import printable
+from nncf_slb.errors import SLBError, printable
 from nncf_slb.hosts.compression import read_whole_config
-from nncf_slb.hosts.config_check import WholeConfigError, config_problems
+from nncf_slb.hosts.config_check import WholeConfigError, config_problems, refused_by_nncf
 from nncf_slb.hosts.inputs import first_batch
 from nncf_slb.hosts.model_checks import ModelError, model_problems
 from nncf_slb.openvino.call_form import arguments_of
@@ -82,5 +82,12 @@ def create(
     with preserved_modes(model):  # NNCF's tracing draws random numbers
         if loader is not None:
             first_batch(Batches(loader, inputs))
-        controller, network = create_compressed_model(model, own, state, dummy_forward_fn=run, dump_graphs=False)
+        try:
+            controller, network = create_compressed_model(model, own, state, dummy_forward_fn=run, dump_graphs=False)
+        except SLBError:
+            raise
+        except Exception as error:  # NNCF's own share no class
+            if type(error).__module__.startswith("nncf.") or isinstance(error, ValueError):
+                raise WholeConfigError(refused_by_nncf(own, str(error))) from error
+            raise
     return controller, network
