@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 import nncf_slb
+from nncf_slb.hosts.config_check import refused_by_nncf
 from nncf_slb.search.finite import refuse_not_finite
 from samples.training import checkpoint
-from samples.training.config import refused_by_nncf
 from samples.training.hosts import for_host
 from samples.training.optimizers import Optimizers
 from samples.training.processes import Processes

@@ -113,6 +113,7 @@ def _register_model_check() -> None:
 
     from nncf_slb.config.devices import find_target_device
     from nncf_slb.config.section import find_slb_sections
+    from nncf_slb.errors import SettingError, SLBError, printable
     from nncf_slb.hosts.nncf2.model_checks import prepare_model
     from nncf_slb.hosts.nncf2.planning import refuse_ignored_embeddings
 
@@ -124,7 +125,15 @@ def _register_model_check() -> None:
         if config.get("target_device") in OLDER_NAMES:  # which NNCF's own algorithms do not know
             config["target_device"] = find_target_device(config["target_device"])
         prepare_model(model, config)
-        network = create(model, config, *args, **kwargs)
+        try:
+            network = create(model, config, *args, **kwargs)
+        except SLBError:
+            raise
+        except (RuntimeError, TypeError, MemoryError) as error:  # the network's own, on what NNCF runs it with
+            raise SettingError(
+                f"input_info: the network does not run on it, or on another example ({type(error).__name__}: "
+                f"{printable(error)}); give what the network takes"
+            ) from error
         refuse_ignored_embeddings(network, config)
         return network
 
