@@ -35,7 +35,8 @@ class ArrayBatches:
         augment: Random change of a batch.
         seed: Seed of shuffling and augmentation.
         rank: This process, of `world`.
-        world: Processes that share each epoch.
+        world: Processes that share each epoch where it is shuffled: their k-th batches together are the k-th one of a
+            process alone with batches `world` times as large.
     """
 
     def __init__(
@@ -55,15 +56,21 @@ class ArrayBatches:
         return -(-share // self.batch_size)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        return self.rest(0)
+
+    def rest(self, start: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """The batches from a zero-based one on."""
         generator = torch.Generator().manual_seed(self._seed * 100_003 + self._epoch)
-        order = torch.arange(len(self.labels))
+        order, world = torch.arange(len(self.labels)), 1
         if self._shuffle:
-            share = len(order) // self._world
-            order = order[torch.randperm(len(order), generator=generator)]
-            order = order[self._rank * share : (self._rank + 1) * share]
-        for chosen in order.split(self.batch_size):
-            images = self.images[chosen]
-            yield (self._augment(images, generator) if self._augment else images), self.labels[chosen]
+            world = self._world
+            order = order[torch.randperm(len(order), generator=generator)][: len(order) // world * world]
+        for index, together in enumerate(order.split(self.batch_size * world)):
+            images = self.images[together]
+            if self._augment:  # also of skipped batches and for other processes, which takes as many random numbers
+                images = self._augment(images, generator)
+            if index >= start:
+                yield images[self._rank % world :: world], self.labels[together][self._rank % world :: world]
 
 
 def random_flip(images: Tensor, generator: torch.Generator) -> Tensor:
