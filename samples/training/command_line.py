@@ -151,14 +151,14 @@ ADVICE = "nothing had been trained since the last checkpoint."
 
 def main(kind: type[Trainer], argv: list[str] | None = None) -> int:
     """Run a task's command; exit status 2 on bad settings, data or checkpoints, 130 on Ctrl-C, 143 on SIGTERM."""
+    return exit_status(lambda: _main(kind, argv), ADVICE)
+
+
+def _main(kind: type[Trainer], argv: list[str] | None) -> None:
     arguments = make_parser(kind.task).parse_args(argv)
     if arguments.list_recipes:
         print(kind.task.recipes.to_str())
-        return 0
-    return exit_status(lambda: _main(kind, arguments), ADVICE)
-
-
-def _main(kind: type[Trainer], arguments: argparse.Namespace) -> None:
+        return
     settings = make_settings(arguments, kind.task)
     if arguments.print_config:
         print(json.dumps(settings.config, indent=2))
