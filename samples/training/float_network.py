@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-
 from torch import Tensor, nn
 
+from nncf_slb.openvino.export import save_ir
 from samples.training import checkpoint
 from samples.training.state import network_problems
 
@@ -31,5 +31,5 @@ def export_float(model: nn.Module, path: Path, example: Tensor, shape: list[int]
     model.eval()
     shape = shape or [-1, *example.shape[1:]]
     converted = ov.convert_model(model, example_input=example, input=[ov.PartialShape(shape)])
-    ov.save_model(converted, path, compress_to_fp16=False)
+    save_ir(converted, path)
     return path

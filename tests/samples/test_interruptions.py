@@ -7,13 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from samples.classification.main import main
 from samples.classification.recipes import RECIPES
-from samples.classification.trainer import Classification
 from samples.training import checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
