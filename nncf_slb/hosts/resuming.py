@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from nncf_slb.bits.choice import ChosenBits
 from nncf_slb.config.errors import ConfigError
@@ -54,12 +54,12 @@ class _Chosen(_Part):
 
 
 class _Builders(BaseModel):
-    model_config = ConfigDict(strict=True)
+    model_config = ConfigDict(strict=True, extra="allow")
     slb: _Chosen
 
 
 class _Controllers(BaseModel):
-    model_config = ConfigDict(strict=True)
+    model_config = ConfigDict(strict=True, extra="allow")
     slb: _Control
 
 
@@ -68,6 +68,12 @@ class _State(_Part):
 
     builder_state: _Builders
     ctrl_state: _Controllers
+
+    @model_validator(mode="after")
+    def _check(self) -> _State:
+        if set(self.builder_state.model_extra or ()) != set(self.ctrl_state.model_extra or ()):
+            raise ValueError("allowed are the same algorithms in builder_state and ctrl_state")
+        return self
 
 
 def state_of_slb(state: Mapping[str, Any]) -> Mapping[str, Any]:
