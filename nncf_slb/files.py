@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -47,6 +48,18 @@ def remove_leftovers(folder: Path, name: str | None = None) -> None:
         if lock is not None:
             shutil.rmtree(left, ignore_errors=True)
             _unlock(lock)
+
+
+def check_archive(path: Path) -> None:
+    """Compare the contents of a file of `torch.save` with its checksums, which `torch.load` does not.
+
+    Raises:
+        OSError: If it cannot be read.
+        zipfile.BadZipFile: If it is no such file, or damaged.
+    """
+    with zipfile.ZipFile(path) as archive:
+        if damaged := archive.testzip():
+            raise zipfile.BadZipFile(f"{damaged} is damaged")
 
 
 def _locked_folder(target: Path) -> tuple[Path, int | None]:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 import nncf_slb
-from nncf_slb.files import new_file
+from nncf_slb.files import check_archive, new_file
 
 
 class CheckpointError(ValueError):
@@ -38,6 +38,7 @@ def load(path: Path, keys: tuple[str, ...] = ("model",)) -> dict[str, Any]:
         CheckpointError: If the file is missing, cut short, holds code, or lacks a key.
     """
     try:
+        check_archive(path)
         with torch.serialization.safe_globals(list(nncf_slb.CHECKPOINT_TYPES)):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:

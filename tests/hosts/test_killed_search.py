@@ -97,6 +97,16 @@ def test_a_damaged_file_is_an_error_that_names_it(searched, name, tmp_path):
         search(tmp_path / "damaged.pt")
 
 
+def test_a_changed_byte_is_an_error(searched, tmp_path):
+    search, state = searched
+    torch.save(state, tmp_path / "search.pt")
+    content = bytearray((tmp_path / "search.pt").read_bytes())
+    content[len(content) // 2] ^= 255
+    (tmp_path / "search.pt").write_bytes(content)
+    with pytest.raises(SettingError, match="no file of a search"):
+        search(tmp_path / "search.pt")
+
+
 def test_a_file_that_cannot_be_written_is_an_error_and_the_former_one_stays(searched, tmp_path, monkeypatch):
     _, state = searched
     file = tmp_path / "search.pt"

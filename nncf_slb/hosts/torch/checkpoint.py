@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from nncf_slb.errors import SettingError
-from nncf_slb.files import new_file, remove_leftovers
+from nncf_slb.files import check_archive, new_file, remove_leftovers
 from nncf_slb.search.reconstruction import Reconstruction
 
 _SECONDS = 30.0
@@ -59,6 +59,7 @@ class SearchFile:
         if not self._path.exists():
             return
         try:
+            check_archive(self._path)
             state: dict[str, Any] = torch.load(self._path, weights_only=True)
             settings, search = state["settings"], state["search"]
         except Exception as error:  # bytes that are no checkpoint make torch's reader fail in any way
