@@ -34,7 +34,7 @@ class PatchBatches:
     ) -> None:  # fmt: skip
         self.batch_size = batch_size
         self._pairs, self._scale, self._size = pairs, scale, size
-        self._share, self._rank, self._seed, self._epoch = count // world, rank, seed, 0
+        self._share, self._rank, self._world, self._seed, self._epoch = count // world, rank, world, seed, 0
         places = np.array([(p.low.shape[1] - size + 1) * (p.low.shape[2] - size + 1) for p in pairs], np.float64)
         self._chances = places / places.sum()
 

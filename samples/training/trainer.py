@@ -59,6 +59,8 @@ class Trainer(ABC):
         torch.manual_seed(self.seed)
         self.splits = self._load_data()
         self.train_batches = self._loader("train")
+        if not len(self.train_batches):
+            raise SettingsError(f"processes: received {self.processes.world}, for fewer training images; use fewer")
         resumed = self._load_run(settings.resume) if settings.resume else None
         self.model = self._make_network()
         self.ctrl: Any = None

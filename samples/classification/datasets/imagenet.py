@@ -21,20 +21,30 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 Sample = tuple[Path, int]
 
 
-def find_images(folder: Path, classes: list[str]) -> list[Sample]:
+def find_images(folder: Path, classes: list[str], least: int) -> list[Sample]:
     """Images below each class's folder, in order of their names.
 
+    Args:
+        folder: Holds one folder for each class.
+        classes: Names of the classes.
+        least: Images that each class must have.
+
     Raises:
-        DatasetError: If there is none.
+        DatasetError: If there are no classes, or fewer images of one, naming its folder; or folders of other classes.
     """
-    found = [
-        (path, label)
-        for label, name in enumerate(classes)
-        for path in sorted((folder / name).glob("*"))
-        if path.suffix.lower() in SUFFIXES
-    ]
-    if not found:
+    if not classes:
         raise DatasetError(f"data: '{folder}' holds no images; it must hold one folder for each class")
+    found: list[Sample] = []
+    for label, name in enumerate(classes):
+        own = [path for path in sorted((folder / name).glob("*")) if path.suffix.lower() in SUFFIXES]
+        if len(own) < least:
+            raise DatasetError(
+                f"data: '{folder / name}' holds {len(own)} images; allowed: at least {least} that end in "
+                f"{', '.join(sorted(SUFFIXES))}. Add some, or remove the class from train/ and val/"
+            )
+        found += [(path, label) for path in own]
+    if others := sorted(path.name for path in folder.iterdir() if path.is_dir() and path.name not in classes):
+        raise DatasetError(f"data: '{folder / others[0]}' is of a class that train/ does not have; remove it")
     return found
 
 
@@ -148,7 +158,8 @@ def load_imagenet(data: Path | None) -> Splits:
     if data is None or not (data / "train").is_dir() or not (data / "val").is_dir():
         raise DatasetError(f"data: received '{data}'; give --data a folder that holds train/ and val/")
     classes = sorted(folder.name for folder in (data / "train").iterdir() if folder.is_dir())
-    images, test = find_images(data / "train", classes), find_images(data / "val", classes)
+    images = find_images(data / "train", classes, 2)  # one of them validates
+    test = find_images(data / "val", classes, 1)
     kept, held = split_validation(np.array([label for _, label in images]))
     parts = {"train": [images[i] for i in kept], "val": [images[i] for i in held], "test": test}
 
