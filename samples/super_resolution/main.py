@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from pathlib import Path
 
-if __name__ == "__main__":  # Ctrl-C while the imports take their seconds
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
 if __package__ in (None, ""):  # started as a file: make the repository's packages importable
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from samples.training.start import prepare
+
+if __name__ in ("__main__", "__mp_main__"):  # also in processes that it starts
+    prepare()
 
 from samples.super_resolution.trainer import SuperResolution
 from samples.training import command_line
