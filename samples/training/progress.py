@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -80,7 +81,8 @@ class Log:
     def end(self) -> None:
         """Close the files."""
         if self._writer is not None:
-            self._writer.close()
+            with suppress(OSError):  # of a full disk, which the error that ended the run tells
+                self._writer.close()
             self._writer = None
 
 
