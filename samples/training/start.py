@@ -10,7 +10,7 @@ from typing import Any
 
 
 def prepare() -> None:
-    """End silently on Ctrl-C, write nothing to the home folder, and leave it to the main thread to tell of a full disk."""
+    """End silently on Ctrl-C, write nothing to the home folder, and let the main thread tell of a full disk."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     # Where this is set, NNCF and OpenVINO leave their telemetry off, which keeps files at home and wants a network.
     os.environ["CI"] = "true"
