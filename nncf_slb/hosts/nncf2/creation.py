@@ -7,17 +7,19 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jsonschema  # type: ignore[import-untyped]
+import nncf
 from nncf import NNCFConfig
 from nncf.torch import create_compressed_model, register_default_init_args
 from nncf.torch.initialization import PTInitializingDataLoader
 from torch import nn
 
 from nncf_slb.config.errors import dotted
-from nncf_slb.errors import SLBError, printable
-from nncf_slb.hosts.compression import read_whole_config
+from nncf_slb.errors import SettingError, SLBError, printable
+from nncf_slb.hosts.compression import SLB, read_whole_config
 from nncf_slb.hosts.config_check import WholeConfigError, config_problems, refused_by_nncf
 from nncf_slb.hosts.inputs import first_batch
 from nncf_slb.hosts.model_checks import ModelError, model_problems
+from nncf_slb.hosts.resuming import refuse_other_algorithms, state_of_slb
 from nncf_slb.openvino.call_form import arguments_of
 from nncf_slb.search.batches import Batches, Inputs, first_of_batch, run_on
 from nncf_slb.search.batchnorm import preserved_modes
@@ -78,7 +80,7 @@ def create(
         def run(network: nn.Module) -> Any:
             return run_on(next(network.parameters()).device, network, arguments)
 
-    state = None if compression_state is None else dict(compression_state)
+    state = None if compression_state is None else _checked(compression_state, own)
     with preserved_modes(model):  # NNCF's tracing draws random numbers
         if loader is not None:
             first_batch(Batches(loader, inputs))
@@ -87,7 +89,27 @@ def create(
         except SLBError:
             raise
         except Exception as error:  # NNCF's own share no class
+            others = state is not None and set(state["builder_state"]) != {SLB}
+            if others and not isinstance(error, nncf.ValidationError):
+                raise SettingError(
+                    f"compression_state: NNCF cannot read what it holds of its own algorithms ({type(error).__name__}: "
+                    f"{error}); allowed is what get_compression_state() gave"
+                ) from error
             if type(error).__module__.startswith("nncf.") or isinstance(error, ValueError):
                 raise WholeConfigError(refused_by_nncf(own, str(error))) from error
             raise
     return controller, network
+
+
+def _checked(state: Mapping[str, Any], config: NNCFConfig) -> dict[str, Any]:
+    """A compression state of a config's algorithms.
+
+    Raises:
+        SettingError: If it is none.
+    """
+    sections = config.get("compression", [])
+    names = {section["algorithm"] for section in (sections if isinstance(sections, list) else [sections])}
+    refuse_other_algorithms(state, names)
+    if SLB in names:
+        state_of_slb(state)
+    return dict(state)
