@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal, get_args
 
 BinaryConvolution = Literal["auto", "always", "never"]
+LinearChoice = Literal["exact", "fastest"]
 TargetDevice = Literal["CPU", "GPU", "NPU", "ANY"]
 # Other names of a device: none is the CPU, and older configs call the NPU VPU.
 OTHER_NAMES: dict[TargetDevice, tuple[str | None, ...]] = {"CPU": (None, "CPU_SPR"), "NPU": ("VPU",)}

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError
 
 from nncf_slb.config.activations import FULL_PRECISION, ActivationsConfig, ResolvedActivations
-from nncf_slb.config.devices import BinaryConvolution
+from nncf_slb.config.devices import BinaryConvolution, LinearChoice
 from nncf_slb.config.errors import ConfigError, Contradiction, dotted, explain, received, structure_problems
 from nncf_slb.config.fields import LARGEST_COUNT, SCOPE_HELP, LearningRateFactor, Scopes, Section, whole
 from nncf_slb.config.schema import inlined_schema
@@ -47,10 +47,11 @@ class OpenVINOConfig(Section):
         "binary convolutions has a fixed batch size. `never` uses 8-bit convolutions; `always` makes it an error if a "
         "1-bit layer with 1-bit inputs has no binary form.",
     )
-    dynamic_quantization: bool = Field(
-        default=False,
-        description="Whether the CPU may round the 32-bit inputs of Linear layers to 8 bits as it runs: 2 to 4 times "
-        "as fast with large layers and batch 1, but no longer equal to PyTorch.",
+    linear: LinearChoice = Field(
+        default="exact",
+        description="How Linear layers with 32-bit inputs run on the CPU. Their weights stay packed at run time, in 2 "
+        "or 4 bits each. `exact` equals PyTorch. `fastest` lets the CPU round the inputs to 8 bits as it runs, as in "
+        "NNCF's 8-bit files: 2 to 4 times as fast with large layers and batch 1.",
     )
     dry_export: bool = Field(
         default=True,

@@ -11,7 +11,7 @@ import openvino as ov
 import torch
 from torch import Tensor, nn
 
-from nncf_slb.config.devices import BinaryConvolution, find_target_device
+from nncf_slb.config.devices import BinaryConvolution, LinearChoice, find_target_device
 from nncf_slb.files import new_file
 from nncf_slb.openvino.call_form import Arguments, CallForm, arguments_of, flat_call
 from nncf_slb.openvino.low_bit_model import ExportError, convert, form_of_call, in_float32, output_names
@@ -33,7 +33,7 @@ def export_openvino(
     input_shapes: Sequence[Sequence[int]] | None = None,
     target_device: str | None = None,
     binary_convolution: BinaryConvolution | None = None,
-    dynamic_quantization: bool | None = None,
+    linear: LinearChoice | None = None,
 ) -> Path:
     """Write a searched network with weights packed into 1, 2, 3 or 4 bits.
 
@@ -53,7 +53,7 @@ def export_openvino(
         target_device: ``CPU`` (or ``CPU_SPR``), ``GPU``, ``NPU`` or ``ANY``. By default the controller's config
             decides, else ``CPU``.
         binary_convolution: ``auto``, ``always`` or ``never``, as in the config, which is the default; else ``auto``.
-        dynamic_quantization: As in the config, which is the default; else False.
+        linear: ``exact`` or ``fastest``, as in the config, which is the default; else ``exact``.
 
     Returns:
         The path written.
@@ -66,7 +66,7 @@ def export_openvino(
     """
     target = Path(path)
     _check_path(target)
-    settings = _settings(model, target_device, binary_convolution, dynamic_quantization)
+    settings = _settings(model, target_device, binary_convolution, linear)
     stripped = stripped_network(model)
     args, kwargs = _arguments(example_input, model)
     if not coded_weights(stripped):
@@ -149,12 +149,14 @@ def _settings(
     model: Any,
     target_device: str | None,
     binary_convolution: BinaryConvolution | None,
-    dynamic_quantization: bool | None,
+    linear: LinearChoice | None,
 ) -> LoweringSettings:
     defaults = export_defaults(model)
     chosen = LoweringSettings() if defaults is None else defaults.lowering
     if binary_convolution not in (None, "auto", "always", "never"):
         raise ExportError(f"binary_convolution: received {binary_convolution!r}; allowed are auto, always, never")
+    if linear not in (None, "exact", "fastest"):
+        raise ExportError(f"linear: received {linear!r}; allowed are exact, fastest")
     try:
         device = chosen.target_device if target_device is None else find_target_device(target_device)
     except ValueError as error:
@@ -162,7 +164,7 @@ def _settings(
     return LoweringSettings(
         device,
         binary_convolution or chosen.binary_convolution,
-        chosen.dynamic_quantization if dynamic_quantization is None else dynamic_quantization,
+        linear or chosen.linear,
     )
 
 
@@ -199,6 +201,7 @@ def save_ir(model: ov.Model, target: Path) -> None:
         with new_file(target) as partial:
             # float32 stays float32: with float16 scales the classes would no longer equal PyTorch's.
             ov.save_model(model, partial, compress_to_fp16=False)
+            target.unlink(missing_ok=True)  # a process killed between the moves leaves no file of two exports
             os.replace(partial.with_suffix(".bin"), target.with_suffix(".bin"))
     except (OSError, RuntimeError) as error:
         reason = getattr(error, "strerror", None) or error

@@ -97,7 +97,7 @@ def convert(
         _warn_of_unused(stripped, examples, model, coded)
     layers = lower(model, coded, settings.target_device, binary)
     _set_names(model, input_names or ([] if form.is_plain else list(form.names)), names_of_outputs)
-    if not settings.dynamic_quantization:
+    if settings.linear == "exact":
         # Unless told otherwise, the CPU plugin rounds inputs of what it runs as FullyConnected: packed Linear layers,
         # and 1x1 convolutions behind a pooling too.
         model.set_rt_info("0", DYNAMIC_QUANTIZATION_OFF)
