@@ -14,6 +14,7 @@ from nncf_slb.version import __version__
 # Public names and the modules that they live in.
 _PLACES = {
     "CHECKPOINT_TYPES": "hosts.checkpoint_types",
+    "CheckpointError": "search.packed_file",
     "Comparison": "openvino.benchmark",
     "CompressionStage": "hosts.controller",
     "ConfigError": "config.section",
@@ -28,6 +29,7 @@ _PLACES = {
     "ModelError": "hosts.model_checks",
     "NotFiniteError": "search.finite",
     "NothingToSearchError": "hosts.torch.planning",
+    "PackedInspection": "search.packed_inspection",
     "PostTraining": "hosts.torch.result",
     "SLBConfig": "config.section",
     "SLBError": "errors",
@@ -44,12 +46,16 @@ _PLACES = {
     "export_openvino": "openvino.export",
     "flat_outputs": "openvino.call_form",
     "inspect_openvino": "openvino.inspection",
+    "inspect_packed": "search.packed_inspection",
     "json_schema": "config.section",
+    "load_packed": "search.packed",
     "logits_parameters": "search.parameters",
     "measure_sensitivity": "bits.sensitivity",
     "parameter_groups": "search.parameters",
+    "save_packed": "search.packed",
     "search_post_training": "hosts.torch.post_training",
     "searched_network": "hosts.api",
+    "unpack": "search.packed",
     "upscale_image": "photos.upscaling",
     "verify_openvino": "openvino.verification",
 }

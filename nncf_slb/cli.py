@@ -44,8 +44,19 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     quantize_command.add_arguments(quantize)
     quantize.set_defaults(run=_quantize)
-    inspect = commands.add_parser("inspect", help="list the layers of an exported IR and the kernels that run them")
-    inspect.add_argument("ir", type=Path, help=".xml file")
+    pack = commands.add_parser("pack", help="write a stripped network as a packed checkpoint")
+    pack.add_argument("model", help=_MODEL_HELP)
+    pack.add_argument("-o", "--output", type=Path, required=True, help=".safetensors file to write")
+    pack.set_defaults(run=_pack)
+    unpack = commands.add_parser("unpack", help="write the float weights of a packed checkpoint as a state dict")
+    unpack.add_argument("packed", type=Path, help=".safetensors file that pack or save_packed wrote")
+    unpack.add_argument("-o", "--output", type=Path, required=True, help=".safetensors file to write")
+    unpack.set_defaults(run=_unpack)
+    inspect = commands.add_parser(
+        "inspect", help="list the layers of an exported IR and the kernels that run them, or the weights of a packed "
+        "checkpoint",
+    )  # fmt: skip
+    inspect.add_argument("ir", type=Path, help=".xml file, or .safetensors")
     inspect.set_defaults(run=_on_openvino(_inspect))
     verify = commands.add_parser("verify", help=_VERIFY_HELP, description=f"{_VERIFY_HELP}; exit status 1 if it fails")
     verify.add_argument("ir", type=Path, help=".xml file")
@@ -87,6 +98,30 @@ def _quantize(arguments: argparse.Namespace) -> int:
         print(quantize_command.run(arguments, _called(arguments.load)))
     except SLBError as error:
         return _fail(str(error))
+    return 0
+
+
+def _pack(arguments: argparse.Namespace) -> int:
+    from nncf_slb.search.packed import save_packed
+    from nncf_slb.search.packed_inspection import inspect_packed
+
+    try:
+        print(inspect_packed(save_packed(_load_model(arguments.model), arguments.output)).to_str())
+    except SLBError as error:
+        return _fail(str(error))
+    return 0
+
+
+def _unpack(arguments: argparse.Namespace) -> int:
+    from nncf_slb.search.packed import unpack
+    from nncf_slb.search.packed_file import read_packed
+
+    try:
+        written = unpack(arguments.packed, arguments.output)
+        left_out = len(read_packed(arguments.packed).quantizers)
+    except SLBError as error:
+        return _fail(str(error))
+    print(f"{written}: float weights" + (f"; {left_out} quantizers of inputs are left out" if left_out else ""))
     return 0
 
 
@@ -173,6 +208,10 @@ def _on_openvino(run: Any) -> Any:
 
 
 def _inspect(arguments: argparse.Namespace) -> tuple[Any, int]:
+    if arguments.ir.suffix == ".safetensors":
+        from nncf_slb.search.packed_inspection import inspect_packed
+
+        return inspect_packed(arguments.ir), 0
     from nncf_slb.openvino.inspection import inspect_openvino
 
     return inspect_openvino(arguments.ir, arguments.device, _properties(arguments), _shape(arguments)), 0

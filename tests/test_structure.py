@@ -66,6 +66,13 @@ def test_deployed_layers_need_no_code_that_trains():
     assert own == {"nncf_slb.search.channels"}
 
 
+def test_packed_checkpoints_load_with_what_deployed_layers_need():
+    allowed = {"channels", "runtime", "bit_planes", "packed_file"}
+    for name in ("packed", "packed_file", "bit_planes"):
+        own = {each for each in imported(PACKAGE / f"search/{name}.py") if each.startswith("nncf_slb.search.")}
+        assert {each.rpartition(".")[2] for each in own} <= allowed, name
+
+
 def test_only_one_file_touches_the_registry_and_the_schema_of_nncf():
     touching = {path.name for path in PACKAGE.rglob("*.py") if "PT_COMPRESSION_ALGORITHMS" in path.read_text()}
     assert touching == {"registration.py"}
