@@ -43,7 +43,7 @@ _PLACES = {
     "Verification": "openvino.verification",
     "benchmark_openvino": "openvino.benchmark",
     "create_compressed_model": "hosts.create",
-    "export_openvino": "openvino.export",
+    "export_openvino": "hosts.exporting",
     "flat_outputs": "openvino.call_form",
     "inspect_openvino": "openvino.inspection",
     "inspect_packed": "search.packed_inspection",

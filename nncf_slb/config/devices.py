@@ -1,10 +1,11 @@
-"""Devices that a network can be for: the top-level setting ``target_device``."""
+"""Devices that a network can be for (the top-level setting ``target_device``), and choices of how files are written."""
 
 from __future__ import annotations
 
 from typing import Literal, get_args
 
 BinaryConvolution = Literal["auto", "always", "never"]
+OnnxTypes = Literal["planes", "native"]
 TargetDevice = Literal["CPU", "GPU", "NPU", "ANY"]
 TARGET_DEVICES: tuple[TargetDevice, ...] = get_args(TargetDevice)
 
