@@ -32,9 +32,10 @@ class Graph:
         for node in self.nodes:
             if node.op_type == "Constant" and node.attribute[0].name == "value":
                 self.constants[node.output[0]] = numpy_helper.to_array(node.attribute[0].t)
-        self.nodes = [
-            node for node in self.nodes if not (node.op_type == "Constant" and node.output[0] in self.constants)
-        ]
+        self.nodes = [node for node in self.nodes if node.output[0] not in self.constants]
+        for node in [node for node in self.nodes if node.op_type == "Identity" and node.input[0] in self.constants]:
+            self.remove(node)  # how the exporter shares constants
+            self.replace(node.output[0], node.input[0])
 
     def producer(self, name: str) -> NodeProto | None:
         """The node that makes a tensor; None for inputs and constants."""
@@ -78,7 +79,7 @@ class Graph:
     def add(self, kind: str, inputs: Sequence[str], name: str, domain: str = "", **attributes: Any) -> str:
         """Add a node of one output; gives the name of that."""
         output = self.new_name(name)
-        self.nodes.append(helper.make_node(kind, list(inputs), [output], name=output, domain=domain, **attributes))
+        self.nodes.append(helper.make_node(kind, list(inputs), [output], domain=domain, **attributes))
         return output
 
     def replace(self, old: str, new: str) -> None:

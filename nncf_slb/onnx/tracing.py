@@ -51,6 +51,7 @@ def trace(
         stack.enter_context(tracing_form(network))
         stack.enter_context(flat_call(network, form))
         stack.enter_context(_quantizers_as_operators())
+        stack.enter_context(_attention_in_parts())
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")
         file = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "traced.onnx"
@@ -103,6 +104,17 @@ def _quantizers_as_operators() -> Iterator[None]:
     finally:
         for name in names:
             exporter.unregister_custom_op_symbolic(f"aten::{name}", BASE_OPSET)
+
+
+@contextmanager
+def _attention_in_parts() -> Iterator[None]:
+    """Within it, attention runs as the operators that it consists of: ONNX has none for the whole."""
+    enabled = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(enabled)
 
 
 def _number(g: Any, value: Any, dtype: torch.dtype) -> Any:
