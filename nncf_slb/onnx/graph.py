@@ -32,6 +32,11 @@ class Graph:
         for node in self.nodes:
             if node.op_type == "Constant" and node.attribute[0].name == "value":
                 self.constants[node.output[0]] = numpy_helper.to_array(node.attribute[0].t)
+            elif (
+                node.op_type == "Cast" and getattr(self.constants.get(node.input[0]), "size", 0) == 1
+            ):  # a clamp's bound
+                kind = helper.tensor_dtype_to_np_dtype(attribute(node, "to"))
+                self.constants[node.output[0]] = self.constants[node.input[0]].astype(kind)
         self.nodes = [node for node in self.nodes if node.output[0] not in self.constants]
         for node in [node for node in self.nodes if node.op_type == "Identity" and node.input[0] in self.constants]:
             self.remove(node)  # how the exporter shares constants
@@ -137,6 +142,11 @@ def _read(node: NodeProto) -> Iterator[str]:
             for inner in branch.node:
                 yield from _read(inner)
             yield from (port.name for port in branch.output)
+
+
+# Operators that hand on the numbers of their first input, in another place, shape or fewer of them.
+KEEP_NUMBERS = {"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "MaxPool"}
+CLAMPS = {"Relu", "Clip"}
 
 
 def is_quantizer(node: NodeProto | None) -> bool:

@@ -8,7 +8,16 @@ from dataclasses import dataclass
 import numpy as np
 from onnx import NodeProto, helper
 
-from nncf_slb.onnx.graph import DOMAIN, FAKE_QUANTIZE_CHANNELS, Array, Graph, attribute, is_quantizer
+from nncf_slb.onnx.graph import (
+    CLAMPS,
+    DOMAIN,
+    FAKE_QUANTIZE_CHANNELS,
+    KEEP_NUMBERS,
+    Array,
+    Graph,
+    attribute,
+    is_quantizer,
+)
 from nncf_slb.onnx.matmul_nbits import matmul_nbits
 from nncf_slb.onnx.quantizers import is_sign, lower_quantizers, move_quantizers_up, share_quantizers
 from nncf_slb.onnx.weights import CodedArray, WeightWriter
@@ -20,7 +29,7 @@ from nncf_slb.search.eight_bits import EIGHT_BITS
 _NEEDS_QUANTIZED_OUTPUT = {"Conv": True, "Gemm": False, "MatMul": False}
 _FINEST = 64  # no table is made finer than this many times
 _LARGEST_BIAS = 2**29
-_KEEP_NUMBERS = {"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose"}
+_WEIGHTED = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
 
 
 @dataclass(frozen=True)
@@ -60,7 +69,7 @@ def lower(graph: Graph, coded: Sequence[CodedConstant], writer: WeightWriter, co
     uses = [*_coded_uses(graph, coded), *_quantized_weights(graph)]
     share_quantizers(graph)
     move_quantizers_up(graph)
-    layers = []
+    layers: list[LoweredLayer] = []
     for use in uses:
         form = _lower_use(graph, use, writer, contrib)
         if use.searched:
@@ -68,8 +77,34 @@ def lower(graph: Graph, coded: Sequence[CodedConstant], writer: WeightWriter, co
                 f"uint{use.weight.bits + use.weight.bits % 2}" if form == "contrib" else writer.stored(use.weight.bits)
             )
             layers.append(LoweredLayer(use.layer, use.weight.bits, use.weight.codes.shape, stored, form))
+    _keep_float_weights(graph)
     lower_quantizers(graph)
     return layers
+
+
+def _keep_float_weights(graph: Graph) -> None:
+    """Put a Max that changes nothing behind layers with float weights and quantized inputs whose outputs are quantized.
+
+    ONNX Runtime (1.32) would round such weights to 8 bits itself.
+    """
+    for node in [node for node in graph.nodes if node.op_type in _WEIGHTED]:
+        weight = graph.producer(node.input[1])
+        if (weight is not None and weight.op_type == "DequantizeLinear") or _quantizer_of(graph, node.input[0]) is None:
+            continue
+        if _reaches_quantizer(graph, node.output[0]):
+            lowest = graph.constant("lowest", np.finfo(np.float32).min)
+            output = node.output[0]
+            node.output[0] = graph.new_name(f"{output}/numbers")
+            graph.nodes.append(helper.make_node("Max", [node.output[0], lowest], [output]))
+
+
+def _reaches_quantizer(graph: Graph, name: str) -> bool:
+    """Whether a tensor is quantized, at most in another shape, clamped or normalized."""
+    passing = KEEP_NUMBERS | CLAMPS | {"BatchNormalization", "Add", "Mul"}
+    return any(
+        is_quantizer(reader) or (reader.op_type in passing and _reaches_quantizer(graph, reader.output[0]))
+        for reader in graph.consumers(name)
+    )
 
 
 def _coded_uses(graph: Graph, coded: Sequence[CodedConstant]) -> list[_Use]:
@@ -149,9 +184,7 @@ def _lower_use(graph: Graph, use: _Use, writer: WeightWriter, contrib: bool) -> 
             return "integer"
         if contrib and _use_contrib(graph, operation, use, transposition):
             return "contrib"
-    weighted = bool(operations) and all(
-        node.op_type in {"Conv", "ConvTranspose", "Gemm", "MatMul", "Transpose"} for node in operations
-    )
+    weighted = bool(operations) and all(node.op_type in _WEIGHTED | {"Transpose"} for node in operations)
     graph.replace(use.output, writer.floating(use.weight, use.scale))
     return "float" if weighted else "computed"
 
@@ -192,7 +225,7 @@ def _channel_scale(use: _Use) -> Array | None:
 def _quantizer_of(graph: Graph, name: str) -> NodeProto | None:
     """The quantizer that a tensor comes out of, at most in another shape."""
     node = graph.producer(name)
-    while node is not None and node.op_type in _KEEP_NUMBERS:
+    while node is not None and node.op_type in KEEP_NUMBERS:
         node = graph.producer(node.input[0])
     return node if is_quantizer(node) else None
 

@@ -1,8 +1,8 @@
 """Quantized inputs as pairs of QuantizeLinear and DequantizeLinear, next to the layers on both sides.
 
 ONNX Runtime runs a convolution in int8 where its output goes into QuantizeLinear directly (measured with 1.32). So a
-ReLU, or another clamp, becomes bounds of the levels, and a quantizer moves in front of a max pooling. Fewer levels than
-a byte has are a Clip between the two, in integers.
+ReLU, or another clamp, becomes bounds of the levels, and a quantizer moves in front of a max pooling and of changes of
+the shape. Fewer levels than a byte has are a Clip between the two, in integers.
 """
 
 from __future__ import annotations
@@ -10,11 +10,10 @@ from __future__ import annotations
 import numpy as np
 from onnx import NodeProto
 
-from nncf_slb.onnx.graph import Graph, attribute, is_quantizer
+from nncf_slb.onnx.graph import CLAMPS, KEEP_NUMBERS, Graph, attribute, is_quantizer
 
 _BYTE = 255
 _SHIFT = 128  # signed levels as unsigned ones: the kernels of activations without a sign are the faster ones
-_CLAMPS = ("Relu", "Clip")
 
 
 def is_sign(node: NodeProto) -> bool:
@@ -45,9 +44,9 @@ def move_quantizers_up(graph: Graph) -> None:
         before = graph.producer(node.input[0])
         if before is None or graph.only_reader(node.input[0]) is not node:
             continue
-        if before.op_type in _CLAMPS and _take_in_clamp(graph, node, before):
+        if before.op_type in CLAMPS and _take_in_clamp(graph, node, before):
             waiting.append(node)
-        elif before.op_type == "MaxPool" and len(before.output) == 1:
+        elif before.op_type in KEEP_NUMBERS and len(before.output) == 1:
             _swap(graph, node, before)
             waiting.append(node)
 
@@ -80,11 +79,14 @@ def _set_levels(node: NodeProto, lowest: int, highest: int) -> None:
             each.i = lowest if each.name == "lowest" else highest
 
 
-def _swap(graph: Graph, quantizer: NodeProto, pool: NodeProto) -> None:
-    """``quantizer(pool(x))`` as ``pool(quantizer(x))``; the outer names stay with the values."""
-    inner, outer = pool.output[0], quantizer.output[0]
-    quantizer.input[0], pool.input[0] = pool.input[0], inner
-    quantizer.output[0], pool.output[0] = inner, outer
+def _swap(graph: Graph, quantizer: NodeProto, before: NodeProto) -> None:
+    """``quantizer(before(x))`` as ``before(quantizer(x))``; what else asks for the shape of x, asks behind it too."""
+    inner, outer = before.output[0], quantizer.output[0]
+    for reader in graph.consumers(before.input[0]):
+        if reader.op_type == "Shape":
+            reader.input[0] = inner
+    quantizer.input[0], before.input[0] = before.input[0], inner
+    quantizer.output[0], before.output[0] = inner, outer
 
 
 def lower_quantizers(graph: Graph) -> None:
