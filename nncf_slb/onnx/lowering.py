@@ -123,7 +123,7 @@ def _coded_uses(graph: Graph, coded: Sequence[CodedConstant]) -> list[_Use]:
                 continue
             graph.remove(multiply)
             codes = graph.constants[cast.input[0]]
-            weight = CodedArray(cast.input[0].removesuffix(".codes"), codes, owner.table, owner.bits)
+            weight = CodedArray(named[cast.input[0]].layer or "weight", codes, owner.table, owner.bits)
             uses.append(_Use(weight, scale, multiply.output[0], owner.layer, True))
         graph.remove(cast)
     if wrong:
@@ -185,7 +185,7 @@ def _lower_use(graph: Graph, use: _Use, writer: WeightWriter, contrib: bool) -> 
         if contrib and _use_contrib(graph, operation, use, transposition):
             return "contrib"
     weighted = bool(operations) and all(node.op_type in _WEIGHTED | {"Transpose"} for node in operations)
-    graph.replace(use.output, writer.floating(use.weight, use.scale))
+    graph.replace(use.output, writer.floating(use.weight, use.scale, use.layer))
     return "float" if weighted else "computed"
 
 
@@ -273,10 +273,10 @@ def _use_integer(
         graph.remove(norm)
         graph.replace(norm.output[0], operation.output[0])
     if transposition is not None:
-        operation.input[1] = writer.integer(use.weight.transposed(), scale, 1)
+        operation.input[1] = writer.integer(use.weight.transposed(), scale, 1, use.layer)
         graph.remove(transposition)
         return
-    operation.input[1] = writer.integer(use.weight, scale, 0, zero_points=operation.op_type == "Gemm")
+    operation.input[1] = writer.integer(use.weight, scale, 0, use.layer, zero_points=operation.op_type == "Gemm")
     if operation.op_type == "Gemm" and len(operation.input) > 2 and not _is_quantized_afterwards(graph, operation):
         _take_bias_out(graph, operation)
 
@@ -309,7 +309,7 @@ def _use_contrib(graph: Graph, operation: NodeProto, use: _Use, transposition: N
     )
     if scale is None or not fits or use.weight.codes.ndim != 2 or _port(operation, use, transposition) != 1:
         return False
-    product = matmul_nbits(graph, use.weight, scale, operation.input[0], operation.output[0])
+    product = matmul_nbits(graph, use.weight, scale, operation.input[0], use.layer)
     if product is None:
         return False
     if len(operation.input) > 2:

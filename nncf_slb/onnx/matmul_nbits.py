@@ -32,7 +32,7 @@ def matmul_nbits(graph: Graph, weight: CodedArray, scale: Array, data: str, name
         weight: Codes ``[outputs, inputs]``.
         scale: float32 ``[outputs]``.
         data: Name of the input.
-        name: What names of nodes begin with.
+        name: Path of the layer, which names of nodes begin with.
 
     Returns:
         Name of the product; None where the values are not evenly spaced, or the weight has 8 bits.
@@ -53,8 +53,8 @@ def matmul_nbits(graph: Graph, weight: CodedArray, scale: Array, data: str, name
         "MatMulNBits",
         [
             data,
-            graph.constant(f"{weight.name}.packed", packed),
-            graph.constant(f"{weight.name}.factors", np.repeat(factors, blocks)),
+            graph.constant(f"{name}.packed", packed),
+            graph.constant(f"{name}.factors", np.repeat(factors, blocks)),
         ],
         f"{name}/product",
         domain=CONTRIB,
@@ -68,5 +68,5 @@ def matmul_nbits(graph: Graph, weight: CodedArray, scale: Array, data: str, name
     if not rest:
         return product
     total = graph.add("ReduceSum", [data, graph.constant("last", np.array([-1]))], f"{name}/sum", keepdims=1)
-    shift = graph.constant(f"{weight.name}.shift", (scale * np.float32(rest)).astype(np.float32))
+    shift = graph.constant(f"{name}.shift", (scale * np.float32(rest)).astype(np.float32))
     return graph.add("Add", [product, graph.add("Mul", [total, shift], f"{name}/shift")], f"{name}/shifted")

@@ -76,13 +76,14 @@ class WeightWriter:
             return "int8"
         return f"planes {bits}" if self._types == "planes" else f"uint{self._native_bits(bits)}"
 
-    def integer(self, weight: CodedArray, scale: Array, axis: int, zero_points: bool = False) -> str:
+    def integer(self, weight: CodedArray, scale: Array, axis: int, layer: str, zero_points: bool = False) -> str:
         """The weight as ``DequantizeLinear(int8)``.
 
         Args:
             weight: Codes with an int8 table.
             scale: float32 ``[channels]``.
             axis: Dimension of the channels.
+            layer: Path of the layer, which begins the tensor's name.
             zero_points: Write the zero points, which are zero: without them there is no QGemm (ONNX Runtime 1.32).
 
         Returns:
@@ -100,9 +101,9 @@ class WeightWriter:
         inputs = [self._done[key], steps]
         if zero_points:
             inputs.append(self._graph.constant(f"zeros.{len(scale)}", np.zeros(len(scale), np.int8)))
-        return self._graph.add("DequantizeLinear", inputs, f"{weight.name}/weight", axis=axis)
+        return self._graph.add("DequantizeLinear", inputs, f"{layer}/weight", axis=axis)
 
-    def floating(self, weight: CodedArray, scale: Array) -> str:
+    def floating(self, weight: CodedArray, scale: Array, layer: str) -> str:
         """The weight as ``table[codes] * scale``, of any scale that broadcasts."""
         if weight.bits == EIGHT_BITS:
             integers = self._graph.constant(f"{weight.name}.int8", weight.table[weight.codes])
@@ -111,7 +112,7 @@ class WeightWriter:
             table = self._graph.constant(f"{weight.name}.values", weight.table.astype(np.float32))
             numbers = self._graph.add("Gather", [table, self._indices(weight)], f"{weight.name}/numbers")
         steps = self._graph.constant(f"{weight.name}.scale", scale.astype(np.float32))
-        return self._graph.add("Mul", [numbers, steps], f"{weight.name}/weight")
+        return self._graph.add("Mul", [numbers, steps], f"{layer}/weight")
 
     def _native_bits(self, bits: int) -> int:
         return 2 if bits <= 2 and self._opset >= NATIVE_OPSETS[2] else 4
