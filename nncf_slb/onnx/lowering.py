@@ -20,15 +20,15 @@ from nncf_slb.onnx.graph import (
 )
 from nncf_slb.onnx.matmul_nbits import matmul_nbits
 from nncf_slb.onnx.quantizers import is_sign, lower_quantizers, move_quantizers_up, share_quantizers
-from nncf_slb.onnx.weights import CodedArray, WeightWriter
+from nncf_slb.onnx.weights import CodedArray, WeightWriter, table_factor
 from nncf_slb.openvino.graph import CodedConstant, LoweringError
 from nncf_slb.openvino.lowering import LoweredLayer
 from nncf_slb.search.eight_bits import EIGHT_BITS
 
 # Operators with int8 kernels, and what these ask of the output: that it is quantized as well, or nothing.
 _NEEDS_QUANTIZED_OUTPUT = {"Conv": True, "Gemm": False, "MatMul": False}
-_FINEST = 64  # no table is made finer than this many times
 _LARGEST_BIAS = 2**29
+_SHARE_OF_STEP = 0.05  # of the step of an output: what the rounding of a bias may move it by
 _WEIGHTED = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
 
 
@@ -198,11 +198,10 @@ def _is_integer(graph: Graph, operation: NodeProto, use: _Use, transposition: No
         return False
     if kind == "Gemm" and not _is_plain_gemm(operation):
         return False
-    afterwards = _is_quantized_afterwards(graph, operation)
-    quantizer = _quantizer_of(graph, operation.input[0])
-    if quantizer is None or (_NEEDS_QUANTIZED_OUTPUT[kind] and not afterwards):
-        return False
-    return not afterwards or kind == "MatMul" or _bias_fits(graph, operation, use, quantizer)
+    before, behind = _quantizer_of(graph, operation.input[0]), _quantizer_behind(graph, operation)
+    if before is None or not _NEEDS_QUANTIZED_OUTPUT[kind]:
+        return before is not None
+    return behind is not None and _bias_fits(graph, operation, use, before, behind)
 
 
 def _port(operation: NodeProto, use: _Use, transposition: NodeProto | None) -> int:
@@ -230,26 +229,27 @@ def _quantizer_of(graph: Graph, name: str) -> NodeProto | None:
     return node if is_quantizer(node) else None
 
 
-def _bias_fits(graph: Graph, operation: NodeProto, use: _Use, quantizer: NodeProto) -> bool:
-    """Whether the bias is a whole number of 32 bits in the step of the products, as int8 kernels want it.
+def _bias_fits(graph: Graph, operation: NodeProto, use: _Use, before: NodeProto, behind: NodeProto) -> bool:
+    """Whether a bias in whole numbers of 32 bits, as int8 kernels want it, moves no output by a share of its step.
 
-    A channel whose batch norm has a tiny factor has a tiny step.
+    A channel whose batch norm has a tiny factor has a tiny step; one with a large factor a coarse one.
     """
     own = _channel_scale(use)
     if own is None:
         return False
     scale, bias = _folded(graph, operation, own)
-    step = float(graph.constants[quantizer.input[1]]) * np.abs(scale) / _FINEST
-    return bool((np.abs(bias) <= _LARGEST_BIAS * step).all() and (step > 0).all())
+    factor = 1.0 if use.weight.bits == EIGHT_BITS else table_factor(use.weight.table)
+    step = float(graph.constants[before.input[1]].item()) * np.abs(scale) / factor
+    allowed = _SHARE_OF_STEP * float(graph.constants[behind.input[1]].item())
+    fits = (np.abs(bias) <= _LARGEST_BIAS * step) & (step / 2 <= allowed)
+    return bool((fits | (bias == 0)).all() and (step > 0).all())
 
 
-def _is_quantized_afterwards(graph: Graph, operation: NodeProto) -> bool:
-    output = operation.output[0]
+def _quantizer_behind(graph: Graph, operation: NodeProto) -> NodeProto | None:
+    """The quantizer that alone reads a layer's output, behind its batch norm; None for signs, which stay in float."""
     norm = _norm_behind(graph, operation)
-    if norm is not None:
-        output = norm.output[0]
-    readers = graph.consumers(output)
-    return len(readers) == 1 and output not in graph.outputs and is_quantizer(readers[0]) and not is_sign(readers[0])
+    reader = graph.only_reader((norm or operation).output[0])
+    return reader if reader is not None and is_quantizer(reader) and not is_sign(reader) else None
 
 
 def _norm_behind(graph: Graph, operation: NodeProto) -> NodeProto | None:
@@ -265,6 +265,8 @@ def _use_integer(
 ) -> None:
     scale = _channel_scale(use)
     assert scale is not None
+    before, behind = _quantizer_of(graph, operation.input[0]), _quantizer_behind(graph, operation)
+    keeps_bias = before is not None and behind is not None and _bias_fits(graph, operation, use, before, behind)
     scale, bias = _folded(graph, operation, scale)
     norm = _norm_behind(graph, operation)
     if norm is not None:
@@ -277,12 +279,15 @@ def _use_integer(
         graph.remove(transposition)
         return
     operation.input[1] = writer.integer(use.weight, scale, 0, use.layer, zero_points=operation.op_type == "Gemm")
-    if operation.op_type == "Gemm" and len(operation.input) > 2 and not _is_quantized_afterwards(graph, operation):
+    if operation.op_type == "Gemm" and len(operation.input) > 2 and not keeps_bias:
         _take_bias_out(graph, operation)
 
 
 def _take_bias_out(graph: Graph, gemm: NodeProto) -> None:
-    """Add the bias behind the product: with a float one and a float output there is no QGemm (ONNX Runtime 1.32)."""
+    """Add the bias behind the product, where it is not rounded.
+
+    With a float bias and a float output there is no QGemm (ONNX Runtime 1.32).
+    """
     bias, output = gemm.input[2], gemm.output[0]
     del gemm.input[2:]
     gemm.output[0] = graph.new_name(f"{output}/product")

@@ -57,6 +57,14 @@ class CodedArray:
         return CodedArray(f"{self.name}.T", np.ascontiguousarray(self.codes.T), self.table, self.bits)
 
 
+def table_factor(table: Array) -> int:
+    """What int8 values are multiplied by, and scales divided: a power of two, so that no scale is rounded.
+
+    The finer the weight's step, the finer that of a bias in int8 kernels.
+    """
+    return int(2 ** max(0, int(math.log2(_LARGEST / np.abs(table.astype(np.int32)).max()))))
+
+
 class WeightWriter:
     """Puts weights into a graph; what two of them share is held once.
 
@@ -89,12 +97,12 @@ class WeightWriter:
         Returns:
             Name of the tensor.
         """
-        factor = 1 if weight.bits == EIGHT_BITS else 2 ** int(math.log2(_LARGEST / np.abs(weight.table).max()))
+        factor = 1 if weight.bits == EIGHT_BITS else table_factor(weight.table)
         key = "integer", weight.name
         if key not in self._done:
             if weight.bits == EIGHT_BITS:
                 self._done[key] = self._graph.constant(f"{weight.name}.int8", weight.table[weight.codes])
-            else:  # a power of two, which no scale is rounded by; the finer the weight's step, the finer a bias's
+            else:
                 table = self._graph.constant(f"{weight.name}.values", (weight.table * factor).astype(np.int8))
                 self._done[key] = self._graph.add("Gather", [table, self._indices(weight)], f"{weight.name}/int8")
         steps = self._graph.constant(f"{weight.name}.scale", (scale / np.float32(factor)).astype(np.float32))
