@@ -145,7 +145,7 @@ def _read(node: NodeProto) -> Iterator[str]:
 
 
 # Operators that hand on the numbers of their first input, in another place, shape or fewer of them.
-KEEP_NUMBERS = {"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "MaxPool"}
+KEEP_NUMBERS = {"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "MaxPool", "GlobalMaxPool"}
 CLAMPS = {"Relu", "Clip"}
 
 
