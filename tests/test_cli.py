@@ -179,7 +179,8 @@ def test_quantize_writes_a_file_and_ends_with_one_table(tmp_path, capsys):
         (["tests.test_cli:load_to_quantize", "--edges", "none"], 'weights.edges: received "none"'),
         (["tests.test_cli:load_to_quantize", "--budget-bytes", "10"], "budget.bytes: received 10"),
         (["tests.test_cli:load_to_quantize", "--config", "missing.json"], "'missing.json' does not exist"),
-        (["tests.test_cli:load_to_quantize", "--steps", "2", "-o", "model.onnx"], "names that end in .xml"),
+        (["tests.test_cli:load_to_quantize", "--steps", "2", "-o", "model.pth"], "names that end in .xml or .onnx"),
+        (["tests.test_cli:load_to_quantize", "--onnx-types", "native", "-o", "m.xml"], "allowed with .onnx only"),
     ],
 )
 def test_what_quantize_cannot_use_is_one_message(arguments, message, tmp_path, capsys):

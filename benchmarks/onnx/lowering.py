@@ -31,7 +31,7 @@ from nncf_slb.tables import markdown_table
 
 WEIGHTS = (1, 2, 3, 4)
 ACTIVATIONS = (2, 4, 8, 32)
-_SAMPLES = 16
+_SAMPLES = 8
 
 
 def convolutions() -> tuple[nn.Module, Tensor]:
@@ -42,12 +42,12 @@ def convolutions() -> tuple[nn.Module, Tensor]:
 
 
 def linear() -> tuple[nn.Module, Tensor]:
-    """Three Linear layers of 2048 x 2048."""
-    layers = [layer for _ in range(3) for layer in (nn.Linear(2048, 2048), nn.ReLU())]
-    return nn.Sequential(*layers, nn.Linear(2048, 10)), torch.randn(_SAMPLES, 2048)
+    """Three Linear layers of 1024 x 1024."""
+    layers = [layer for _ in range(3) for layer in (nn.Linear(1024, 1024), nn.ReLU())]
+    return nn.Sequential(*layers, nn.Linear(1024, 10)), torch.randn(_SAMPLES, 1024)
 
 
-NETWORKS = {"4 x Conv2d, 64 channels, 3 x 3, 56 x 56": convolutions, "3 x Linear, 2048 x 2048": linear}
+NETWORKS = {"4 x Conv2d, 64 channels, 3 x 3, 56 x 56": convolutions, "3 x Linear, 1024 x 1024": linear}
 
 
 class _Samples(CalibrationDataReader):  # type: ignore[misc]
@@ -105,7 +105,7 @@ def rows(name: str, folder: Path) -> list[list[object]]:
         labels.append(f"W{weights}A{activations}{', contrib' * contrib}")
         described.append([layer.stored, f"`{layer.kernel}`", f"{verified.outputs[0].relative:.0e}"])
         print(name, labels[-1], layer.kernel, verified.passed, flush=True)
-    timings = nncf_slb.benchmark_files(files, threads=1, rounds=60).timings
+    timings = nncf_slb.benchmark_files(files, threads=1, rounds=25).timings
     eight = timings[1].latency.median
     return [
         [name, label, *cells, f"{os.path.getsize(path):,}", f"{t.latency.median:.2f}", f"{t.latency_ratio.median:.2f}",
@@ -126,7 +126,9 @@ def main() -> int:
     header = ["network", "bits", "stored", "kernel", "difference", "bytes", "ms", "to float", "to 8 bits"]
     machine = f"{device_name('CPU')}, {os.cpu_count()} cores, ONNX Runtime {onnxruntime.__version__}, {date.today()}"
     head = f"{machine}{arguments.note}, `python -m benchmarks.onnx.lowering {arguments.file}`\n"
-    write_between_markers(arguments.file, "onnx table", f"{head}\n{markdown_table(header, table, 'lllcrrrrr'.replace('c', 'l'))}")
+    write_between_markers(
+        arguments.file, "onnx table", f"{head}\n{markdown_table(header, table, 'lllcrrrrr'.replace('c', 'l'))}"
+    )
     return 0
 
 

@@ -103,7 +103,7 @@ class OnnxVerification:
         if not self.within:
             plain = max(loading.relative for loading in self.loadings if not loading.optimized)
             lines.append(
-                "by rounding alone: PyTorch's outputs move as far when its quantizers' inputs are off by the last digits"
+                "by rounding alone: PyTorch's outputs move as far when inputs of its quantizers are off by last digits"
                 if self.by_rounding
                 else f"without optimizations the largest relative difference is {plain:.3g}"
             )
