@@ -170,6 +170,14 @@ def test_quantize_writes_a_file_and_ends_with_one_table(tmp_path, capsys):
     assert {layer.stored for layer in nncf_slb.inspect_openvino(path).layers} == {"u3", "i8"}
 
 
+def test_quantize_writes_onnx(tmp_path, capsys):
+    path = tmp_path / "model.onnx"
+    command = ["quantize", "tests.test_cli:load_to_quantize", "--steps", "2", "--no-latency", "-o", str(path)]
+    assert main([*command, "--onnx-types", "native"]) == 0
+    assert f"{path} written" in capsys.readouterr().out
+    assert {layer.stored for layer in nncf_slb.inspect_onnx(path).layers} >= {"uint2"}
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -80,13 +80,20 @@ def _set_levels(node: NodeProto, lowest: int, highest: int) -> None:
 
 
 def _swap(graph: Graph, quantizer: NodeProto, before: NodeProto) -> None:
-    """``quantizer(before(x))`` as ``before(quantizer(x))``; what else asks for the shape of x, asks behind it too."""
+    """``quantizer(before(x))`` as ``quantizer(before(quantizer(x)))``; the shape of x is asked for behind it too.
+
+    The second time changes nothing, and shows the runtime that what it reads is quantized.
+    """
     inner, outer = before.output[0], quantizer.output[0]
     for reader in graph.consumers(before.input[0]):
         if reader.op_type == "Shape":
             reader.input[0] = inner
     quantizer.input[0], before.input[0] = before.input[0], inner
-    quantizer.output[0], before.output[0] = inner, outer
+    quantizer.output[0], before.output[0] = inner, graph.new_name(f"{outer}/moved")
+    again = NodeProto()
+    again.CopyFrom(quantizer)
+    again.input[0], again.output[0] = before.output[0], outer
+    graph.nodes.append(again)
 
 
 def lower_quantizers(graph: Graph) -> None:
