@@ -13,6 +13,7 @@ from nncf_slb.search.values import MAX_VALUES, WIDTHS, ValuesName
 
 LARGEST_COUNT = 2**31 - 1
 LARGEST = 1e6  # of numbers that weights or gradients are multiplied by: float32 holds their products
+LARGEST_INVERSE_TEMPERATURE = 1e9  # the paper's settings come to 2e6
 
 
 def whole(value: Any) -> Any:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pydantic import Field, model_validator
 
 from nncf_slb.config.errors import Contradiction, Location, refuse
-from nncf_slb.config.fields import LARGEST, Average, PositiveWhole, Section, Whole
+from nncf_slb.config.fields import LARGEST, LARGEST_INVERSE_TEMPERATURE, Average, PositiveWhole, Section, Whole
 from nncf_slb.search.averaging import PARTS, Averaging
 from nncf_slb.search.choices import BatchNormName, DescentName, LogitsName
 from nncf_slb.search.temperature import ScheduleName, TemperatureCurve, end_value_from_factor
@@ -98,13 +98,13 @@ class ParamsConfig(Section):
     inverse_temperature_start: float = Field(
         default=1.0,
         ge=1 / LARGEST,
-        le=LARGEST,
+        le=LARGEST_INVERSE_TEMPERATURE,
         description="1/tau at the beginning (no unit). Small values keep the weights undecided.",
     )
     inverse_temperature_end: float | None = Field(
         default=None,
         ge=1 / LARGEST,
-        le=LARGEST,
+        le=LARGEST_INVERSE_TEMPERATURE,
         json_schema_extra={"default": _END_VALUE},
         description="1/tau at the end (no unit), above `inverse_temperature_start`. Not with "
         "`inverse_temperature_factor`.",
@@ -240,12 +240,12 @@ class ParamsConfig(Section):
         start, end = self.epoch_range(epochs)
         rise = (end - start) * math.log10(self.inverse_temperature_factor)
         reached = math.log10(self.inverse_temperature_start) + rise
-        if reached <= math.log10(LARGEST):
+        if reached <= math.log10(LARGEST_INVERSE_TEMPERATURE):
             return []
         allowed = (
-            f"one with which 1/tau ends at {LARGEST:g} at most (from epoch {start:g} to {end:g} of {epochs} it comes "
+            f"one with which 1/tau ends at {LARGEST_INVERSE_TEMPERATURE:g} at most (from epoch {start:g} to {end:g} of "
+            f"{epochs} it comes to 1e{reached:.3g})"
         )
-        allowed += f"to 1e{reached:.3g})"
         return [(("inverse_temperature_factor",), allowed, "Lower it")]
 
     def _reach_contradiction(self, epochs: int) -> list[Contradiction]:

@@ -72,6 +72,8 @@ class Task:
         if not any(problem.startswith("input_info: ") for problem in problems):
             problems += input_problems(config)
         wrong = {re.split(r"[:.\[]", problem)[0] for problem in problems}
+        fields = self.config.model_fields.items()
+        wrong |= {name for name, field in fields if field.is_required() and name not in config}
         problems += optimizer_problems(config)
         config = {key: whole(value) for key, value in config.items()}
         fits = not wrong & (self.config.model_fields.keys() - _APART)

@@ -174,7 +174,7 @@ CONTRADICTIONS = [
     ),
     (
         params(inverse_temperature_factor=2, epochs=100),
-        ["inverse_temperature_factor: received 2", "ends at 1e+06 at most", "to 85 of 100 it comes to 1e25.6"],
+        ["inverse_temperature_factor: received 2", "ends at 1e+09 at most", "to 85 of 100 it comes to 1e25.6"],
     ),
     (params(inverse_temperature_factor=2, schedule="sine"), ['none with schedule "sine"', '"exponential"']),
     (
