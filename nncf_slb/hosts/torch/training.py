@@ -165,6 +165,8 @@ class _Creation:
         return controller
 
     def _observed(self) -> Dataflow:
+        if next(self._model.parameters(), None) is None:
+            return without_observation(self._model)  # there is no layer to search, which planning says
         if self._data.example is None:
             reason = "there is no example to run it with (example_input, input_info or a loader)"
         else:
