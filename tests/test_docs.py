@@ -10,6 +10,7 @@ import torch
 
 from nncf_slb.cli import _parser
 from nncf_slb.config.section import validate_nncf_config
+from nncf_slb.version import __version__
 from tests.plain_networks import DigitsNet
 
 ROOT = Path(__file__).parents[1]
@@ -85,3 +86,7 @@ def test_links_lead_somewhere(page):
         target = page.parent / file if file else page
         assert target.exists(), link
         assert not anchor or anchor in anchors(target), link
+
+
+def test_the_citation_names_this_version():
+    assert f"\nversion: {__version__}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
