@@ -93,15 +93,17 @@ zoo: $(EXTENSION) .venv-zoo/.installed
 	.venv-zoo/bin/python -m pip install $(PIP_QUIET) --no-deps -r benchmarks/zoo/requirements.txt
 	@touch $@
 
+# The generated pages, then the site: site/index.html. It loads nothing from a network.
 docs: $(INSTALLED)
 	$(RUN) -m nncf_slb.config.reference docs/config.md
+	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict
 
 # torch first and by its exact version, which has a CPU build; everything else from the tested set.
 $(INSTALLED): setup.cfg constraints.txt | check-python
 	@echo "Installing into $(VENV) (a few minutes the first time)"
 	$(PYTHON) -m venv $(VENV)
 	$(RUN) -m pip install $(PIP_QUIET) $$(grep '^torch==' constraints.txt)
-	$(RUN) -m pip install $(PIP_QUIET) -c constraints.txt -e '.[test]'
+	$(RUN) -m pip install $(PIP_QUIET) -c constraints.txt -e '.[test,docs]'
 	@touch $@
 
 $(EXTENSION): $(INSTALLED) | check-compiler
