@@ -31,7 +31,8 @@ def prose(page):
 
 def anchors(page):
     """Names that GitHub gives the headings of a page."""
-    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in re.findall(r"^#+ (.*)", prose(page), re.M)}
+    titles = re.findall(r"^#+ (.*)", prose(page), re.M)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
 def test_readme_fits_and_names_both_commands_on_its_first_screen():
