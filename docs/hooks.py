@@ -13,7 +13,8 @@ from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "samples" / "notebooks").glob("*.ipynb"))
-OUTSIDE = ("CHANGELOG.md", "CONTRIBUTING.md", "benchmarks/openvino/results/speed.md")
+MEASURED = sorted((ROOT / "benchmarks").glob("*/results/*.md"))
+OUTSIDE = ("CHANGELOG.md", "CONTRIBUTING.md", *(path.relative_to(ROOT).as_posix() for path in MEASURED))
 _ITEM = re.compile(r"\s*([-*]|\d+\.) ")
 
 

@@ -4,6 +4,7 @@ The programs of the README, of hosts.md, post-training.md, quick-starts.md and e
 """
 
 import configparser
+import functools
 import importlib.util
 import json
 import re
@@ -17,6 +18,7 @@ import torch
 import nncf_slb
 from nncf_slb.cli import _parser
 from nncf_slb.config.section import parse_slb_config, validate_nncf_config
+from nncf_slb.search.reconstruction import Recipe
 from samples.tasks import TASKS
 from samples.training.command_line import make_parser
 from tests.plain_networks import DigitsNet
@@ -92,10 +94,11 @@ def test_every_config_is_good(page):
 @pytest.mark.parametrize("page", [page for page in PAGES if page.name not in RUN_ELSEWHERE], ids=lambda page: page.name)
 def test_every_program_is_one_that_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("nncf_slb.hosts.torch.post_training.Recipe", functools.partial(Recipe, steps=20))  # by default
     torch.manual_seed(0)
     images = torch.randn(40, 1, 8, 8)
     loader = [(images, torch.arange(40) % 10)]
-    names = {"nncf_slb": nncf_slb, "torch": torch, "openvino": ov, "images": images, "epochs": 1}
+    names = {"nncf_slb": nncf_slb, "torch": torch, "openvino": ov, "images": images, "epochs": 1, "Network": DigitsNet}
     names |= {"train_loader": loader, "criterion": torch.nn.functional.cross_entropy}
     for program in blocks(page, "python"):
         prepare(names, loader)

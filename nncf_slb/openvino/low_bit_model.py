@@ -17,7 +17,6 @@ from nncf_slb.openvino.conversion import convert_torch
 from nncf_slb.openvino.graph import CodedConstant, LoweringError
 from nncf_slb.openvino.ir import last_line
 from nncf_slb.openvino.lowering import lower
-from nncf_slb.openvino.machine import binary_is_faster
 from nncf_slb.openvino.metadata import DYNAMIC_QUANTIZATION_OFF, write_metadata
 from nncf_slb.openvino.targets import LoweringSettings, why_not_binary
 from nncf_slb.openvino.tracing_form import tracing_form
@@ -70,16 +69,18 @@ def convert(
     input_names: list[str] | None = None,
     settings: LoweringSettings | None = None,
     input_shapes: Sequence[Sequence[int]] | None = None,
+    wanted_output_names: list[str] | None = None,
 ) -> ov.Model:
     """OpenVINO model of a stripped model in eval mode, with packed weights.
 
     Raises:
         ExportError: If only binary convolutions will do, and a layer with 1-bit weights and inputs can't be one, or if
-            `input_shapes` leave free what must be fixed, or if OpenVINO cannot convert the network.
+            `input_shapes` leave free what must be fixed, names of outputs are more or fewer than these, or OpenVINO
+            cannot convert the network.
     """
     settings = settings or LoweringSettings()
     stripped, examples = in_float32(stripped, examples)
-    coded = [_constant(stripped, path, module) for path, module in coded_weights(stripped).items()]
+    coded = coded_constants(stripped)
     binary = _binary(stripped, coded, settings)
     static = binary or settings.target_device == "NPU"
     if input_shapes is None:
@@ -89,7 +90,7 @@ def convert(
         ]
     _refuse_free_sizes(input_shapes, binary, settings)
     shapes = [ov.PartialShape(list(shape)) for shape in input_shapes]
-    names_of_outputs = output_names(stripped, form, examples)
+    names_of_outputs = output_names(stripped, form, examples, wanted_output_names)
     with tracing_form(stripped), flat_call(stripped, form):
         try:
             model = convert_torch(stripped, examples, shapes, {constant.constant_name for constant in coded})
@@ -98,7 +99,7 @@ def convert(
         _warn_of_unused(stripped, examples, model, coded)
     layers = lower(model, coded, settings.target_device, binary)
     _set_names(model, input_names or ([] if form.is_plain else list(form.names)), names_of_outputs)
-    if not settings.dynamic_quantization:
+    if settings.linear == "exact":
         # Unless told otherwise, the CPU plugin rounds inputs of what it runs as FullyConnected: packed Linear layers,
         # and 1x1 convolutions behind a pooling too.
         model.set_rt_info("0", DYNAMIC_QUANTIZATION_OFF)
@@ -117,11 +118,14 @@ def _converters_reason(error: Exception) -> str:
 
 
 @torch.no_grad()
-def output_names(stripped: nn.Module, form: CallForm, examples: tuple[Tensor, ...]) -> list[str]:
-    """Names of the outputs where they stand in a dictionary or a named tuple; else none, and the converter's stay.
+def output_names(
+    stripped: nn.Module, form: CallForm, examples: tuple[Tensor, ...], wanted: list[str] | None = None
+) -> list[str]:
+    """Names of the outputs: those wanted, or where they stand in a dictionary or a named tuple theirs; else none, and
+    the converter's stay.
 
     Raises:
-        ExportError: If the network gives no tensor.
+        ExportError: If the network gives no tensor, or another number of them than names are wanted.
     """
     args, kwargs = form.arguments(examples)
     result = stripped(*args, **kwargs)
@@ -131,6 +135,13 @@ def output_names(stripped: nn.Module, form: CallForm, examples: tuple[Tensor, ..
             f"the network gives {type(result).__name__} without a tensor; allowed are tensors, in lists, tuples and "
             "dictionaries"
         )
+    if wanted is not None:
+        if len(wanted) != len(names) or len(set(wanted)) != len(wanted):
+            raise ExportError(
+                f"output_names: received {wanted}; allowed are as many different names as the network has outputs, "
+                f"{len(names)}. Name each of them, or leave output_names out"
+            )
+        return wanted
     return names if any(not part.isdigit() for name in names for part in name.split(".") if part) else []
 
 
@@ -186,6 +197,11 @@ def _refuse_free_sizes(shapes: Sequence[Sequence[int]], binary: bool, settings: 
         raise ExportError(f"input_shapes: received {received}; the NPU needs fixed sizes: give numbers")
 
 
+def coded_constants(stripped: nn.Module) -> list[CodedConstant]:
+    """Codes of every layer of a stripped network, in its order."""
+    return [_constant(stripped, path, module) for path, module in coded_weights(stripped).items()]
+
+
 def _constant(stripped: nn.Module, path: str, module: CodedWeight) -> CodedConstant:
     codes, table = module.codes.cpu().numpy(), module.values.cpu().numpy()
     binary = _why_not_binary(stripped, path, module) is None
@@ -205,8 +221,7 @@ def _binary(stripped: nn.Module, coded: Sequence[CodedConstant], settings: Lower
     if settings.binary_convolution == "always":
         _refuse_other_than_binary(stripped, settings)
         return possible
-    wanted = settings.binary_convolution == "auto" and settings.target_device == "CPU"
-    return wanted and possible and binary_is_faster()
+    return possible and settings.binary_convolution == "auto" and settings.target_device == "CPU"
 
 
 def _refuse_other_than_binary(stripped: nn.Module, settings: LoweringSettings) -> None:
