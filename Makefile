@@ -1,4 +1,4 @@
-# make quickstart | test | digits | fashion-mnist | super-resolution | super-resolution-study | benchmark-openvino | benchmark-training | accuracy | post-training | zoo | docs | clean
+# make quickstart | test | digits | fashion-mnist | super-resolution | super-resolution-study | benchmark-openvino | benchmark-training | accuracy | post-training | zoo | docs | package | clean
 # (PYTHON=python3.x, MODEL=resnet20, BITS=w1a8, TABLES="rows rivals report", ARGS="--network resnet20 --dataset cifar10 --data DIR")
 PYTHON ?= python3
 MODEL ?= small_resnet
@@ -14,7 +14,7 @@ export TORCH_EXTENSIONS_DIR := $(CURDIR)/$(VENV)/torch_extensions
 TESTS_OF_HOSTS := nncf3_host.py torch_host.py same_search.py examples.py installed.py
 PIP_QUIET := -q --disable-pip-version-check
 
-.PHONY: quickstart test digits fashion-mnist super-resolution super-resolution-study benchmark-openvino benchmark-training accuracy post-training zoo docs clean check-python check-compiler
+.PHONY: quickstart test digits fashion-mnist super-resolution super-resolution-study benchmark-openvino benchmark-training accuracy post-training zoo docs package clean check-python check-compiler
 
 quickstart: $(INSTALLED)
 	$(RUN) -m samples.classification.quickstart --log-dir runs/quickstart
@@ -94,15 +94,31 @@ zoo: $(EXTENSION) .venv-zoo/.installed
 	.venv-zoo/bin/python -m pip install $(PIP_QUIET) --no-deps -r benchmarks/zoo/requirements.txt
 	@touch $@
 
+# The generated pages, then the site: site/index.html. It loads nothing from a network.
 docs: $(INSTALLED)
 	$(RUN) -m nncf_slb.config.reference docs/config.md
+	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict
+
+# dist/: wheel and sdist, checked; then the wheel alone, in an empty environment, runs the first of the quick starts.
+package: | check-python
+	rm -rf dist .venv-package
+	$(PYTHON) -m venv .venv-package/tools
+	.venv-package/tools/bin/python -m pip install $(PIP_QUIET) build twine deptry
+	.venv-package/tools/bin/python -m build --outdir dist
+	.venv-package/tools/bin/python -m twine check --strict dist/*
+	.venv-package/tools/bin/python .ci/requirements.py dist/*.whl > .venv-package/requirements.txt
+	.venv-package/tools/bin/python -m deptry nncf_slb --requirements-files .venv-package/requirements.txt
+	$(PYTHON) -m venv .venv-package/empty
+	.venv-package/empty/bin/python -m pip install $(PIP_QUIET) $$(grep '^torch==' constraints.txt)
+	.venv-package/empty/bin/python -m pip install $(PIP_QUIET) dist/*.whl
+	.venv-package/empty/bin/python .ci/quick_start.py plain_pytorch.py
 
 # torch first and by its exact version, which has a CPU build; everything else from the tested set.
 $(INSTALLED): setup.cfg constraints.txt | check-python
 	@echo "Installing into $(VENV) (a few minutes the first time)"
 	$(PYTHON) -m venv $(VENV)
 	$(RUN) -m pip install $(PIP_QUIET) $$(grep '^torch==' constraints.txt)
-	$(RUN) -m pip install $(PIP_QUIET) -c constraints.txt -e '.[test]'
+	$(RUN) -m pip install $(PIP_QUIET) -c constraints.txt -e '.[test,docs]'
 	@touch $@
 
 $(EXTENSION): $(INSTALLED) | check-compiler
@@ -131,4 +147,4 @@ check-compiler:
 	  echo "A C++ compiler is needed: NNCF compiles its quantization extension. On Debian: sudo apt-get install g++"; exit 1; }
 
 clean:
-	rm -rf $(VENV) .venv-rivals .venv-zoo .venv-nncf3 runs build *.egg-info
+	rm -rf $(VENV) .venv-rivals .venv-zoo .venv-nncf3 .venv-package runs build dist site *.egg-info

@@ -1,7 +1,9 @@
-"""The examples of docs/hosts.md run, each in the environment that it is for."""
+"""The examples of docs/hosts.md and docs/quick-starts.md run, each in the environment that it is for."""
 
 import importlib.util
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -44,6 +46,27 @@ def test_an_example_searches_and_exports(host, tmp_path, monkeypatch):
     expected = outputs(names["ctrl"].strip())
     result = nncf_slb.verify_openvino(names["ctrl"].strip(), tmp_path / "model.xml", IMAGES[300:400])
     assert result.passed and expected.isfinite().all()
+
+
+QUICK_STARTS = PAGE.with_name("quick-starts.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("program", "file"),
+    [
+        ("plain_pytorch.py", "plain.xml"),
+        pytest.param("nncf_2.py", "nncf_2.xml", marks=pytest.mark.skipif(not has_builders(), reason="needs NNCF 2.19")),
+        pytest.param(
+            "nncf_3.py", "nncf_3.xml", marks=pytest.mark.skipif(not has_function_hooks(), reason="needs NNCF 3")
+        ),
+    ],
+)
+def test_a_quick_start_runs_as_it_stands(program, file, tmp_path):
+    for code in re.findall(r"^```python\n(.*?)^```", QUICK_STARTS, re.DOTALL | re.MULTILINE):
+        (tmp_path / code.split()[1]).write_text(code)
+    run = subprocess.run([sys.executable, program], cwd=tmp_path, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert "u2" in nncf_slb.inspect_openvino(tmp_path / file).to_str() and "%" in run.stdout
 
 
 class Loader:

@@ -163,3 +163,29 @@ def test_the_host_is_chosen_by_what_is_installed(environment, found):
 def test_every_public_name_resolves():
     code = "import nncf_slb; [getattr(nncf_slb, name) for name in nncf_slb.__all__]; nncf_slb.nothing"
     assert run(code).stderr.splitlines()[-1] == "AttributeError: module 'nncf_slb' has no attribute 'nothing'"
+
+
+DEPLOYED = """
+import importlib.abc, sys
+class TorchAlone(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name.split(".")[0] in {"nncf", "openvino", "onnx", "pydantic", "jsonschema", "tabulate"}:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, TorchAlone())
+import nncf_slb.strip, torch
+from nncf_slb.search.searchable import SearchableWeight
+from nncf_slb.search.values import make_values
+network = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.ReLU(), torch.nn.Conv2d(8, 4, 3)).eval()
+for layer in (network[0], network[2]):
+    codes = nncf_slb.strip.chosen_codes(SearchableWeight(layer, make_values("uniform", 2), "per_channel"))
+    nncf_slb.strip.make_low_bit_(layer, codes, None)
+x = torch.randn(2, 3, 8, 8)
+decoded = [coded.values[coded.codes.long()] * coded.scale for coded in nncf_slb.strip.coded_weights(network).values()]
+hidden = torch.relu(torch.nn.functional.conv2d(x, decoded[0], network[0].bias))
+assert torch.equal(network(x), torch.nn.functional.conv2d(hidden, decoded[1], network[2].bias))
+"""
+
+
+def test_deployed_networks_need_neither_nncf_nor_openvino():
+    done = run(DEPLOYED)
+    assert done.returncode == 0, done.stderr
