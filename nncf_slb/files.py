@@ -5,18 +5,89 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+try:
+    import fcntl
+except ImportError:  # Windows, where what killed processes leave stays
+    fcntl = None  # type: ignore[assignment]
+
+_PARTIAL = ".partial-"
+
 
 @contextmanager
 def new_file(target: Path) -> Iterator[Path]:
-    """A path to write to that becomes `target` when the block ends well, and vanishes otherwise; folders are made."""
+    """A path to write to that becomes `target` when the block ends well, and vanishes otherwise; folders are made.
+
+    What killed processes have left of the same target is removed.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f".{target.stem}-", dir=target.parent))
+    remove_leftovers(target.parent, target.name)
+    folder, lock = _locked_folder(target)
     try:
         yield folder / target.name
         os.replace(folder / target.name, target)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+        _unlock(lock)
+
+
+def remove_leftovers(folder: Path, name: str | None = None) -> None:
+    """Remove what killed processes have left of unfinished files; those that are being written stay.
+
+    Args:
+        folder: Where the files were to be.
+        name: Name of the file; None for any.
+    """
+    start = "." if name is None else f".{name}{_PARTIAL}"
+    for left in folder.glob(f".*{_PARTIAL}*"):
+        lock = _lock(left, wait=False) if left.name.startswith(start) else None
+        if lock is not None:
+            shutil.rmtree(left, ignore_errors=True)
+            _unlock(lock)
+
+
+def check_archive(path: Path) -> None:
+    """Compare the contents of a file of `torch.save` with its checksums, which `torch.load` does not.
+
+    Raises:
+        OSError: If it cannot be read.
+        zipfile.BadZipFile: If it is no such file, or damaged.
+    """
+    with zipfile.ZipFile(path) as archive:
+        if damaged := archive.testzip():
+            raise zipfile.BadZipFile(f"{damaged} is damaged")
+
+
+def _locked_folder(target: Path) -> tuple[Path, int | None]:
+    """A new folder beside the target, locked for as long as its writer lives."""
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=f".{target.name}{_PARTIAL}", dir=target.parent))
+        lock = _lock(folder, wait=True)
+        if folder.exists():
+            return folder, lock
+        _unlock(lock)  # another writer took it for a leftover before it was locked
+
+
+def _lock(folder: Path, wait: bool) -> int | None:
+    """Lock a folder until `_unlock` or the end of the process; None where that cannot be."""
+    if fcntl is None:
+        return None
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except OSError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def _unlock(lock: int | None) -> None:
+    if lock is not None:
+        os.close(lock)

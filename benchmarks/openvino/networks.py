@@ -23,7 +23,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from samples.classification.models import MODELS
-from samples.training.trainer import export_float
+from samples.training.float_network import export_float
 
 _BATCHES, _BATCH = 4, 2
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from nncf_slb.bits.choice import ChosenBits
 from nncf_slb.config.errors import ConfigError
@@ -12,23 +14,113 @@ from nncf_slb.errors import SettingError
 from nncf_slb.search.searchable import SearchableWeight
 
 _NAME = "slb"
+_Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class _Scheduler(_Part):
+    current_step: Annotated[int, Field(ge=-1)]
+    current_epoch: Annotated[int, Field(ge=-1)]
+    step_in_epoch: Annotated[int, Field(ge=-1)]
+    steps_per_epoch: Annotated[int, Field(ge=1)] | None
+
+
+class _Control(_Part):
+    scheduler_state: _Scheduler
+    compression_stage: Any
+    loss_state: None = None  # of NNCF's own interface
+
+    @field_validator("compression_stage")
+    @classmethod
+    def _check_stage(cls, stage: Any) -> Any:
+        if getattr(stage, "value", stage) not in (0, 1, 2):
+            raise ValueError("allowed are the stages 0, 1 and 2")
+        return stage
+
+
+class _Meaning(_Part):
+    values: list[_Finite]
+    step: _Finite
+    sharpness: _Finite
+
+
+class _Chosen(_Part):
+    bits: dict[str, Annotated[int, Field(ge=1, le=8)]] = {}
+    sensitivities: dict[str, dict[int | str, _Finite]] = {}
+    meanings: dict[str, _Meaning] = {}
+
+
+class _Builders(BaseModel):
+    model_config = ConfigDict(strict=True, extra="allow")
+    slb: _Chosen
+
+
+class _Controllers(BaseModel):
+    model_config = ConfigDict(strict=True, extra="allow")
+    slb: _Control
+
+
+class _State(_Part):
+    """A compression state; what it holds of other algorithms is theirs to check."""
+
+    builder_state: _Builders
+    ctrl_state: _Controllers
+
+    @model_validator(mode="after")
+    def _check(self) -> _State:
+        if set(self.builder_state.model_extra or ()) != set(self.ctrl_state.model_extra or ()):
+            raise ValueError("allowed are the same algorithms in builder_state and ctrl_state")
+        return self
 
 
 def state_of_slb(state: Mapping[str, Any]) -> Mapping[str, Any]:
     """The part of a compression state that says what was chosen when the network was created.
 
     Raises:
-        SettingError: If it is no compression state of slb.
+        SettingError: If it is no compression state of slb, in one line that names what is wrong.
     """
     try:
-        chosen = state["builder_state"][_NAME]
-        state["ctrl_state"][_NAME]["scheduler_state"]["current_epoch"]
-    except (KeyError, TypeError):
+        _State.model_validate(dict(state) if isinstance(state, Mapping) else state)
+    except ValidationError as error:
+        first, *others = error.errors()
+        place = ".".join(map(str, first["loc"]))
+        more = f" (and {len(others)} more)" if others else ""
         raise SettingError(
-            f"compression_state: received {type(state).__name__} without the state of slb; allowed is what "
-            "get_compression_state() gave"
+            f"compression_state{'.' if place else ''}{place}: received {_shown(first)}; {first['msg']}{more}. Allowed "
+            "is what get_compression_state() gave"
         ) from None
-    return chosen  # type: ignore[no-any-return]
+    return state["builder_state"][_NAME]  # type: ignore[no-any-return]
+
+
+def _shown(error: Any) -> str:
+    """What was received where, for a message."""
+    if error["type"] == "missing":
+        return "nothing"
+    received = error["input"]
+    return repr(received)[:60] if isinstance(received, str | int | float | None) else type(received).__name__
+
+
+def refuse_other_algorithms(state: Mapping[str, Any], names: Iterable[str]) -> None:
+    """Check that a compression state is one of all algorithms of a config, or of slb alone, as other hosts write it.
+
+    Args:
+        state: The state.
+        names: The algorithms.
+
+    Raises:
+        SettingError: If it is another one.
+    """
+    for part in ("builder_state", "ctrl_state"):
+        received = state.get(part) if isinstance(state, Mapping) else None
+        if not isinstance(received, Mapping) or set(received) not in ({_NAME}, set(names)):
+            shown = sorted(map(str, received)) if isinstance(received, Mapping) else type(received).__name__
+            raise SettingError(
+                f"compression_state.{part}: received {shown}; allowed are the algorithms of the config, "
+                f"{sorted(names)}, in what get_compression_state() gave"
+            )
 
 
 def meanings(weights: Mapping[str, SearchableWeight]) -> dict[str, Any]:
@@ -54,7 +146,13 @@ def refuse_other_meanings(state: Mapping[str, Any], weights: Mapping[str, Search
     by_path = {plain_path(name): meaning for name, meaning in before.items()}
     problems = []
     for name, meaning in meanings(weights).items():
-        stored = before.get(name) or by_path.get(plain_path(name)) or meaning
+        stored = before.get(name) or by_path.get(plain_path(name)) or ({} if before else meaning)
+        if not stored:
+            problems.append(
+                f"{where}: received a network with {name}, and a compression state without it; allowed: the same "
+                "layers. Use the config and the network that the checkpoint was made with"
+            )
+            continue
         for setting, place in (("values", "weights.values and bits"), ("step", "weights.values and bits"),
                                ("sharpness", "initializer.sharpness")):  # fmt: skip
             if stored[setting] != meaning[setting]:

@@ -89,7 +89,7 @@ def export_openvino(
             _write_onnx(stripped, target, examples, form, input_names)
         else:
             converted = convert(stripped, examples, form, input_names, settings, input_shapes)
-            _save_atomically(converted, target)
+            save_ir(converted, target)
     return target
 
 
@@ -107,7 +107,7 @@ def export_float(model: nn.Module, path: str | Path, example_input: Any) -> Path
     target = Path(path)
     _check_path(target)
     form, examples = form_of_call(model, *_arguments(example_input, model))
-    _save_atomically(convert(model, examples, form), target)
+    save_ir(convert(model, examples, form), target)
     return target
 
 
@@ -189,9 +189,17 @@ def _write_onnx(
             raise ExportError(f"ONNX export needs the extra 'onnx': pip install '.[onnx]' ({error})") from error
 
 
-def _save_atomically(model: ov.Model, target: Path) -> None:
-    """Write ``.bin`` and ``.xml`` beside their final places, then move them, the ``.xml`` last."""
-    with new_file(target) as partial:
-        # float32 stays float32: with float16 scales the classes would no longer equal PyTorch's.
-        ov.save_model(model, partial, compress_to_fp16=False)
-        os.replace(partial.with_suffix(".bin"), target.with_suffix(".bin"))
+def save_ir(model: ov.Model, target: Path) -> None:
+    """Write ``.bin`` and ``.xml`` beside their final places, then move them, the ``.xml`` last.
+
+    Raises:
+        ExportError: If they cannot be written, as on a full disk; former files stay.
+    """
+    try:
+        with new_file(target) as partial:
+            # float32 stays float32: with float16 scales the classes would no longer equal PyTorch's.
+            ov.save_model(model, partial, compress_to_fp16=False)
+            os.replace(partial.with_suffix(".bin"), target.with_suffix(".bin"))
+    except (OSError, RuntimeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ExportError(f"path: '{target}' cannot be written ({reason}); make room, or use another folder") from error

@@ -19,7 +19,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.normalization import GroupNorm, LayerNorm, RMSNorm
 
 from nncf_slb.search.activations import ActivationQuantizer
-from nncf_slb.search.finite import NotFiniteError
+from nncf_slb.search.finite import NotFiniteError, refuse_not_finite
 from nncf_slb.search.outputs import floating_outputs, relative_distance
 from nncf_slb.search.phases import Phase
 from nncf_slb.search.searchable import SearchableWeight
@@ -159,10 +159,23 @@ class Reconstruction:
         return {"step": self.step, "network": self._searched.state_dict(), "optimizer": self._optimizer.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on where another one was."""
+        """Go on where another one was.
+
+        Raises:
+            ValueError: If the state is not one of this training, or holds numbers that are not finite.
+        """
+        step, kept = state["step"], state["optimizer"]["state"]
+        if type(step) is not int or not 0 <= step <= self._recipe.steps:
+            raise ValueError(f"step {step!r} of {self._recipe.steps}")
+        parameters = [p for group in self._optimizer.param_groups for p in group["params"]]
+        for index, entries in kept.items():
+            for entry in (entries["exp_avg"], entries["exp_avg_sq"]):
+                if entry.shape != parameters[index].shape or not bool(entry.isfinite().all()):
+                    raise ValueError(f"means of the gradients of parameter {index}")
         self._searched.load_state_dict(state["network"])
+        refuse_not_finite(self._searched)
         self._optimizer.load_state_dict(state["optimizer"])
-        self.step = int(state["step"])
+        self.step = step
 
 
 def _parameter_groups(searched: nn.Module, search: SearchState, recipe: Recipe) -> Iterator[dict[str, Any]]:

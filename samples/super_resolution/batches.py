@@ -24,7 +24,8 @@ class PatchBatches:
         batch_size: Patches in a batch.
         seed: Seed of all choices.
         rank: This process, of `world`.
-        world: Processes that share each epoch.
+        world: Processes that share each epoch: their k-th batches together are the k-th one of a process alone with
+            batches `world` times as large.
     """
 
     def __init__(
@@ -33,7 +34,7 @@ class PatchBatches:
     ) -> None:  # fmt: skip
         self.batch_size = batch_size
         self._pairs, self._scale, self._size = pairs, scale, size
-        self._share, self._rank, self._seed, self._epoch = count // world, rank, seed, 0
+        self._share, self._rank, self._world, self._seed, self._epoch = count // world, rank, world, seed, 0
         places = np.array([(p.low.shape[1] - size + 1) * (p.low.shape[2] - size + 1) for p in pairs], np.float64)
         self._chances = places / places.sum()
 
@@ -45,17 +46,26 @@ class PatchBatches:
         return -(-self._share // self.batch_size)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        generator = np.random.default_rng((self._seed, self._epoch, self._rank))
-        for start in range(0, self._share, self.batch_size):
-            count = min(self.batch_size, self._share - start)
-            patches = [self._patch(generator) for _ in range(count)]
-            low, high = (np.stack(each) for each in zip(*patches, strict=True))
-            yield torch.from_numpy(to_values(low)), torch.from_numpy(to_values(high))
+        return self.rest(0)
 
-    def _patch(self, generator: np.random.Generator) -> tuple[Codes, Codes]:
+    def rest(self, start: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """The batches from a zero-based one on."""
+        generator = np.random.default_rng((self._seed, self._epoch, 0))
+        for index in range(len(self)):
+            count = min(self.batch_size, self._share - index * self.batch_size)
+            chosen = [self._choose(generator) for _ in range(count * self._world)]
+            if index >= start:
+                patches = [self._cut(*each) for each in chosen[self._rank :: self._world]]
+                low, high = (np.stack(each) for each in zip(*patches, strict=True))
+                yield torch.from_numpy(to_values(low)), torch.from_numpy(to_values(high))
+
+    def _choose(self, generator: np.random.Generator) -> tuple[Pair, int, int, int, bool]:
+        """Image, place, turns and whether it is mirrored."""
         pair = self._pairs[generator.choice(len(self._pairs), p=self._chances)]
         top, left = (int(generator.integers(side - self._size + 1)) for side in pair.low.shape[1:])
-        turns, mirrored = int(generator.integers(4)), bool(generator.integers(2))
+        return pair, top, left, int(generator.integers(4)), bool(generator.integers(2))
+
+    def _cut(self, pair: Pair, top: int, left: int, turns: int, mirrored: bool) -> tuple[Codes, Codes]:
         cuts = [
             codes[:, top * s : (top + self._size) * s, left * s : (left + self._size) * s]
             for codes, s in ((pair.low, 1), (pair.high, self._scale))
@@ -80,5 +90,9 @@ class ImageBatches:
         return len(self._pairs)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        for pair in self._pairs:
+        return self.rest(0)
+
+    def rest(self, start: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """The images from a zero-based one on."""
+        for pair in self._pairs[start:]:
             yield torch.from_numpy(to_values(pair.low))[None], torch.from_numpy(to_values(pair.high))[None]

@@ -91,6 +91,9 @@ def load_photographs(sources: Sources) -> Splits:
         for each in sources.test_folders
         for original in read_folder(each, sources.strict)
     ]
+    names = [original.name for original in tests]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise DatasetError(f"test-data: received two images named {', '.join(twice)}; rename one, or its folder")
     return _splits(training, sources, tests or list(map(_embedded, TEST)))
 
 

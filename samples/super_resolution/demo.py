@@ -12,6 +12,7 @@ import nncf
 import openvino as ov
 
 import nncf_slb  # before anything that imports nncf.torch
+from nncf_slb.openvino.export import save_ir
 from samples.super_resolution.pairs import make_pair, to_values
 from samples.super_resolution.pictures import crop_sheet
 from samples.super_resolution.recipes import PAIRS, RECIPES
@@ -55,7 +56,7 @@ def export_8_bit(trainer: SuperResolution, float_ir: Path, path: Path) -> Path:
         ov.Core().read_model(float_ir), nncf.Dataset([to_values(pair.low)[None] for pair in pairs]),
         subset_size=len(pairs), fast_bias_correction=False,
     )  # fmt: skip
-    ov.save_model(quantized, path, compress_to_fp16=False)
+    save_ir(quantized, path)
     return path
 
 

@@ -8,12 +8,17 @@ from pathlib import Path
 if __package__ in (None, ""):  # started as a file: make the repository's packages importable
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from samples.training.start import prepare
+
+if __name__ in ("__main__", "__mp_main__"):  # also in processes that it starts
+    prepare()
+
 from samples.super_resolution.trainer import SuperResolution
 from samples.training import command_line
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Entry point; exit status 2 on bad settings, data or checkpoints."""
+    """Entry point; see `samples.training.command_line.main`."""
     return command_line.main(SuperResolution, argv)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import torch
 
 import nncf_slb
-from nncf_slb.files import new_file
+from nncf_slb.files import check_archive, new_file
 
 
 class CheckpointError(ValueError):
@@ -17,9 +18,15 @@ class CheckpointError(ValueError):
 
 
 def save(content: dict[str, Any], path: Path) -> None:
-    """Write beside the final place, flush to the disk, then move."""
+    """Write beside the final place, flush to the disk, then move.
+
+    Raises:
+        OSError: If that cannot be written; a former file stays.
+    """
+    data = io.BytesIO()  # torch makes another error of a full disk
+    torch.save(content, data)
     with new_file(path) as partial, partial.open("wb") as file:
-        torch.save(content, file)
+        file.write(data.getbuffer())
         file.flush()
         os.fsync(file.fileno())
 
@@ -31,6 +38,7 @@ def load(path: Path, keys: tuple[str, ...] = ("model",)) -> dict[str, Any]:
         CheckpointError: If the file is missing, cut short, holds code, or lacks a key.
     """
     try:
+        check_archive(path)
         with torch.serialization.safe_globals(list(nncf_slb.CHECKPOINT_TYPES)):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
@@ -44,3 +52,9 @@ def load(path: Path, keys: tuple[str, ...] = ("model",)) -> dict[str, Any]:
     if missing:
         raise CheckpointError(f"checkpoint: '{path}' lacks {', '.join(missing)}; use last.pth or best.pth of a run")
     return dict(content)
+
+
+def refused(path: Path, problems: list[str]) -> CheckpointError:
+    """Error that names what is wrong with a checkpoint, in one line."""
+    listed = "; ".join(problems[:3]) + (f"; and {len(problems) - 3} more" if len(problems) > 3 else "")
+    return CheckpointError(f"checkpoint: '{path}' cannot be used: {listed}. Use another one")

@@ -7,20 +7,20 @@ import json
 import os
 import shlex
 import sys
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
 
-import nncf_slb
 from nncf_slb.hosts.create import HOSTS, default_host
-from samples.training.checkpoint import CheckpointError
-from samples.training.data import DatasetError
-from samples.training.processes import Processes, join_from_environment
-from samples.training.recipes import RecipeError
+from samples.training.processes import Processes, ProcessesError, join_from_environment, together
+from samples.training.run_folder import held
+from samples.training.saving import ALLOWED
 from samples.training.settings import Settings, SettingsError, Task, check, read_with_problems
-from samples.training.trainer import Trainer, TrainingError
+from samples.training.terminal import exit_status
+from samples.training.trainer import Trainer
 
 
 def make_parser(task: Task) -> argparse.ArgumentParser:
@@ -38,6 +38,7 @@ def make_parser(task: Task) -> argparse.ArgumentParser:
     add("--resume", type=Path, help="checkpoint of a run to continue")
     add("--weights", type=Path, help="checkpoint of a float network to begin from")
     add("--log-dir", type=Path, default=Path(f"runs/{task.name}"), help="folder of logs, checkpoints and exports")
+    add("--save-every", metavar="N", help=f"save within epochs too: {ALLOWED}")
     add("--epochs", type=int, help="epochs instead of the config's; the schedule of slb follows")
     add("--batch-size", "-b", type=int, help="images in a batch, in each process, instead of the config's")
     add("--workers", "-j", type=int, default=0, help="processes that load images (ImageNet)")
@@ -78,7 +79,7 @@ def make_settings(arguments: argparse.Namespace, task: Task) -> Settings:
             config[name] = getattr(arguments, name)
     settings = Settings(
         config, arguments.log_dir, arguments.data, arguments.weights, arguments.resume, arguments.device,
-        arguments.workers, arguments.host,
+        arguments.workers, arguments.host, arguments.save_every,
     )  # fmt: skip
     check(settings, task, of_text)
     _check_export_path(arguments.export_model_path, settings)
@@ -93,31 +94,33 @@ def _check_export_path(path: Path | None, settings: Settings) -> None:
         )
 
 
-USER_ERRORS = (RecipeError, SettingsError, DatasetError, CheckpointError, TrainingError, nncf_slb.SLBError)
-
-
 def run(kind: type[Trainer], arguments: argparse.Namespace, processes: Processes) -> None:
     """Do what ``--mode`` names, in the order train, test, export; the latter two with training's best checkpoint."""
     settings = make_settings(arguments, kind.task)
-    trainer = kind(settings, processes)
-    if "train" in arguments.mode:
-        try:
-            best = trainer.fit()
-        except KeyboardInterrupt:
-            trainer.log.line(
-                f"\nInterrupted; epoch {trainer.epoch} is saved. To go on:\n  {_resume(arguments, trainer)}"
-            )
-            raise SystemExit(130) from None
-        trainer.log.line(f"best checkpoint: {best}")
-        processes.wait()  # until the first one has written it
-        trainer = kind(replace(settings, resume=best), processes)
-    if trainer.ctrl:
-        trainer.log.line(trainer.ctrl.statistics().to_str())
-    if "test" in arguments.mode:
-        trainer.show_test()
-    if "export" in arguments.mode and processes.first:
-        path = trainer.export(arguments.export_model_path or arguments.log_dir / "model.xml")
-        trainer.log.line(f"exported: {path}")
+    writes = processes.first and arguments.mode != ["test"]
+    with held(settings.log_dir) if writes else nullcontext():
+        trainer = kind(settings, processes)
+        if "train" in arguments.mode:
+            best = _fit(trainer, arguments)
+            trainer.log.line(f"best checkpoint: {best}")
+            trainer = kind(replace(settings, resume=best), processes)
+        if trainer.ctrl:
+            trainer.log.line(trainer.ctrl.statistics().to_str())
+        if "test" in arguments.mode:
+            trainer.show_test()
+        if "export" in arguments.mode and processes.first:
+            path = trainer.export(arguments.export_model_path or arguments.log_dir / "model.xml")
+            trainer.log.line(f"exported: {path}")
+
+
+def _fit(trainer: Trainer, arguments: argparse.Namespace) -> Path:
+    resume = _resume(arguments, trainer)
+    try:
+        with together(trainer.processes, f"to go on from {trainer.last}:\n  {resume}"):
+            return trainer.fit()
+    except KeyboardInterrupt as error:
+        trainer.log.line(f"\nInterrupted; {trainer.saved} is saved. To go on:\n  {resume}")
+        raise SystemExit(getattr(error, "status", 130)) from None
 
 
 def _resume(arguments: argparse.Namespace, trainer: Trainer) -> str:
@@ -132,31 +135,53 @@ def _resume(arguments: argparse.Namespace, trainer: Trainer) -> str:
 
 def _spawned(local_rank: int, kind: type[Trainer], arguments: argparse.Namespace, world: int) -> None:
     os.environ.update(RANK=str(local_rank), LOCAL_RANK=str(local_rank), WORLD_SIZE=str(world))
-    run(kind, arguments, join_from_environment(arguments.device))
+    sys.exit(exit_status(lambda: _run_and_leave(kind, arguments), ADVICE))
 
 
-def main(kind: type[Trainer], argv: list[str] | None = None) -> int:
-    """Run a task's command; exit status 2 on bad settings, data or checkpoints."""
-    arguments = make_parser(kind.task).parse_args(argv)
-    if arguments.list_recipes:
-        print(kind.task.recipes.to_str())
-        return 0
+def _run_and_leave(kind: type[Trainer], arguments: argparse.Namespace) -> None:
     try:
-        settings = make_settings(arguments, kind.task)
-        if arguments.print_config:
-            print(json.dumps(settings.config, indent=2))
-            return 0
-        if arguments.multiprocessing_distributed is not None:
-            world = arguments.multiprocessing_distributed or max(1, torch.cuda.device_count())
-            os.environ.setdefault("MASTER_ADDR", "127.0.0.1")
-            os.environ.setdefault("MASTER_PORT", "29511")
-            torch.multiprocessing.spawn(_spawned, (kind, arguments, world), world)
-        else:
-            run(kind, arguments, join_from_environment(arguments.device))
-    except USER_ERRORS as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        run(kind, arguments, join_from_environment(arguments.device))
     finally:
         if dist.is_available() and dist.is_initialized():
             dist.destroy_process_group()
-    return 0
+
+
+ADVICE = "nothing had been trained since the last checkpoint."
+
+
+def main(kind: type[Trainer], argv: list[str] | None = None) -> int:
+    """Run a task's command; exit status 2 on bad settings, data or checkpoints, 130 on Ctrl-C, 143 on SIGTERM."""
+    return exit_status(lambda: _main(kind, argv), ADVICE)
+
+
+def _main(kind: type[Trainer], argv: list[str] | None) -> None:
+    arguments = make_parser(kind.task).parse_args(argv)
+    if arguments.list_recipes:
+        print(kind.task.recipes.to_str())
+        return
+    settings = make_settings(arguments, kind.task)
+    if arguments.print_config:
+        print(json.dumps(settings.config, indent=2))
+    elif arguments.multiprocessing_distributed is None:
+        _run_and_leave(kind, arguments)
+    else:
+        _start(kind, arguments, arguments.multiprocessing_distributed or max(1, torch.cuda.device_count()))
+
+
+def _start(kind: type[Trainer], arguments: argparse.Namespace, world: int) -> None:
+    """Start processes and wait for them; when one ends badly, or this one is interrupted, all end."""
+    os.environ.setdefault("MASTER_ADDR", "127.0.0.1")
+    os.environ.setdefault("MASTER_PORT", "29511")
+    context = torch.multiprocessing.spawn(_spawned, (kind, arguments, world), world, join=False)
+    try:
+        while not context.join():
+            pass
+    except torch.multiprocessing.ProcessExitedException as error:
+        if error.exit_code > 0:  # it has said why
+            raise SystemExit(error.exit_code) from None
+        raise ProcessesError(f"{error}, so the run ended; go on with --resume") from None
+    except KeyboardInterrupt:
+        for process in context.processes:
+            process.terminate()
+            process.join()
+        raise

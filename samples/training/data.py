@@ -18,6 +18,9 @@ class Batches(Protocol):
     batch_size: int
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]: ...
+    def rest(self, start: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """The batches from a zero-based one on: what an interrupted epoch has left."""
+
     def __len__(self) -> int: ...
     def set_epoch(self, epoch: int) -> None:
         """Choose the shuffling of an epoch."""

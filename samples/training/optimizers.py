@@ -10,6 +10,7 @@ from torch import nn
 
 import nncf_slb
 from samples.training.config import OPTIMIZERS
+from samples.training.optimizer_state import state_problems
 
 
 def learning_rate(config: dict[str, Any], epoch: int, epochs: int) -> float:
@@ -57,7 +58,19 @@ class Optimizers:
         """State of each optimizer."""
         return [optimizer.state_dict() for optimizer, _ in self._parts]
 
-    def load_state_dict(self, states: list[dict[str, Any]]) -> None:
-        """Continue from `state_dict`."""
-        for (optimizer, _), state in zip(self._parts, states, strict=True):
-            optimizer.load_state_dict(state)
+    def load_state_dict(self, states: list[dict[str, Any]], begun: bool) -> list[str]:
+        """Continue from `state_dict`, unless something is wrong with it.
+
+        Args:
+            states: State of each optimizer.
+            begun: Whether a step has been taken.
+
+        Returns:
+            What is wrong, one line each.
+        """
+        own = [optimizer for optimizer, _ in self._parts]
+        problems = state_problems(states, own, begun)
+        if not problems:
+            for optimizer, state in zip(own, states, strict=True):
+                optimizer.load_state_dict(state)
+        return problems

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
 from torch import nn
+
+
+class ProcessesError(RuntimeError):
+    """Processes that cannot go on together; the message says what to do."""
 
 
 @dataclass(frozen=True)
@@ -32,12 +38,40 @@ class Processes:
         if self.world > 1:
             dist.barrier()
 
+    def any(self, flag: bool, device: torch.device) -> bool:
+        """Whether a flag is set in any process; all must ask."""
+        if self.world == 1:
+            return flag
+        flags = torch.tensor(int(flag), device=device)
+        dist.all_reduce(flags)
+        return bool(flags)
+
     def wrap(self, model: nn.Module) -> nn.Module:
         """`DistributedDataParallel` around the model where there is more than one process."""
         if self.world == 1:
             return model
-        # Logits get no gradient once the search has ended.
         return nn.parallel.DistributedDataParallel(model)
+
+
+@contextmanager
+def together(processes: Processes, advice: str) -> Iterator[None]:
+    """Within it, the end of another process is one line.
+
+    Args:
+        processes: This process among the others.
+        advice: What to do then.
+
+    Raises:
+        ProcessesError: If another process has ended, or cannot be reached.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        lost = isinstance(error, dist.DistError) or any(word in str(error) for word in ("gloo", "Connection", "NCCL"))
+        if processes.world == 1 or not lost:
+            raise
+        reason = str(error).split("\n")[0]
+        raise ProcessesError(f"another of the {processes.world} processes has ended ({reason}); {advice}") from None
 
 
 def join_from_environment(device: str) -> Processes:

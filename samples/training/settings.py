@@ -21,6 +21,7 @@ from nncf_slb.hosts.config_check import algorithm_problems
 from nncf_slb.hosts.create import default_host
 from samples.training.config import RunConfig, network_problems, optimizer_problems
 from samples.training.recipes import Recipes
+from samples.training.saving import SaveEvery
 
 # Keys whose problems do not keep the network from being made.
 _APART = {"optimizer", "logits_optimizer", "compression", "seed", "epochs", "batch_size", "log_dir", "target_device"}
@@ -93,6 +94,7 @@ class Settings:
         device: ``cpu`` or ``cuda``.
         workers: Processes that load images.
         host: How a search gets into the network, as in `nncf_slb.create_compressed_model`.
+        save_every: Steps or minutes between checkpoints within an epoch, as in `samples.training.saving`, or None.
     """
 
     config: dict[str, Any]
@@ -103,6 +105,7 @@ class Settings:
     device: str = "cpu"
     workers: int = 0
     host: str = field(default_factory=default_host)
+    save_every: str | None = None
 
     @property
     def compressed(self) -> bool:
@@ -153,6 +156,10 @@ def check(settings: Settings, task: Task, of_text: list[str] | None = None) -> N
     log_dir = settings.log_dir
     if not next(path for path in (log_dir, *log_dir.absolute().parents) if path.exists()).is_dir():
         problems.append(f"log-dir: received '{log_dir}'; allowed: a folder, and this is a file, or inside one")
+    try:
+        SaveEvery(settings.save_every)
+    except ValueError as error:
+        problems.append(f"save-every: {error}")
     if settings.workers < 0:
         problems.append(f"workers: received {settings.workers}; allowed: an integer from 0 on")
     if settings.device == "cuda" and not torch.cuda.is_available():

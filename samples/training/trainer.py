@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from abc import ABC, abstractmethod
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,24 +14,25 @@ import torch
 from torch import Tensor, nn
 
 import nncf_slb
+from nncf_slb.files import new_file
 from nncf_slb.search.finite import refuse_not_finite
-from samples.training import checkpoint
+from samples.training import checkpoint, interruption
 from samples.training.config import refused_by_nncf
+from samples.training.float_network import export_float, load_weights
 from samples.training.hosts import for_host
 from samples.training.optimizers import Optimizers
 from samples.training.processes import Processes
 from samples.training.progress import Log, track
 from samples.training.quiet import quieten
+from samples.training.run_folder import held
+from samples.training.saving import SaveEvery
+from samples.training.searched import codes_of, search_numbers
 from samples.training.settings import Settings, SettingsError, Task
+from samples.training.state import VERSION, RunState, network_problems, other_settings, position_problems, read_run
 
 
 class TrainingError(RuntimeError):
     """A training that cannot go on; the message says where it stopped and what to do."""
-
-
-_RUN_KEYS = ("model", "optimizers", "epoch", "best", "compression_state", "rng", "config")
-# Settings that a resumed run may change; all others decide what network it is and how it is trained.
-_MAY_CHANGE = {"epochs", "batch_size", "seed", "dataset", "num_classes", "input_info", "test_data", "strict"}
 
 
 class Trainer(ABC):
@@ -56,17 +59,22 @@ class Trainer(ABC):
         torch.manual_seed(self.seed)
         self.splits = self._load_data()
         self.train_batches = self._loader("train")
+        if not len(self.train_batches):
+            raise SettingsError(f"processes: received {self.processes.world}, for fewer training images; use fewer")
         resumed = self._load_run(settings.resume) if settings.resume else None
         self.model = self._make_network()
         self.ctrl: Any = None
         if settings.compressed:
-            self._compress(resumed["compression_state"] if resumed else None)
+            self._compress(resumed.compression_state if resumed else None)
         self.trained: nn.Module = self.processes.wrap(self.model)
         self.optimizers = Optimizers(self.model, self.config)
         self.log = Log(settings.log_dir, self.processes.first)
-        self.epoch, self.best = 0, -1.0
-        if resumed:
-            self._restore(resumed)
+        self.epoch, self.step, self.best = 0, 0, -1.0
+        self._loss_sum, self._codes_before = 0.0, codes_of(self.model)
+        self._save_every, self._interruption = SaveEvery(settings.save_every), interruption.Interruption()
+        if settings.resume and resumed:
+            self._restore(settings.resume, resumed)
+        self.saved = self._place()
 
     @abstractmethod
     def _load_data(self) -> Any:
@@ -94,7 +102,7 @@ class Trainer(ABC):
         make = self.task.models[self.config["model"]]
         network = make(**self._network_arguments(), **self.config.get("model_params", {}))
         if self.settings.weights:
-            network.load_state_dict(checkpoint.load(self.settings.weights)["model"])
+            load_weights(network, self.settings.weights)
         # Channels last takes 30 % off a training step on the CPU. Set before compression: logits have five dimensions.
         return network.to(self.device, memory_format=torch.channels_last)
 
@@ -114,41 +122,50 @@ class Trainer(ABC):
         if self.processes.world > 1:
             self.ctrl.distributed()
 
-    def _load_run(self, path: Path) -> dict[str, Any]:
+    def _load_run(self, path: Path) -> RunState:
         """Checkpoint of a run with this config; a SettingsError names every setting of another's."""
-        state = checkpoint.load(path, _RUN_KEYS)
-        found = json.loads(state["config"])
-        differing = [
-            f"  {name}: the run had {found.get(name)!r}; received {self.config.get(name)!r}"
-            for name in sorted((set(found) | set(self.config)) - _MAY_CHANGE)
-            if found.get(name) != self.config.get(name)
-        ]
-        if differing:
-            lines = "\n".join(differing)
+        state = read_run(path)
+        if differing := other_settings(state, self.config):
+            lines = "\n".join(f"  {line}" for line in differing)
             raise SettingsError(
                 f"resume: '{path}' is of a run with other settings; go on with its own, or begin anew in another "
                 f"--log-dir:\n{lines}"
             )
+        problems = position_problems(state, self.config, self.processes.world, len(self.train_batches))
+        if problems:
+            raise checkpoint.refused(path, problems)
         return state
 
-    def _restore(self, state: dict[str, Any]) -> None:
-        try:
-            self.model.load_state_dict(state["model"])
-        except RuntimeError as error:  # torch's, of names and shapes
-            raise checkpoint.CheckpointError(
-                f"checkpoint: '{self.settings.resume}' does not fit the network of this config. {error}"
-            ) from error
-        refuse_not_finite(self.model)
-        self.optimizers.load_state_dict(state["optimizers"])
-        self.epoch, self.best = state["epoch"], state["best"]
-        torch.set_rng_state(state["rng"])
+    def _restore(self, path: Path, state: RunState) -> None:
+        problems = network_problems(state.model, self.model)
+        begun = state.epoch > 0 or state.position is not None
+        problems = problems or self.optimizers.load_state_dict(state.optimizers, begun)
+        if state.position is not None:
+            shapes = [codes.shape for codes in self._codes_before]
+            if [codes.shape for codes in state.position.codes] != shapes:
+                problems.append("position.codes are those of another network")
+        if problems:
+            raise checkpoint.refused(path, problems)
+        self.model.load_state_dict(state.model)
+        self.epoch, self.best = state.epoch, state.best
+        if state.position is not None:
+            self.step, self._loss_sum = state.position.step, state.position.loss_sum
+            self._codes_before = [codes.to(self.device) for codes in state.position.codes]
+        torch.set_rng_state(state.rng)
+        self.train_batches.set_epoch(self.epoch if self.step else max(0, self.epoch - 1))
 
     def _save(self, name: str) -> None:
         if self.processes.first:
+            position = {
+                "step": self.step, "loss_sum": self._loss_sum, "processes": self.processes.world,
+                "codes": self._codes_before,
+            }  # fmt: skip
             state = {
+                "version": VERSION,
                 "model": self.model.state_dict(),
                 "optimizers": self.optimizers.state_dict(),
                 "epoch": self.epoch,
+                "position": position if self.step else None,
                 "best": self.best,
                 "compression_state": self.ctrl.get_compression_state() if self.ctrl else None,
                 "rng": torch.get_rng_state(),
@@ -156,70 +173,114 @@ class Trainer(ABC):
             }
             checkpoint.save(state, self.settings.log_dir / name)
 
+    def _save_last(self) -> None:
+        self._save("last.pth")
+        self._save_every.saved()
+        self.saved = self._place()
+
+    def _place(self) -> str:
+        return f"epoch {self.epoch}" if self.step == 0 else f"step {self.step} of epoch {self.epoch + 1}"
+
     @property
     def last(self) -> Path:
-        """Checkpoint of the last completed epoch."""
+        """Checkpoint from which the run goes on."""
         return self.settings.log_dir / "last.pth"
 
     def fit(self) -> Path:
-        """Train up to the configured epochs; returns the best checkpoint by validation score."""
+        """Train up to the configured epochs; returns the best checkpoint by validation score.
+
+        Raises:
+            samples.training.interruption.Interrupted: After Ctrl-C or SIGTERM, when all training so far is saved.
+            samples.training.run_folder.FolderError: If nothing can be written to the log folder, or another run does.
+            TrainingError: If training cannot go on.
+        """
+        folder = held(self.settings.log_dir) if self.processes.first else nullcontext()
+        with folder, interruption.noted(twice=self.processes.world == 1) as self._interruption:
+            try:
+                self._begin()
+                self._train()
+            except OSError as error:
+                raise TrainingError(
+                    f"'{error.filename or self.settings.log_dir}' cannot be written ({error.strerror or error}), so "
+                    f"training stopped. '{self.last}' holds {self.saved}. Make room, then go on with --resume"
+                ) from error
+            finally:
+                self.log.end()
+        self.processes.wait()  # until the first one has written it
+        best = self.settings.log_dir / "best.pth"
+        return best if best.exists() else self.last
+
+    def _begin(self) -> None:
+        """Make the folder that of this run: a new one takes the place of a former one."""
+        if not self.processes.first:
+            return
+        best, resumed = self.settings.log_dir / "best.pth", self.settings.resume
+        if resumed is None:
+            best.unlink(missing_ok=True)
+        elif not best.exists() and (resumed.parent / "best.pth").exists():  # from another folder
+            with new_file(best) as partial:
+                shutil.copyfile(resumed.parent / "best.pth", partial)
+        self.log.begin(self.epoch)
+        if resumed is None or not (self.last.exists() and self.last.samefile(resumed)):
+            self._save_last()
+
+    def _train(self) -> None:
         epochs, batches = self.config["epochs"], self._loader("val")
-        self._save("last.pth")
         while self.epoch < epochs:
             rate = self.optimizers.set_epoch(self.epoch)
             loss = self._train_epoch(f"epoch {self.epoch + 1}/{epochs}")
             refuse_not_finite(self.model)  # before it takes the place of the last good checkpoint
             score = self.evaluate(batches, "validation")
             worth = self.ctrl is None or self.ctrl.compression_stage() == nncf_slb.CompressionStage.FULLY_COMPRESSED
-            self.epoch += 1
+            self.epoch, self.step = self.epoch + 1, 0
             shown = self.score_format.format(score)
             self.log.line(f"epoch {self.epoch}/{epochs}  loss {loss:.4f}  validation {shown}  lr {rate:.4g}")
-            numbers = {"loss": loss, f"val_{self.score_name}": score, "lr": rate, **self._search_numbers()}
-            self.log.epoch(self.epoch, numbers)
+            found = search_numbers(self.ctrl, codes_of(self.model), self._codes_before)
+            self.log.epoch(self.epoch, {"loss": loss, f"val_{self.score_name}": score, "lr": rate, **found})
             if worth and score > self.best:
                 self.best = score
                 self._save("best.pth")
-            self._save("last.pth")
-        best = self.settings.log_dir / "best.pth"
-        return best if best.exists() else self.last
-
-    def _search_numbers(self) -> dict[str, Any]:
-        search = getattr(self.ctrl.statistics(), "slb", None) if self.ctrl else None
-        if search is None:
-            return {}
-        weights = sum(layer.weights for layer in search.layers)
-        means = {
-            name: sum(getattr(layer, field) * layer.weights for layer in search.layers) / weights
-            for name, field in (("confidence", "mean_confidence"), ("changed", "changed"))
-        }
-        histogram = [
-            sum(layer.confidence_histogram[part] * layer.weights for layer in search.layers) / weights
-            for part in range(len(search.layers[0].confidence_histogram))
-        ]
-        return {"inverse_temperature": search.inverse_temperature, **means, "confidence_histogram": histogram}
+            self._save_last()
+            if self._is_interrupted():
+                raise self._interruption.error()
 
     def _train_epoch(self, text: str) -> float:
+        """Train to the end of the epoch that the run is in; returns its mean loss."""
         self.trained.train()
         self.train_batches.set_epoch(self.epoch)
+        if self.step == 0:
+            if self.ctrl:
+                self.ctrl.scheduler.epoch_step()
+            self._loss_sum, self._codes_before = 0.0, codes_of(self.model)
+        total = len(self.train_batches)
+        for batch in track(self.train_batches.rest(self.step), total, text, self.processes.first, self.step):
+            self._loss_sum += self._train_step(*batch, text)
+            self.step += 1
+            interrupted = self._is_interrupted()
+            if interrupted or self._save_every.is_due(self.step):
+                refuse_not_finite(self.model)
+                self._save_last()
+            if interrupted:
+                raise self._interruption.error()
+        return self._loss_sum / total
+
+    def _is_interrupted(self) -> bool:
+        return self.processes.any(self._interruption.number is not None, self.device)
+
+    def _train_step(self, inputs: Tensor, targets: Tensor, text: str) -> float:
         if self.ctrl:
-            self.ctrl.scheduler.epoch_step()
-        total = 0.0
-        batches = track(self.train_batches, len(self.train_batches), text, self.processes.first)
-        for step, (inputs, targets) in enumerate(batches):
-            if self.ctrl:
-                self.ctrl.scheduler.step()
-            loss = self._loss(self.trained(inputs.to(self.device)), targets.to(self.device))
-            if self.ctrl:
-                loss = loss + self.ctrl.loss()
-            number = float(loss.detach())
-            if not math.isfinite(number):
-                raise TrainingError(
-                    f"{text}, step {step + 1}: the loss is {number}, so training stopped. '{self.last}' holds the last "
-                    f"good epoch, {self.epoch}. Lower the learning rate, or look for such numbers in the data"
-                )
-            self.optimizers.step(loss)
-            total += number
-        return total / len(self.train_batches)
+            self.ctrl.scheduler.step()
+        loss = self._loss(self.trained(inputs.to(self.device)), targets.to(self.device))
+        if self.ctrl:
+            loss = loss + self.ctrl.loss()
+        number = float(loss.detach())
+        if not math.isfinite(number):
+            raise TrainingError(
+                f"{text}, step {self.step + 1}: the loss is {number}, so training stopped. '{self.last}' holds the "
+                f"last good network, {self.saved}. Lower the learning rate, or look for such numbers in the data"
+            )
+        self.optimizers.step(loss)
+        return number
 
     @torch.no_grad()
     def outputs(self, batches: Any, text: str = "evaluation") -> list[tuple[Tensor, Tensor]]:
@@ -250,14 +311,3 @@ class Trainer(ABC):
             shapes = None if shape is None else [shape]
             return nncf_slb.export_openvino(self.ctrl, path, example_input=example, input_shapes=shapes)
         return export_float(self.model, path, example, shape)
-
-
-def export_float(model: nn.Module, path: Path, example: Tensor, shape: list[int] | None = None) -> Path:
-    """OpenVINO IR of a float network; -1 in its input's `shape` is any size, by default that of the batch."""
-    import openvino as ov
-
-    model.eval()
-    shape = shape or [-1, *example.shape[1:]]
-    converted = ov.convert_model(model, example_input=example, input=[ov.PartialShape(shape)])
-    ov.save_model(converted, path, compress_to_fp16=False)
-    return path

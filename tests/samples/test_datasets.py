@@ -4,6 +4,7 @@ import gzip
 import io
 import pickle
 import re
+import shutil
 import struct
 import tarfile
 
@@ -137,6 +138,125 @@ def test_a_damaged_image_of_imagenet_is_an_error_that_names_it(tmp_path):
         list(DATASETS["imagenet"](tmp_path).loader("test", 4))
 
 
+IMAGES, LABELS = "train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"
+FASHION = {
+    "more labels": ({LABELS: np.zeros(51)}, "50 images and 51 labels"),
+    "fewer labels": ({LABELS: np.zeros(49)}, "50 images and 49 labels"),
+    "labels beyond the classes": ({LABELS: np.r_[np.zeros(48), 99, 255]}, "the labels 99, 255; allowed: 0 to 9"),
+    "labels of images": ({LABELS: np.zeros((50, 28, 28))}, "labels uint8 [50, 28, 28]"),
+    "images of labels": ({IMAGES: np.zeros(50)}, "images uint8 [50]"),
+    "flat images": ({IMAGES: np.zeros((50, 784))}, "images uint8 [50, 784]"),
+    "small images": ({IMAGES: np.zeros((50, 27, 28))}, "images uint8 [50, 27, 28]"),
+    "nothing": ({IMAGES: np.zeros((0, 28, 28)), LABELS: np.zeros(0)}, "0 images and 0 labels"),
+    "one image": ({IMAGES: np.ones((1, 28, 28)), LABELS: np.zeros(1)}, "received 1 training images"),
+    "one image of each class": ({IMAGES: np.ones((10, 28, 28)), LABELS: np.arange(10)}, "10 training images"),
+    "black images": ({IMAGES: np.zeros((50, 28, 28))}, "all pixels of the training images are alike"),
+}
+
+
+@pytest.mark.parametrize("name", FASHION)
+def test_idx_files_that_do_not_belong_together_are_named(name, tmp_path):
+    write_fashion(tmp_path)
+    files, reason = FASHION[name]
+    for file, array in files.items():
+        write_idx(tmp_path / file, array.astype(np.uint8))
+    with pytest.raises(DatasetError, match=re.escape(reason)) as refused:
+        DATASETS["fashion_mnist"](tmp_path)
+    assert str(tmp_path) in str(refused.value) and "\n" not in str(refused.value)
+
+
+def test_idx_of_other_numbers_is_an_error_that_names_the_file(tmp_path):
+    write_fashion(tmp_path)
+    header = struct.pack(">HBB", 0, 13, 1) + struct.pack(">I", 50)  # floats
+    (tmp_path / LABELS).write_bytes(gzip.compress(header + np.zeros(50, ">f4").tobytes()))
+    with pytest.raises(DatasetError, match=rf"{LABELS}' is broken"):
+        DATASETS["fashion_mnist"](tmp_path)
+
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (20, 3072), dtype=np.uint8)
+CIFAR = {
+    "more labels": ({b"labels": [0] * 21}, "20 images and 21 labels"),
+    "fewer labels": ({b"labels": [0] * 19}, "20 images and 19 labels"),
+    "labels beyond the classes": ({b"labels": [0] * 18 + [99, 255]}, "the labels 99, 255; allowed: 0 to 9"),
+    "negative labels": ({b"labels": [0] * 19 + [-1]}, "the labels -1"),
+    "labels are fractions": ({b"labels": [0.5] * 20}, "labels float64 [20]"),
+    "nested labels": ({b"labels": [[0]] * 20}, "labels int64 [20, 1]"),
+    "images of floats": ({b"data": PIXELS.astype(np.float32)}, "images float32 [20, 3072]"),
+    "small images": ({b"data": PIXELS[:, :3000]}, "images uint8 [20, 3000]"),
+    "flat images": ({b"data": PIXELS.ravel()}, "images uint8 [61440]"),
+    "nothing": ({b"labels": []}, "labels float64 [0]"),
+    "no labels": ({b"labels": None}, "labels object []"),
+}
+
+
+@pytest.mark.parametrize("name", CIFAR)
+def test_batches_of_cifar_that_do_not_fit_are_named(name, tmp_path):
+    changes, reason = CIFAR[name]
+    write_cifar10(tmp_path / "cifar-10-python.tar.gz", {b"data": PIXELS, b"labels": [0] * 20, **changes})
+    with pytest.raises(DatasetError, match=re.escape(f"data_batch_1: received {reason}")) as refused:
+        DATASETS["cifar10"](tmp_path)
+    assert str(tmp_path) in str(refused.value) and "\n" not in str(refused.value)
+
+
+def test_an_archive_of_the_other_cifar_is_an_error_that_names_what_is_missing(tmp_path):
+    write_cifar100(tmp_path / "cifar-10-python.tar.gz")
+    with pytest.raises(DatasetError, match="holds no data_batch_1 and no data_batch_2"):
+        DATASETS["cifar10"](tmp_path)
+
+
+def remove(folder):
+    for path in folder.iterdir():
+        path.unlink()
+
+
+IMAGENET = {
+    "empty class": (lambda data: remove(data / "train/n02"), "train/n02' holds 0 images"),
+    "class of one image": (lambda data: [(data / f"train/n02/{k}.JPEG").unlink() for k in (0, 1)], "n02' holds 1 im"),
+    "no test images of a class": (lambda data: remove(data / "val/n01"), "val/n01' holds 0 images"),
+    "test images of an unknown class": (lambda data: (data / "val/n03").mkdir(), "val/n03' is of a class that"),
+    "no classes": (lambda data: shutil.rmtree(data / "train") or (data / "train").mkdir(), "holds no images"),
+}
+
+
+@pytest.mark.parametrize("name", IMAGENET)
+def test_folders_of_imagenet_that_do_not_fit_are_named(name, tmp_path):
+    write_imagenet(tmp_path)
+    damage, reason = IMAGENET[name]
+    damage(tmp_path)
+    with pytest.raises(DatasetError, match=reason):
+        DATASETS["imagenet"](tmp_path)
+
+
+def test_a_damaged_image_that_a_worker_meets_is_one_line(tmp_path, capsys):
+    write_imagenet(tmp_path)
+    (tmp_path / "val/n02/1.JPEG").write_bytes(b"no image")
+    (tmp_path / "val/n02/2.JPEG").unlink()
+    (tmp_path / "val/n02/2.JPEG").mkdir()
+    with pytest.raises(DatasetError) as refused:
+        list(DATASETS["imagenet"](tmp_path).loader("test", 4, workers=1))
+    assert f"{tmp_path}/val/n02/1.JPEG' is damaged" in str(refused.value) and "\n" not in str(refused.value)
+
+
+def test_processes_share_batches_and_interrupted_epochs_have_a_rest(tmp_path):
+    write_cifar10(tmp_path / "cifar-10-python.tar.gz")
+    write_imagenet(tmp_path)
+    for name in ("cifar10", "imagenet"):
+        splits = DATASETS[name](tmp_path)
+        alone = splits.loader("train", 2, seed=3)
+        alone.set_epoch(2)
+        whole = list(alone)
+        assert len(whole) == len(alone) > 1
+        for batch, expected in zip(alone.rest(1), whole[1:], strict=True):
+            assert all(torch.equal(a, b) for a, b in zip(batch, expected, strict=True))
+        ranks = [splits.loader("train", 1, seed=3, rank=rank, world=2) for rank in (0, 1)]
+        for each in ranks:
+            each.set_epoch(2)
+        for (images, labels), *parts in zip(whole, *ranks, strict=True):
+            together = [torch.stack([part[k] for part in parts], 1).flatten(0, 1) for k in (0, 1)]
+            count = len(together[1])  # of the last batch, what the number of processes divides
+            assert torch.equal(together[0], images[:count]) and torch.equal(together[1], labels[:count])
+
+
 def test_order_depends_on_seed_and_epoch_alone_and_processes_share_it():
     x, y = torch.arange(40.0).view(40, 1, 1, 1), torch.arange(40)
     batches = ArrayBatches(x, y, 7, shuffle=True, seed=1)
@@ -145,7 +265,7 @@ def test_order_depends_on_seed_and_epoch_alone_and_processes_share_it():
     batches.set_epoch(1)
     assert not torch.equal(first, torch.cat([labels for _, labels in batches]))
     shares = [torch.cat([b for _, b in ArrayBatches(x, y, 7, True, seed=1, rank=r, world=2)]) for r in (0, 1)]
-    assert torch.equal(torch.cat(shares), first)
+    assert torch.equal(torch.stack(shares, 1).flatten(), first)
 
 
 def test_random_crop_shifts_by_at_most_four_pixels():

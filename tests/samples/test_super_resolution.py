@@ -120,6 +120,27 @@ def test_patches_are_places_of_the_images_and_the_same_in_every_run():
     assert np.abs(reduced(high[0].numpy().repeat(3, 0) * 255, 2)[:1] / 255 - low[0].numpy())[:, 1:-1, 1:-1].max() < 0.03
 
 
+def test_processes_share_patches_and_interrupted_epochs_have_a_rest():
+    pair = make_pair(photograph(), 2, 1)
+    whole = list(PatchBatches([pair], 2, 8, 11, 4, seed=3))
+    assert all(
+        torch.equal(a[0], b[0])
+        for a, b in zip(PatchBatches([pair], 2, 8, 11, 4, seed=3).rest(1), whole[1:], strict=True)
+    )
+    ranks = [PatchBatches([pair], 2, 8, 11, 2, seed=3, rank=rank, world=2) for rank in (0, 1)]
+    for (low, high), *parts in zip(whole, *ranks, strict=True):
+        together = [torch.stack([part[k] for part in parts], 1).flatten(0, 1) for k in (0, 1)]
+        assert torch.equal(together[0], low[: len(together[0])]) and torch.equal(together[1], high[: len(together[0])])
+
+
+def test_two_test_images_of_one_name_are_an_error(tmp_path):
+    for folder in ("a/set", "b/set"):
+        write_images(tmp_path / folder, 1)
+    sources = Sources(2, 1, 8, 10, None, (tmp_path / "a/set", tmp_path / "b/set"))
+    with pytest.raises(DatasetError, match="two images named set/0"):
+        load_photographs(sources)
+
+
 def test_a_folder_gives_every_kind_of_image_and_names_what_it_skips(tmp_path, capsys):
     folder = write_images(tmp_path / "images")
     grey = np.asarray(Image.open(folder / "0.png").convert("L"))

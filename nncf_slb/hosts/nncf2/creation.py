@@ -6,14 +6,17 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import nncf
 from nncf import NNCFConfig
 from nncf.torch import create_compressed_model, register_default_init_args
 from nncf.torch.initialization import PTInitializingDataLoader
 from torch import nn
 
-from nncf_slb.hosts.compression import read_whole_config
+from nncf_slb.errors import SettingError, SLBError
+from nncf_slb.hosts.compression import SLB, read_whole_config
 from nncf_slb.hosts.inputs import first_batch
 from nncf_slb.hosts.model_checks import ModelError, model_problems
+from nncf_slb.hosts.resuming import refuse_other_algorithms, state_of_slb
 from nncf_slb.openvino.call_form import arguments_of
 from nncf_slb.search.batches import Batches, Inputs, first_of_batch, run_on
 from nncf_slb.search.batchnorm import preserved_modes
@@ -57,9 +60,33 @@ def create(
         def run(network: nn.Module) -> Any:
             return run_on(next(network.parameters()).device, network, arguments)
 
-    state = None if compression_state is None else dict(compression_state)
+    state = None if compression_state is None else _checked(compression_state, own)
     with preserved_modes(model):  # NNCF's tracing draws random numbers
         if loader is not None:
             first_batch(Batches(loader, inputs))
-        controller, network = create_compressed_model(model, own, state, dummy_forward_fn=run, dump_graphs=False)
+        try:
+            controller, network = create_compressed_model(model, own, state, dummy_forward_fn=run, dump_graphs=False)
+        except (SLBError, nncf.ValidationError):
+            raise
+        except Exception as error:
+            if state is None or set(state["builder_state"]) == {SLB}:
+                raise
+            raise SettingError(
+                f"compression_state: NNCF cannot read what it holds of its own algorithms ({type(error).__name__}: "
+                f"{error}); allowed is what get_compression_state() gave"
+            ) from error
     return controller, network
+
+
+def _checked(state: Mapping[str, Any], config: NNCFConfig) -> dict[str, Any]:
+    """A compression state of a config's algorithms.
+
+    Raises:
+        SettingError: If it is none.
+    """
+    sections = config.get("compression", [])
+    names = {section["algorithm"] for section in (sections if isinstance(sections, list) else [sections])}
+    refuse_other_algorithms(state, names)
+    if SLB in names:
+        state_of_slb(state)
+    return dict(state)

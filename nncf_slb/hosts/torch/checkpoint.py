@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import pickle
 import signal
 import threading
 import time
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +14,7 @@ from typing import Any
 import torch
 
 from nncf_slb.errors import SettingError
-from nncf_slb.files import new_file
+from nncf_slb.files import check_archive, new_file, remove_leftovers
 from nncf_slb.search.reconstruction import Reconstruction
 
 _SECONDS = 30.0
@@ -55,13 +53,16 @@ class SearchFile:
         Raises:
             SettingError: If it is not a file of a search with these settings.
         """
-        if self._path is None or not self._path.exists():
+        if self._path is None:
+            return
+        remove_leftovers(self._path.parent, self._path.name)
+        if not self._path.exists():
             return
         try:
+            check_archive(self._path)
             state: dict[str, Any] = torch.load(self._path, weights_only=True)
             settings, search = state["settings"], state["search"]
-        except (OSError, RuntimeError, ValueError, KeyError, TypeError, EOFError, pickle.UnpicklingError,
-                zipfile.BadZipFile) as error:  # fmt: skip
+        except Exception as error:  # bytes that are no checkpoint make torch's reader fail in any way
             raise SettingError(
                 f"checkpoint: received {self._path}, which is no file of a search without labels "
                 f"({type(error).__name__}); allowed is a file that such a search wrote, or a new name"
@@ -73,16 +74,28 @@ class SearchFile:
             )
         try:
             training.load_state_dict(search)
-        except (RuntimeError, ValueError, KeyError, TypeError) as error:
+        except Exception as error:  # what is wrong inside makes torch fail in any way
             raise SettingError(
-                f"checkpoint: received {self._path}, of a search of another network; allowed is the same network. Use "
-                "another name, or remove the file"
+                f"checkpoint: received {self._path}, which is damaged or of a search of another network "
+                f"({type(error).__name__}: {str(error).splitlines()[0]}); allowed is the same network. Use another "
+                "name, or remove the file"
             ) from error
 
     def save(self, training: Reconstruction, now: bool = False) -> None:
-        """Write the file if it is time to, or `now`."""
+        """Write the file if it is time to, or `now`.
+
+        Raises:
+            SettingError: If it cannot be written.
+        """
         if self._path is None or not (now or time.monotonic() - self._saved >= _SECONDS):
             return
-        with new_file(self._path) as partial:
-            torch.save({"settings": self._settings, "search": training.state_dict()}, partial)
+        try:
+            with new_file(self._path) as partial:
+                torch.save({"settings": self._settings, "search": training.state_dict()}, partial)
+        except (OSError, RuntimeError) as error:
+            reason = str(error).splitlines()[0]
+            raise SettingError(
+                f"checkpoint: {self._path} cannot be written ({reason}); the former file stays. Make room, or use "
+                "another folder"
+            ) from error
         self._saved = time.monotonic()

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from samples.training.data import Batches
+from samples.training.data import Batches, DatasetError
 
 Augment = Callable[[Tensor, torch.Generator], Tensor]
 
@@ -35,7 +35,8 @@ class ArrayBatches:
         augment: Random change of a batch.
         seed: Seed of shuffling and augmentation.
         rank: This process, of `world`.
-        world: Processes that share each epoch.
+        world: Processes that share each epoch where it is shuffled: their k-th batches together are the k-th one of a
+            process alone with batches `world` times as large.
     """
 
     def __init__(
@@ -55,15 +56,21 @@ class ArrayBatches:
         return -(-share // self.batch_size)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        return self.rest(0)
+
+    def rest(self, start: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """The batches from a zero-based one on."""
         generator = torch.Generator().manual_seed(self._seed * 100_003 + self._epoch)
-        order = torch.arange(len(self.labels))
+        order, world = torch.arange(len(self.labels)), 1
         if self._shuffle:
-            share = len(order) // self._world
-            order = order[torch.randperm(len(order), generator=generator)]
-            order = order[self._rank * share : (self._rank + 1) * share]
-        for chosen in order.split(self.batch_size):
-            images = self.images[chosen]
-            yield (self._augment(images, generator) if self._augment else images), self.labels[chosen]
+            world = self._world
+            order = order[torch.randperm(len(order), generator=generator)][: len(order) // world * world]
+        for index, together in enumerate(order.split(self.batch_size * world)):
+            images = self.images[together]
+            if self._augment:  # also of skipped batches and for other processes, which takes as many random numbers
+                images = self._augment(images, generator)
+            if index >= start:
+                yield images[self._rank % world :: world], self.labels[together][self._rank % world :: world]
 
 
 def random_flip(images: Tensor, generator: torch.Generator) -> Tensor:
@@ -95,11 +102,59 @@ def split_validation(labels: np.ndarray, fraction: float = 0.1) -> tuple[np.ndar
     return np.setdiff1d(np.arange(len(labels)), validation), validation
 
 
+def check_part(source: str, images: Any, labels: Any, shape: tuple[int, ...], classes: int) -> None:
+    """Refuse images and labels that do not belong together.
+
+    Args:
+        source: The file or files, for the message.
+        images: To be uint8, ``[count, *shape]``.
+        labels: To be integers from 0 to below `classes`, ``[count]``.
+        shape: Shape of an image.
+        classes: Number of classes.
+
+    Raises:
+        DatasetError: If they are anything else.
+    """
+
+    def refuse(received: str, allowed: str) -> None:
+        raise DatasetError(f"data: {source}: received {received}; allowed: {allowed}. Copy it anew")
+
+    if images.dtype != np.uint8 or images.shape[1:] != shape:
+        refuse(f"images {images.dtype} {list(images.shape)}", f"uint8 [images, {', '.join(map(str, shape))}]")
+    if labels.ndim != 1 or labels.dtype.kind not in "iu":
+        refuse(f"labels {labels.dtype} {list(labels.shape)}", "integers [images]")
+    if len(images) != len(labels) or not len(images):
+        refuse(f"{len(images)} images and {len(labels)} labels", "as many, and at least 1")
+    if labels.min() < 0 or labels.max() >= classes:
+        wrong = sorted({int(label) for label in labels if not 0 <= label < classes})
+        refuse(f"the labels {', '.join(map(str, wrong[:5]))}", f"0 to {classes - 1}")
+
+
 def make_splits(
-    train: tuple[np.ndarray, np.ndarray], test: tuple[np.ndarray, np.ndarray], augment: Augment | None
+    train: tuple[np.ndarray, np.ndarray],
+    test: tuple[np.ndarray, np.ndarray],
+    augment: Augment | None,
+    classes: int,
+    source: str,
 ) -> Splits:
-    """Splits of arrays ``[count, channels, height, width]``, normalised by the training part's statistics."""
+    """Splits, normalised by the training part's statistics.
+
+    Args:
+        train: Images ``[count, channels, height, width]`` and labels ``[count]``.
+        test: The same of the test part.
+        augment: Random change of a training batch.
+        classes: Number of classes.
+        source: The file or folder, for messages.
+
+    Raises:
+        DatasetError: If nothing is left to train on, or all pixels are alike.
+    """
     kept, validation = split_validation(train[1])
+    if not len(kept):
+        raise DatasetError(
+            f"data: {source}: received {len(train[1])} training images, which are all needed for validation; allowed: "
+            "at least 2 of a class. Use more images"
+        )
     parts = {
         "train": (train[0][kept], train[1][kept]),
         "val": (train[0][validation], train[1][validation]),
@@ -107,6 +162,8 @@ def make_splits(
     }
     own = parts["train"][0].astype(np.float32)
     mean, std = own.mean((0, 2, 3), keepdims=True), own.std((0, 2, 3), keepdims=True)
+    if not std.all():
+        raise DatasetError(f"data: {source}: all pixels of the training images are alike; copy it anew")
     tensors = {
         name: (torch.from_numpy((x.astype(np.float32) - mean) / std), torch.from_numpy(y.astype(np.int64)))
         for name, (x, y) in parts.items()
@@ -117,4 +174,4 @@ def make_splits(
         images, labels = tensors[part]
         return ArrayBatches(images, labels, batch_size, training, augment if training else None, seed, rank, world)
 
-    return Splits(loader, int(train[1].max()) + 1, tuple(train[0].shape[1:]))
+    return Splits(loader, classes, tuple(train[0].shape[1:]))

@@ -5,12 +5,13 @@ from __future__ import annotations
 import io
 import pickle
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from samples.classification.datasets.arrays import Splits, make_splits, random_crop_and_flip
+from samples.classification.datasets.arrays import Splits, check_part, make_splits, random_crop_and_flip
 from samples.training.data import DatasetError
 
 
@@ -34,39 +35,45 @@ class _ArraysOnly(pickle.Unpickler):
         raise pickle.UnpicklingError(f"holds {module}.{name}, which does not belong into CIFAR")
 
 
-def _read_archive(data: Path | None, name: str, members: dict[str, str], key: bytes) -> dict[str, Any]:
-    """Images ``[count, 3, 32, 32]`` and labels for each part; `members` maps file name to part."""
+def _read_archive(data: Path | None, name: str, members: dict[str, str], key: bytes, classes: int) -> Splits:
+    """Splits of an archive whose `members` map file name to part."""
     if data is None:
         raise DatasetError(f"data: received nothing; give --data the folder or file of {name}")
     path = data / name if data.is_dir() else data
-    parts: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
     try:
-        with tarfile.open(path) as archive:
-            for member in archive.getmembers():
-                part = members.get(Path(member.name).name)
-                content = archive.extractfile(member) if part else None
-                if part and content:
-                    batch = _ArraysOnly(io.BytesIO(content.read()), encoding="bytes").load()
-                    images = np.asarray(batch[b"data"], np.uint8).reshape(-1, 3, 32, 32)
-                    parts.setdefault(part, []).append((images, np.asarray(batch[key])))
+        batches = dict(_batches(path, members, key))
     except FileNotFoundError:
         raise DatasetError(f"data: '{path}' is missing; give --data the folder or file of {name}") from None
     except Exception as error:  # damaged bytes make the readers fail in any way
-        raise DatasetError(f"data: '{path}' is not CIFAR's python archive ({error}); copy it anew") from None
-    missing = set(members.values()) - set(parts)
-    if missing:
-        raise DatasetError(f"data: '{path}' holds no {' and '.join(sorted(missing))} batches; copy it anew")
-    return {part: tuple(np.concatenate(column) for column in zip(*pairs, strict=True)) for part, pairs in parts.items()}
+        reason = " ".join(str(error).split())
+        raise DatasetError(f"data: '{path}' is not CIFAR's python archive ({reason}); copy it anew") from None
+    if missing := sorted(set(members) - set(batches)):
+        raise DatasetError(f"data: '{path}' holds no {' and no '.join(missing)}; copy it anew")
+    parts: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
+    for member, part in members.items():
+        images, labels = batches[member]
+        check_part(f"'{path}', {member}", images, labels, (3072,), classes)
+        parts.setdefault(part, []).append((images.reshape(-1, 3, 32, 32), labels))
+    train, test = (tuple(map(np.concatenate, zip(*parts[part], strict=True))) for part in ("train", "test"))
+    return make_splits(train, test, random_crop_and_flip, classes, f"'{path}'")
+
+
+def _batches(path: Path, members: dict[str, str], key: bytes) -> Iterator[tuple[str, tuple[np.ndarray, np.ndarray]]]:
+    with tarfile.open(path) as archive:
+        for member in archive.getmembers():
+            name = Path(member.name).name
+            content = archive.extractfile(member) if name in members else None
+            if content:
+                batch = _ArraysOnly(io.BytesIO(content.read()), encoding="bytes").load()
+                yield name, (np.asarray(batch[b"data"]), np.asarray(batch[key]))
 
 
 def load_cifar10(data: Path | None) -> Splits:
     """CIFAR-10 from ``cifar-10-python.tar.gz``."""
     members = {**{f"data_batch_{k}": "train" for k in range(1, 6)}, "test_batch": "test"}
-    parts = _read_archive(data, "cifar-10-python.tar.gz", members, b"labels")
-    return make_splits(parts["train"], parts["test"], random_crop_and_flip)
+    return _read_archive(data, "cifar-10-python.tar.gz", members, b"labels", 10)
 
 
 def load_cifar100(data: Path | None) -> Splits:
     """CIFAR-100 (fine labels) from ``cifar-100-python.tar.gz``."""
-    parts = _read_archive(data, "cifar-100-python.tar.gz", {"train": "train", "test": "test"}, b"fine_labels")
-    return make_splits(parts["train"], parts["test"], random_crop_and_flip)
+    return _read_archive(data, "cifar-100-python.tar.gz", {"train": "train", "test": "test"}, b"fine_labels", 100)

@@ -16,4 +16,4 @@ def load_digits_splits(data: Path | None) -> Splits:
     digits = load_digits()
     images, labels = digits.images[:, None].astype(np.float32), digits.target
     train, test = split_validation(labels, fraction=0.2)
-    return make_splits((images[train], labels[train]), (images[test], labels[test]), None)
+    return make_splits((images[train], labels[train]), (images[test], labels[test]), None, 10, "digits")

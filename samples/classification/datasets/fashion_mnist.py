@@ -8,9 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from samples.classification.datasets.arrays import Splits, make_splits, random_flip
+from samples.classification.datasets.arrays import Splits, check_part, make_splits, random_flip
 from samples.training.data import DatasetError
 
+_UNSIGNED_BYTES = bytes([0, 0, 8])
+_CLASSES = 10
 DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
 
 
@@ -22,6 +24,8 @@ def read_idx(path: Path) -> np.ndarray:
     """
     try:
         content = gzip.decompress(path.read_bytes())
+        if content[:3] != _UNSIGNED_BYTES:
+            raise ValueError("it does not begin as IDX of unsigned bytes does")
         dimensions = content[3]
         shape = struct.unpack(f">{dimensions}I", content[4 : 4 + 4 * dimensions])
         return np.frombuffer(content, np.uint8, offset=4 + 4 * dimensions).reshape(shape)
@@ -37,8 +41,11 @@ def read_idx(path: Path) -> np.ndarray:
 def load_fashion_mnist(data: Path | None) -> Splits:
     """Official split; a tenth of the training images is cut off for validation."""
     folder = data or DEBIAN_FOLDER
-    parts = [
-        (read_idx(folder / f"{name}-images-idx3-ubyte.gz")[:, None], read_idx(folder / f"{name}-labels-idx1-ubyte.gz"))
-        for name in ("train", "t10k")
-    ]
-    return make_splits(parts[0], parts[1], random_flip)
+    return make_splits(_read(folder, "train"), _read(folder, "t10k"), random_flip, _CLASSES, f"'{folder}'")
+
+
+def _read(folder: Path, part: str) -> tuple[np.ndarray, np.ndarray]:
+    paths = [folder / f"{part}-{content}-ubyte.gz" for content in ("images-idx3", "labels-idx1")]
+    images, labels = map(read_idx, paths)
+    check_part(" and ".join(f"'{path}'" for path in paths), images, labels, (28, 28), _CLASSES)
+    return images[:, None], labels
