@@ -26,6 +26,7 @@ class _Scheduler(_Part):
     current_epoch: Annotated[int, Field(ge=-1)]
     step_in_epoch: Annotated[int, Field(ge=-1)]
     steps_per_epoch: Annotated[int, Field(ge=1)] | None
+    is_over: bool
 
 
 class _Control(_Part):
