@@ -183,8 +183,8 @@ def _start(kind: type[Trainer], arguments: argparse.Namespace, world: int) -> No
         if error.exit_code > 0:  # it has said why
             raise SystemExit(error.exit_code) from None
         raise ProcessesError(f"{error}, so the run ended; go on with --resume") from None
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         for process in context.processes:
             process.terminate()
             process.join()
-        raise
+        raise SystemExit(getattr(error, "status", 130)) from None

@@ -12,10 +12,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor, nn
 
 from samples.training.checkpoint import load, refused
+from samples.training.settings import SettingsError
 
 VERSION = 2  # of what `RunState` holds; 1 had no position and said no version
 # Settings that a resumed run may change; all others decide what network it is and how it is trained.
 _MAY_CHANGE = {"epochs", "batch_size", "seed", "dataset", "num_classes", "input_info", "test_data", "strict"}
+_ENDED = 2  # stage of a search
 _Whole = Annotated[int, Field(ge=0)]
 _Number = Annotated[float, Field(allow_inf_nan=False)]
 
@@ -141,11 +143,27 @@ def position_problems(state: RunState, config: Mapping[str, Any], processes: int
         problems += _order_problems(state, state.position, config, processes)
         if not problems and state.position.step > steps:
             problems.append(f"position.step: received {state.position.step}; allowed: at most {steps}")
-    scheduler = _scheduler_state(state.compression_state)
+    control = _control_state(state.compression_state)
+    scheduler = control.get("scheduler_state")
+    scheduler = scheduler if isinstance(scheduler, dict) else {}
     at_end, epoch = state.position is None, scheduler.get("current_epoch", state.epoch)
     if scheduler and epoch != (state.epoch - 1 if at_end else state.epoch):
         problems.append(f"epoch: received {state.epoch}, and a search in epoch {epoch}")
     return problems
+
+
+def refuse_too_few_epochs(state: RunState, epochs: int) -> None:
+    """A run cannot end before its search or in the middle of an epoch.
+
+    Raises:
+        SettingsError: If no epoch is left that would end it.
+    """
+    stage = _control_state(state.compression_state).get("compression_stage", _ENDED)
+    if state.epoch >= epochs and (state.position is not None or getattr(stage, "value", stage) != _ENDED):
+        raise SettingsError(
+            f"epochs: received {epochs}, and the run has {state.epoch} epochs behind it without the end of its search; "
+            f"allowed: at least {state.epoch + 1}"
+        )
 
 
 def _order_problems(state: RunState, at: Position, config: Mapping[str, Any], processes: int) -> list[str]:
@@ -166,9 +184,9 @@ def _order_problems(state: RunState, at: Position, config: Mapping[str, Any], pr
     return problems
 
 
-def _scheduler_state(state: Any) -> dict[str, Any]:
+def _control_state(state: Any) -> dict[str, Any]:
     """That of slb in a compression state, where it has one; what creates the network checks it."""
-    for key in ("ctrl_state", "slb", "scheduler_state"):
+    for key in ("ctrl_state", "slb"):
         state = state.get(key) if isinstance(state, dict) else None
     return state if isinstance(state, dict) else {}
 

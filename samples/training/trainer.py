@@ -31,7 +31,15 @@ from samples.training.run_folder import held
 from samples.training.saving import SaveEvery
 from samples.training.searched import codes_of, search_numbers
 from samples.training.settings import Settings, SettingsError, Task
-from samples.training.state import VERSION, RunState, network_problems, other_settings, position_problems, read_run
+from samples.training.state import (
+    VERSION,
+    RunState,
+    network_problems,
+    other_settings,
+    position_problems,
+    read_run,
+    refuse_too_few_epochs,
+)
 
 
 class TrainingError(RuntimeError):
@@ -78,7 +86,7 @@ class Trainer(ABC):
         self._save_every, self._interruption = SaveEvery(settings.save_every), interruption.Interruption()
         if settings.resume and resumed:
             self._restore(settings.resume, resumed)
-        self.saved = self._place()
+        self.saved, self._resumed = self._place(), resumed
 
     @abstractmethod
     def _load_data(self) -> Any:
@@ -197,9 +205,13 @@ class Trainer(ABC):
 
         Raises:
             samples.training.interruption.Interrupted: After Ctrl-C or SIGTERM, when all training so far is saved.
+            samples.training.settings.SettingsError: If the config has too few epochs for a resumed run.
             samples.training.run_folder.FolderError: If nothing can be written to the log folder, or another run does.
             TrainingError: If training cannot go on.
         """
+        if self._resumed:
+            refuse_too_few_epochs(self._resumed, self.config["epochs"])
+            self._resumed = None  # it holds a network
         folder = held(self.settings.log_dir) if self.processes.first else nullcontext()
         with folder, interruption.noted(twice=self.processes.world == 1) as self._interruption:
             try:

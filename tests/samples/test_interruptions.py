@@ -189,6 +189,30 @@ def test_an_epoch_goes_on_only_with_the_same_order_of_data(whole, tmp_path, monk
     go_on(whole, tmp_path)
 
 
+def test_a_run_with_one_step_an_epoch_ends_its_search(tmp_path):
+    config = write_config(tmp_path, epochs=3, batch_size=2000)
+    assert main(["--config", str(config), "--mode", "train", "--log-dir", str(tmp_path / "log")]) == 0
+    lines = [json.loads(line) for line in (tmp_path / "log/metrics.jsonl").read_text().splitlines()]
+    assert lines[0]["inverse_temperature"] < lines[-1]["inverse_temperature"] == 20
+    assert checkpoint.load(tmp_path / "log/best.pth")["epoch"] == 3
+
+
+def test_other_epochs_move_the_end_of_the_search_and_too_few_are_refused(tmp_path, monkeypatch, capsys):
+    own = ["--config", str(write_config(tmp_path)), "--mode", "train", "--log-dir", str(tmp_path / "log")]
+    go_on = [*own, "--resume", str(tmp_path / "log/last.pth"), "--epochs"]
+    for place in ((2, 0), (2, 3)):  # epoch and step
+        with pytest.raises(SystemExit), monkeypatch.context() as patch:
+            patch.setattr(Classification, "_is_interrupted", lambda self, place=place: (self.epoch, self.step) == place)
+            main([*own, "--epochs", "8"])
+        capsys.readouterr()
+        assert main([*go_on, "2"]) == 2
+        assert "epochs: received 2, and the run has 2 epochs behind it" in capsys.readouterr().err
+    for epochs in (3, 5):  # sooner, and once more after the end
+        assert main([*go_on, str(epochs)]) == 0
+        last = json.loads((tmp_path / "log/metrics.jsonl").read_text().splitlines()[-1])
+        assert (last["epoch"], last["inverse_temperature"]) == (epochs, 20)
+
+
 @pytest.mark.parametrize("text", ["0", "-3", "often", "10h", "1.5", "0min", "nan min"])
 def test_wrong_save_every_is_one_line(text, whole, tmp_path, capsys):
     assert main([*whole[0], "--log-dir", str(tmp_path / "run"), f"--save-every={text}"]) == 2
