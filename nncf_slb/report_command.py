@@ -9,7 +9,13 @@ from pathlib import Path
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     add = parser.add_argument
-    add("run", type=Path, nargs="+", help="folder of a run, or .xml file; two or more are shown beside each other")
+    add(
+        "runs",
+        type=Path,
+        nargs="+",
+        metavar="RUN_OR_IR",
+        help="folder of a run, or .xml file; two or more are shown beside each other",
+    )
     add("-o", "--output", type=Path, help=".html file to write (default: report.html in the folder of the first)")
     add("--device", default="CPU", help="OpenVINO device that files are compiled for (default: CPU)")
     add("--no-latency", action="store_true", help="measure no latency of files whose run has measured none")
@@ -29,5 +35,5 @@ def run(arguments: argparse.Namespace) -> str:
     """
     from nncf_slb.reports.page import write_report
 
-    path = write_report(arguments.run, arguments.output, arguments.device, not arguments.no_latency)
+    path = write_report(arguments.runs, arguments.output, arguments.device, not arguments.no_latency)
     return f"{path} written, {path.stat().st_size / 1000:,.0f} kB; open it in a browser"

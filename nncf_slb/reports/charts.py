@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
-from nncf_slb.reports.formatting import digits, percent
+from nncf_slb.reports.formatting import digits, mark_texts, percent
 from nncf_slb.reports.scales import Scale, fitted, thinned, whole_marks
 
 Point = tuple[float, float]
@@ -46,7 +46,7 @@ class Curves:
         series: Its curves, at least one of which has points.
         references: Horizontal lines by their label.
         logarithmic: Whether equal ratios are equally far apart.
-        shown: Gives the text of a number.
+        share: Whether the numbers are shares, to be shown in per cent.
     """
 
     name: str
@@ -56,7 +56,13 @@ class Curves:
     series: Sequence[Series]
     references: dict[str, float] = field(default_factory=dict)
     logarithmic: bool = False
-    shown: Callable[[float], str] = digits
+    share: bool = False
+
+    def shown(self, number: float) -> str:
+        """Text of a number."""
+        if self.share:
+            return percent(number)
+        return f"{number:.3g}" if self.logarithmic else digits(number, 4 if self.unit == "%" else 3)
 
     @property
     def last(self) -> list[tuple[Series, str]]:
@@ -69,9 +75,10 @@ class Curves:
         places = [place for each in self.series for place, _ in each.points]
         y, y_marks = fitted(numbers, _HEIGHT - _BOTTOM, _TOP, self.logarithmic)
         x = Scale(min(places), max(places), _LEFT, _WIDTH - _RIGHT)
-        parts = [_grid(y, y_marks, self.shown), _axis(x, int(min(places)), int(max(places)), self.along)]
-        parts += [_reference(y(value), label) for label, value in self.references.items()]
+        texts = [f"{mark:g}" for mark in y_marks] if self.logarithmic else mark_texts(y_marks, self.share)
+        parts = [_grid(y, y_marks, texts), _axis(x, int(min(places)), int(max(places)), self.along)]
         parts += [_curve(each, x, y) for each in self.series if each.points]
+        parts += [_reference(y(value), label) for label, value in self.references.items()]
         if sum(len(each.points) for each in self.series) <= _MOST_TIPS:
             parts += [_tips(each, x, y, self) for each in self.series]
         described = "; ".join(f"{each.label}: {self._described(each)}" for each in self.series if each.points)
@@ -79,9 +86,7 @@ class Curves:
 
     def _described(self, each: Series) -> str:
         first, last = each.points[0], each.points[-1]
-        return (
-            f"{self.shown(first[1])} at {self.along} {first[0]:g}, {self.shown(last[1])} at {self.along} {last[0]:g}"
-        )
+        return f"{self.shown(first[1])} at {self.along} {first[0]:g}, {self.shown(last[1])} at {self.along} {last[0]:g}"
 
 
 def heat_row(label: str, shares: Sequence[float | None], low: float, described: str) -> Markup:
@@ -154,12 +159,12 @@ def _drawing(name: str, box: str, title: str, described: str, parts: Sequence[Ma
     ).format(name, box, title, described, Markup("").join(parts))
 
 
-def _grid(y: Scale, marks: Sequence[float], shown: Callable[[float], str]) -> Markup:
+def _grid(y: Scale, marks: Sequence[float], texts: Sequence[str]) -> Markup:
     parts = []
-    for mark in marks:
+    for mark, text in zip(marks, texts, strict=True):
         place = y(mark)
         parts.append(_line(_LEFT, _WIDTH - _RIGHT, place, "grid"))
-        parts.append(_text(_LEFT - 6, place + 4, shown(mark), "end"))
+        parts.append(_text(_LEFT - 6, place + 4, text, "end"))
     return Markup("").join(parts)
 
 
@@ -171,7 +176,7 @@ def _axis(x: Scale, first: int, last: int, along: str) -> Markup:
 
 
 def _reference(place: float, label: str) -> Markup:
-    return _line(_LEFT, _WIDTH - _RIGHT, place, "reference") + _text(_LEFT + 4, place - 4, label, "start")
+    return _line(_LEFT, _WIDTH - _RIGHT, place, "reference") + _text(_LEFT + 4, place - 4, label, "start", "over")
 
 
 def _curve(each: Series, x: Scale, y: Scale) -> Markup:
@@ -196,5 +201,6 @@ def _line(left: float, right: float, place: float, kind: str) -> Markup:
     return Markup('<path class="{}" d="M{} {:.1f}H{}"/>').format(kind, left, place, right)
 
 
-def _text(x: float, y: float, text: str, anchor: str) -> Markup:
-    return Markup('<text x="{:.1f}" y="{:.1f}" text-anchor="{}">{}</text>').format(x, y, anchor, escape(text))
+def _text(x: float, y: float, text: str, anchor: str, kind: str = "") -> Markup:
+    named = Markup(' class="{}"').format(kind) if kind else ""
+    return Markup('<text{} x="{:.1f}" y="{:.1f}" text-anchor="{}">{}</text>').format(named, x, y, anchor, text)

@@ -316,4 +316,3 @@ def distinct_titles(runs: list[Run]) -> None:
     for index, run in enumerate(runs):
         if any(each.title == run.title for each in runs[:index]):
             run.title = f"{run.title} ({index + 1})"
-

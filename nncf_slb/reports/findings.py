@@ -15,9 +15,22 @@ CHANGING = 0.02  # share of all choices that the last epoch has changed
 ONE_VALUE = 0.95  # share of a layer's weights
 LEFT_OUT = 0.1  # share of all weights
 DROP = 1.0  # points of a score, or dB
+WEAK_FLOAT = 5.0  # the same
 _RISING = 1.5  # last loss in units of the lowest
 _FLOAT_PRECISIONS = {"f32", "f16", "bf16"}
-_STORED_BITS = {"u1": 1, "u2": 2, "u3": 3, "u4": 4, "i4": 4, "u6": 6, "u8": 8, "i8": 8, "f16": 16, "bf16": 16, "f32": 32}
+_STORED_BITS = {
+    "u1": 1,
+    "u2": 2,
+    "u3": 3,
+    "u4": 4,
+    "i4": 4,
+    "u6": 6,
+    "u8": 8,
+    "i8": 8,
+    "f16": 16,
+    "bf16": 16,
+    "f32": 32,
+}
 Weight = Literal["problem", "note"]
 
 
@@ -236,6 +249,14 @@ def _scores(run: Run) -> Iterator[Finding]:
             "drop", "note", f"The {run.facts.score.name} is {digits(full - ours)} {points(unit)} below the float network's.",
             "The network is narrow for so few bits, or training was short.",
             "Train longer, or give the layers with the highest sensitivity more bits.",
+        )  # fmt: skip
+    if ours is not None and full is not None and ours - full > WEAK_FLOAT:
+        yield Finding(
+            "weak_float", "note",
+            f"The float network is {digits(ours - full)} {points(unit)} worse than the low-bit one, so little can be "
+            "said of what the bits cost.",
+            "It was trained too short, or in a network of another kind, such as one with another activation.",
+            "Train the float network in the same architecture, and begin the search from it.",
         )  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 MISSING = "–"
 _PREFIXES = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
@@ -54,6 +55,17 @@ def score(value: float | None, unit: str) -> str:
         return MISSING
     places = 2 if abs(value) >= 10 or unit else 4
     return f"{value:.{places}f}{chr(160) + unit if unit else ''}"
+
+
+def mark_texts(marks: Sequence[float], share: bool = False) -> list[str]:
+    """Round numbers of an axis, all with the same decimals; shares in per cent."""
+    factor, ending = (100, " %") if share else (1, "")
+    scaled = [mark * factor for mark in marks]
+    largest = max(map(abs, scaled))
+    if largest >= 1e7 or 0 < largest < 1e-4:
+        return [f"{number:.1e}{ending}" for number in scaled]
+    places = next(n for n in range(12) if all(abs(x - round(x, n)) < 1e-6 * (largest or 1) for x in scaled))
+    return [f"{number:,.{places}f}{ending}".replace("-", "−") for number in scaled]
 
 
 def points(unit: str) -> str:

@@ -16,7 +16,7 @@ _PARTS = ("test", "own", "validation")
 PART_TITLES = {"test": "test", "own": "", "validation": "validation"}
 _OURS = ("IR", "searched")
 _SAME_SPEED = 0.03
-_EQUAL_SCORE = 0.005
+EQUAL_SCORE = 0.005
 
 
 @dataclass(frozen=True)
@@ -59,9 +59,7 @@ def gain(run: Run) -> Gain:
     part = compared_part(run)
     smaller = full.bytes / ours.bytes if full.bytes and ours.bytes else None
     faster = full.milliseconds / ours.milliseconds if full.milliseconds and ours.milliseconds else None
-    return Gain(
-        part, full.scores.get(part) if part else None, best_score(run, part) if part else None, smaller, faster
-    )
+    return Gain(part, full.scores.get(part) if part else None, best_score(run, part) if part else None, smaller, faster)
 
 
 def sentence(run: Run) -> str:
@@ -77,12 +75,12 @@ def sentence(run: Run) -> str:
     if found.ours is not None and found.part is not None:
         on = {"test": " on the test data", "validation": " on the validation data"}.get(found.part, "")
         text = f"{what} is {score(found.ours, unit)}{on}"
-        parts.append(text if found.full is None else f"{text}, {_against_float(found.ours - found.full, unit)}")
+        parts.append(text if found.full is None else f"{text}, {against_float(found.ours - found.full, unit)}")
     elif ours is not None and ours.agreement is not None:
         parts.append(f"the answers agree with the float network's to {score(ours.agreement, ours.unit or '%')}")
     if found.faster is not None and full is not None and ours is not None:
         parts.append(
-            f"one inference takes {digits(ours.milliseconds)} ms, {_speed(found.faster)} ({digits(full.milliseconds)} ms)"
+            f"one inference takes {digits(ours.milliseconds)} ms, {speed(found.faster)} with {digits(full.milliseconds)} ms"
         )
     if not parts:
         done = run.moments[-1].count if run.moments else 0
@@ -110,16 +108,18 @@ def _bits(run: Run) -> str:
     return f"{width}-bit weights in {counted(count, 'layer')}"
 
 
-def _against_float(difference: float, unit: str) -> str:
-    if abs(difference) < _EQUAL_SCORE:
+def against_float(difference: float, unit: str) -> str:
+    """How a score compares with the float network's."""
+    if abs(difference) < EQUAL_SCORE:
         return "the same as the float network's"
     amount = f"{abs(difference):.2f} {points(unit)}".strip()
     return f"{amount} {'above' if difference > 0 else 'below'} the float network's"
 
 
-def _speed(times: float) -> str:
+def speed(times: float) -> str:
+    """How a latency compares with the float network's."""
     if abs(times - 1) <= _SAME_SPEED:
-        return "as long as the float network's"
-    return f"{digits(times)} times as fast as the float network's" if times > 1 else (
-        f"slower than the float network's by a factor of {digits(1 / times)}"
+        return "as fast as the float network"
+    return f"{digits(times)} times as fast as the float network" if times > 1 else (
+        f"{digits(1 / times)} times as slow as the float network"
     )  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from nncf_slb.files import new_file
 from nncf_slb.reports import views
 from nncf_slb.reports.charts import LEVELS
 from nncf_slb.reports.data import Run, distinct_titles, read_run
-from nncf_slb.reports.findings import findings
+from nncf_slb.reports.findings import Finding, findings
 from nncf_slb.reports.formatting import shortened
 from nncf_slb.reports.networks import sentence
 from nncf_slb.version import __version__
@@ -22,9 +23,39 @@ from nncf_slb.version import __version__
 _NAME = "report.html"
 
 
-def write_report(
-    paths: Sequence[Path], output: Path | None = None, device: str = "CPU", latency: bool = True
-) -> Path:
+@dataclass(frozen=True)
+class Shown:
+    """What the page shows of one run; parts are empty or None where nothing is known."""
+
+    title: str
+    sentence: str
+    counter: str
+    cards: list[views.Card]
+    comparison: views.Table
+    findings: list[Finding]
+    numbers: views.Table
+    heat: views.HeatMap | None
+    values: list[tuple[str, str, str, Markup]]
+    layers: views.Table
+    kept: list[tuple[str, str]]
+    sensitivities: views.Table | None
+    verification: tuple[list[str], views.Table] | None
+    facts: list[tuple[str, str]]
+    commands: list[str]
+    config: str
+
+    @classmethod
+    def of(cls, run: Run, index: int) -> Shown:
+        """Everything about a run; the index keeps names of drawings apart."""
+        return cls(
+            run.title, sentence(run), run.counter, views.cards(run), views.comparison(run), findings(run),
+            views.numbers_of_curves(run), views.heat_map(run), views.chosen_values(run, f"r{index}"),
+            views.layers(run), views.kept_layers(run), views.sensitivities(run), views.verification(run),
+            views.facts(run), run.facts.commands if run.facts else [], views.config(run),
+        )  # fmt: skip
+
+
+def write_report(paths: Sequence[Path], output: Path | None = None, device: str = "CPU", latency: bool = True) -> Path:
     """Write the report of runs and files, which are shown beside each other.
 
     Args:
@@ -64,13 +95,19 @@ def page(runs: Sequence[Run]) -> str:
         loader=PackageLoader("nncf_slb.reports"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
-    loader = environment.loader
-    assert loader is not None
-    style, script = (Markup(loader.get_source(environment, name)[0]) for name in ("report.css", "report.js"))
-    return environment.get_template("report.html").render(
-        runs=runs, views=views, findings=findings, sentence=sentence, shortened=shortened, levels=LEVELS,
-        style=style, script=script, version=__version__, today=date.today().isoformat(),
+    template = environment.get_template("report.html")
+    return template.render(
+        shown=[Shown.of(run, index) for index, run in enumerate(runs)], curves=views.curves(runs),
+        both=views.side_by_side(runs) if len(runs) > 1 else None, shortened=shortened, levels=LEVELS,
+        style=_part(environment, "report.css"), script=_part(environment, "report.js"), version=__version__,
+        today=date.today().isoformat(),
     )  # fmt: skip
+
+
+def _part(environment: Environment, name: str) -> Markup:
+    """A file beside the template, as it is."""
+    assert environment.loader is not None
+    return Markup(environment.loader.get_source(environment, name)[0])
 
 
 def _place(path: Path) -> Path:

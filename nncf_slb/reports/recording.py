@@ -171,9 +171,7 @@ def read_lines(path: Path) -> tuple[list[dict[str, Any]], int]:
     return found, broken
 
 
-def _kept(
-    lines: Iterable[dict[str, Any]], counter: Counter, done: int, search: str | None
-) -> Iterator[dict[str, Any]]:
+def _kept(lines: Iterable[dict[str, Any]], counter: Counter, done: int, search: str | None) -> Iterator[dict[str, Any]]:
     """Lines up to `done`, each once, and those of other searches; a kill may come after a line and before its state."""
     last = 0
     for line in lines:

@@ -10,12 +10,13 @@ from typing import Any
 from markupsafe import Markup
 
 from nncf_slb.reports.charts import Curves, Series, bars, heat_row
-from nncf_slb.reports.data import Layer, Moment, Network, Run
-from nncf_slb.reports.formatting import MISSING, counted, digits, exact, listed, percent, points, score, shortened, size
-from nncf_slb.reports.networks import NAMES, PART_TITLES, TITLES, gain
+from nncf_slb.reports.data import Layer, Network, Run
+from nncf_slb.reports.formatting import MISSING, counted, digits, exact, listed, percent, score, shortened, size
+from nncf_slb.reports.networks import EQUAL_SCORE, NAMES, PART_TITLES, TITLES, against_float, gain, speed
 from nncf_slb.reports.scales import thinned
 
 _MOST_ROWS = 120
+_SHARES = ("confidence", "changed")
 
 
 @dataclass(frozen=True)
@@ -68,8 +69,9 @@ def cards(run: Run) -> list[Card]:
     if found.ours is not None:
         below = "not compared with a float network"
         if found.full is not None:
-            change = f"{found.ours - found.full:+.2f}".replace("-", "−")
-            below = f"{change} {points(unit)} against float, {score(found.full, unit)}".replace("  ", " ")
+            below = against_float(found.ours - found.full, unit)
+            if abs(found.ours - found.full) >= EQUAL_SCORE:
+                below += f", {score(found.full, unit)}"
         part = PART_TITLES.get(found.part or "", "")
         shown.append(Card(f"{_score_name(run)}{', ' + part if part else ''}", score(found.ours, unit), below))
     elif ours.agreement is not None:
@@ -78,9 +80,9 @@ def cards(run: Run) -> list[Card]:
         times = "" if found.smaller is None else f"{digits(found.smaller)} times smaller than {size(full.bytes)}"
         shown.append(Card("Size of the weights", size(ours.bytes), times))
     if ours.milliseconds is not None:
-        times = "the float network was not measured"
+        times = "the float network's was not measured"
         if found.faster is not None:
-            times = f"{digits(found.faster)} times as fast as float, {digits(full.milliseconds)} ms"
+            times = f"{speed(found.faster)}, {digits(full.milliseconds)} ms"
         shown.append(Card("Latency, batch of 1", f"{digits(ours.milliseconds)} ms", times))
     return shown
 
@@ -130,8 +132,8 @@ def side_by_side(runs: Sequence[Run]) -> Table:
     for name in dict.fromkeys(name for each in flat for name in each):
         values = [each.get(name, "not set") for each in flat]
         if len(set(values)) > 1:
-            rows.append([f"Setting {name}", *values])
-    columns = [("Figure", False), *((run.title, True) for run in runs)]
+            rows.append([name, *values])
+    columns = [("Figure or setting", False), *((run.title, False) for run in runs)]
     return _table("The runs beside each other", columns, rows)
 
 
@@ -140,25 +142,24 @@ def curves(runs: Sequence[Run]) -> list[Curves]:
     along = " or ".join(dict.fromkeys(run.counter for run in runs if run.moments)) or "epoch"
     unit = next((_unit(run) for run in runs if run.facts), "")
     score_name = next((_score_name(run) for run in runs if run.facts), "Score")
-    kinds: list[tuple[str, str, str, Callable[[Moment], float | None], bool, Callable[[float], str]]] = [
-        ("loss", "Loss", "", lambda moment: moment.loss, False, digits),
-        ("layer_loss", "Distance at the layers", "", lambda moment: moment.layer_loss, False, digits),
-        ("score", f"{score_name}, validation", unit, lambda moment: moment.score, False, digits),
-        ("inverse_temperature", "1/tau", "logarithmic", lambda m: m.inverse_temperature, True, lambda x: f"{x:.3g}"),
-        ("confidence", "Confidence", "mean over the weights", lambda moment: moment.confidence, False, _share),
-        ("changed", "Changed choices", "share of the weights", lambda moment: moment.changed, False, _share),
-    ]
+    kinds = [
+        ("loss", "Loss", ""), ("layer_loss", "Distance at the layers", ""), ("score", f"{score_name}, validation", unit),
+        ("inverse_temperature", "1/tau", "logarithmic"), ("confidence", "Confidence", "mean over the weights"),
+        ("changed", "Changed choices", "share of the weights"),
+    ]  # fmt: skip
     found = []
-    for name, title, text, number, logarithmic, shown in kinds:
+    for name, title, text in kinds:
         series = [
-            Series(run.title, [(m.count, value) for m in run.moments if (value := number(m)) is not None], index)
+            Series(
+                run.title, [(m.count, value) for m in run.moments if (value := getattr(m, name)) is not None], index % 4
+            )
             for index, run in enumerate(runs)
         ]
         if any(each.points for each in series):
-            positive = all(value > 0 for each in series for _, value in each.points)
+            log = name == "inverse_temperature" and all(value > 0 for each in series for _, value in each.points)
             references = _references(runs[0]) if name == "score" and len(runs) == 1 else {}
             known = [each for each in series if each.points]
-            found.append(Curves(name, title, text, along, known, references, logarithmic and positive, shown))
+            found.append(Curves(name, title, text, along, known, references, log, name in _SHARES))
     return found
 
 
@@ -222,7 +223,9 @@ def chosen_values(run: Run, prefix: str) -> list[tuple[str, str, str, Markup]]:
         if layer.last is not None and layer.last.histogram:
             values = layer.plan.values if layer.plan is not None else []
             drawing = bars(f"{prefix}-v{index}", f"Chosen values of {layer.name}", values, layer.last.histogram)
-            note = "" if layer.plan is None else f"{counted(layer.plan.bits, 'bit')}, {exact(layer.plan.weights)} weights"
+            note = (
+                "" if layer.plan is None else f"{counted(layer.plan.bits, 'bit')}, {exact(layer.plan.weights)} weights"
+            )
             shown.append((layer.name, shortened(layer.name, 24), note, drawing))
     return shown
 
@@ -328,7 +331,8 @@ def facts(run: Run) -> list[tuple[str, str]]:
     """Name and value of what is known of the run: network, data, machine, versions."""
     rows = [("Folder" if run.path.is_dir() else "File", str(run.path))]
     if run.inspection is not None:
-        rows += [("Exported file", run.inspection.path), ("Exported for", run.inspection.target_device)]
+        rows += [("Exported file", run.inspection.path)] if run.path.is_dir() else []
+        rows += [("Exported for", run.inspection.target_device)]
         rows += [("Compiled on", run.inspection.device)]
     if run.facts is not None:
         own = run.facts
@@ -375,10 +379,6 @@ def _times(full: float | None, ours: float | None) -> str:
     return digits(full / ours) if full and ours else ""
 
 
-def _share(share: float) -> str:
-    return percent(share) if share < 0.1 or share > 0.9 else percent(share, 0)
-
-
 def _weights(layer: Layer) -> int | None:
     if layer.found is not None:
         return layer.found.weights
@@ -401,8 +401,9 @@ def _mean_bits(run: Run) -> str:
 
 
 def _flat(config: Any, path: str = "") -> dict[str, str]:
-    if isinstance(config, dict):
+    """Settings by their paths, such as ``compression[0].weights.bits``."""
+    if isinstance(config, dict) and config:
         return {k: v for name, inner in config.items() for k, v in _flat(inner, f"{path}.{name}".strip(".")).items()}
+    if isinstance(config, list) and any(isinstance(inner, dict | list) for inner in config):
+        return {k: v for index, inner in enumerate(config) for k, v in _flat(inner, f"{path}[{index}]").items()}
     return {path: json.dumps(config)}
-
-

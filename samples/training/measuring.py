@@ -104,4 +104,3 @@ class _Ir(nn.Module):
     def forward(self, inputs: Tensor) -> Any:
         """Outputs of a batch."""
         return self._network(inputs)
-
