@@ -51,6 +51,7 @@ super-resolution-study: $(EXTENSION)
 benchmark-openvino: $(EXTENSION)
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(RUN) -m benchmarks.openvino.lowering docs/openvino.md
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(RUN) -m benchmarks.openvino.speed --work runs/benchmarks
+	$(RUN) -m benchmarks.openvino.machines docs/openvino.md
 
 # docs/performance.md: what training costs beside float and rivals; leave the machine alone meanwhile (40 minutes).
 benchmark-training: export TORCH_EXTENSIONS_DIR := $(CURDIR)/.venv-rivals/torch_extensions

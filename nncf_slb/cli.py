@@ -8,10 +8,10 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from nncf_slb import quantize_command, report_command
-from nncf_slb.errors import SettingError, SLBError
+from nncf_slb.errors import SettingError, SLBError, printable
 from nncf_slb.photos.tiling import DEFAULT_OVERLAP
 
 _VERIFY_HELP = "run the stripped PyTorch model and an IR on the same data and compare"
@@ -87,7 +87,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _quantize(arguments: argparse.Namespace) -> int:
     try:
-        print(quantize_command.run(arguments, _called(arguments.load)))
+        _show(quantize_command.run(arguments, _called(arguments.load)))
     except SLBError as error:
         return _fail(str(error))
     return 0
@@ -95,7 +95,7 @@ def _quantize(arguments: argparse.Namespace) -> int:
 
 def _report(arguments: argparse.Namespace) -> int:
     try:
-        print(report_command.run(arguments))
+        _show(report_command.run(arguments))
     except SLBError as error:
         return _fail(str(error))
     return 0
@@ -123,13 +123,13 @@ def _check(path: Path, model: str | None) -> int:
     check = _check_of_samples(config) or config_problems
     problems = add_problems_of_text(check(config), of_text)
     if problems:
-        print(f"{path}: {WholeConfigError(problems)}", file=sys.stderr)
+        _show(f"{printable(path)}: {WholeConfigError(problems)}", sys.stderr)
         return 2
-    print(f"{path}: good")
+    _show(f"{printable(path)}: good")
     if model is None:
         return 0
     try:
-        print(_cost(model, config).to_str())
+        _show(_cost(model, config).to_str())
     except SLBError as error:
         return _fail(str(error))
     return 0
@@ -165,8 +165,15 @@ def _check_of_samples(config: dict[str, Any]) -> Any:
 
 
 def _fail(message: str) -> int:
-    print(f"error: {message}", file=sys.stderr)
+    _show(f"error: {message}", sys.stderr)
     return 2
+
+
+def _show(text: str, stream: TextIO | None = None) -> None:
+    """Print, with escapes for what the stream's encoding does not hold, such as names of files that are no UTF-8."""
+    stream = stream or sys.stdout
+    encoding = stream.encoding or "utf-8"
+    print(text.encode(encoding, "backslashreplace").decode(encoding), file=stream)
 
 
 def _on_openvino(run: Any) -> Any:
@@ -177,7 +184,7 @@ def _on_openvino(run: Any) -> Any:
             result, status = run(arguments)
         except SLBError as error:
             return _fail(str(error))
-        print(json.dumps(result.to_dict(), indent=2) if arguments.json else result.to_str())
+        _show(json.dumps(result.to_dict(), indent=2) if arguments.json else result.to_str())
         return int(status)
 
     return guarded
@@ -202,7 +209,7 @@ def _verify(arguments: argparse.Namespace) -> tuple[Any, int]:
         raise
     except (RuntimeError, TypeError, ValueError) as error:  # the model's own
         raise SettingError(
-            f"model: {arguments.model} does not run on the inputs of {arguments.ir} ({error})"
+            f"model: {arguments.model} does not run on the inputs of {printable(arguments.ir)} ({error})"
         ) from error
     return result, 0 if result.passed else 1
 
@@ -279,10 +286,13 @@ def _load_data(path: Path | None) -> Any:
     if path is None:
         return None
     try:
-        loaded = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise SettingError(f"--data: {path} is no readable .npy or .npz file ({error})") from error
-    return tuple(loaded[name] for name in loaded.files) if hasattr(loaded, "files") else loaded
+        with path.open("rb") as file:
+            loaded = np.load(file, allow_pickle=False)
+            return tuple(loaded[name] for name in loaded.files) if hasattr(loaded, "files") else loaded
+    except Exception as error:  # zip, its compression and NumPy's format have errors of their own
+        raise SettingError(
+            f"--data: {printable(path)} is no readable .npy or .npz file ({printable(error)})"
+        ) from error
 
 
 if __name__ == "__main__":

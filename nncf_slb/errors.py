@@ -1,4 +1,4 @@
-"""The base class of the package's errors."""
+"""The base class of the package's errors, and texts from outside as parts of their messages."""
 
 
 class SLBError(Exception):
@@ -15,3 +15,10 @@ class DataError(SLBError, ValueError):
 
 class DeviceError(SLBError, RuntimeError):
     """A device that cannot compile or run a network."""
+
+
+def printable(text: object) -> str:
+    """A text on one line, such as a file's name: line breaks, control characters and what is no UTF-8 as escapes."""
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode() for character in str(text)
+    )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from nncf_slb.errors import printable
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
@@ -36,4 +38,4 @@ def run(arguments: argparse.Namespace) -> str:
     from nncf_slb.reports.page import write_report
 
     path = write_report(arguments.runs, arguments.output, arguments.device, not arguments.no_latency)
-    return f"{path} written, {path.stat().st_size / 1000:,.0f} kB; open it in a browser"
+    return f"{printable(path)} written, {path.stat().st_size / 1000:,.0f} kB; open it in a browser"

@@ -29,6 +29,7 @@ class JobTrainer(Classification):
         super().__init__(settings)
 
     def make_network(self) -> nn.Module:
+        """The float network, with a rival's quantizers where there is no search."""
         network = super().make_network()
         return rivals.insert(network, self._rival) if self._rival and not self.settings.compressed else network
 

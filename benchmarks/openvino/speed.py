@@ -3,8 +3,8 @@
     python -m benchmarks.openvino.speed --work runs/benchmarks     about 15 minutes; makes the IRs, then measures
 
 Each limit and number of threads is one process, in which all IRs of a group are measured in turns
-(`nncf_slb.benchmark_openvino`). Results go to `benchmarks/openvino/results`: a CSV file with every figure, and a
-Markdown table.
+(`nncf_slb.benchmark_openvino`). Results go to `benchmarks/openvino/results`: a CSV file with every figure, and
+Markdown tables, for each machine; `benchmarks.openvino.machines` sets these beside each other.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import argparse
 import csv
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -196,7 +197,8 @@ def main() -> int:
                 print(f"{group.name}, limit {limit}, {threads} threads", flush=True)
                 rows += measure(group, limit, threads)
     arguments.results.mkdir(parents=True, exist_ok=True)
-    with (arguments.results / "speed.csv").open("w", newline="") as file:
+    machine = re.sub(r"[^a-z0-9]+", "-", f"{device_name('CPU')} {date.today()}".lower()).strip("-")
+    with (arguments.results / f"speed-{machine}.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, list(asdict(rows[0])))
         writer.writeheader()
         writer.writerows(asdict(row) for row in rows)
@@ -205,7 +207,7 @@ def main() -> int:
         f"Where the time goes: {ir}, limit AVX2, 1 thread": profile(bireal, ir, "AVX2")
         for ir in (bireal.irs[1].stem, bireal.irs[2].stem)
     }
-    (arguments.results / "speed.md").write_text(markdown(rows, exports, profiles))
+    (arguments.results / f"speed-{machine}.md").write_text(markdown(rows, exports, profiles))
     return 0
 
 

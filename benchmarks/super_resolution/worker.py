@@ -27,6 +27,7 @@ class JobTrainer(SuperResolution):
         super().__init__(settings)
 
     def make_network(self) -> nn.Module:
+        """The float network, with a rival's quantizers."""
         network = super().make_network()
         return rivals.insert(network, self._rival, NOT_SEARCHED) if self._rival else network
 

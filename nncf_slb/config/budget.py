@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from nncf_slb.config.errors import refuse
-from nncf_slb.config.fields import AsTuple, Bits, Different, OneMistake, PositiveWhole, Section, Unique
+from nncf_slb.config.fields import AsTuple, Bits, Different, OneMistake, PositiveWhole, Section, Unique, whole
 from nncf_slb.search.values import WIDTHS
 
 AUTO: Literal["auto"] = "auto"
@@ -39,7 +39,7 @@ class BudgetConfig(Section):
         le=4,
         description='Largest mean of bits over the weights of all layers whose bits are "auto".',
     )
-    bytes: PositiveWhole | None = Field(
+    bytes: Annotated[int, Field(ge=1, le=10**15), BeforeValidator(whole)] | None = Field(
         default=None,
         description="Largest size of the whole `.bin` file of the exported IR, with scales and all that stays in "
         "32 bits. Only for the CPU: IR for other devices stores every code in 4 bits.",

@@ -6,6 +6,8 @@ from typing import Literal, get_args
 
 BinaryConvolution = Literal["auto", "always", "never"]
 TargetDevice = Literal["CPU", "GPU", "NPU", "ANY"]
+# Other names of a device: none is the CPU, and older configs call the NPU VPU.
+OTHER_NAMES: dict[TargetDevice, tuple[str | None, ...]] = {"CPU": (None, "CPU_SPR"), "NPU": ("VPU",)}
 TARGET_DEVICES: tuple[TargetDevice, ...] = get_args(TargetDevice)
 
 
@@ -18,9 +20,11 @@ def find_target_device(name: str | None) -> TargetDevice:
     for device in TARGET_DEVICES:
         if name == device:
             return device
-    if name in (None, "CPU_SPR"):
-        return "CPU"
+    for device, names in OTHER_NAMES.items():
+        if name in names:
+            return device
+    meant = ", ".join(f"{other} for {device}" for device, names in OTHER_NAMES.items() for other in names if other)
     raise ValueError(
-        f"target_device: received {name!r}; allowed are {', '.join(TARGET_DEVICES)}, and CPU_SPR, which means CPU. "
-        "Choose one of them, or leave it out for CPU"
+        f"target_device: received {name!r}; allowed are {', '.join(TARGET_DEVICES)} (also {meant}). Choose one of "
+        "them, or leave it out for CPU"
     )

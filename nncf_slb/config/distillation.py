@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from nncf_slb.config.errors import refuse
-from nncf_slb.config.fields import Section
+from nncf_slb.config.fields import LARGEST, Section
 
 
 class DistillationConfig(Section):
@@ -18,8 +18,10 @@ class DistillationConfig(Section):
         description="`softmax`: cross entropy between the classes of both networks. `mse`: mean squared difference of "
         "their outputs."
     )
-    scale: float = Field(default=1.0, gt=0, description="Factor of the loss.")
-    temperature: float = Field(default=1.0, gt=0, description="Logits are divided by it; `softmax` only.")
+    scale: float = Field(default=1.0, gt=0, le=LARGEST, description="Factor of the loss.")
+    temperature: float = Field(
+        default=1.0, ge=1 / LARGEST, le=LARGEST, description="Logits are divided by it; `softmax` only."
+    )
 
     @model_validator(mode="after")
     def _check(self) -> DistillationConfig:

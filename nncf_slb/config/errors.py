@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from nncf_slb.config.schema import describe_allowed
-from nncf_slb.errors import SLBError
+from nncf_slb.errors import SLBError, printable
 
+_DEEPEST = 50  # lists and objects inside each other; NNCF's own sections have less than ten
 Schema = Mapping[str, Any]
 # Keys and list indices that lead to a field.
 Location = tuple[str | int, ...]
@@ -73,12 +74,51 @@ def _nearest_key(schema: Schema, key: str, level: str) -> str | None:
 
 def dotted(location: Location) -> str:
     """Path as it stands behind a section's own: ``.weights.overrides[0]``."""
-    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{printable(part)}" for part in location)
 
 
-def _shown(value: Any) -> str:
-    text = json.dumps(value, default=repr)
+def shown(value: Any) -> str:
+    """JSON text of a value, cut where it is long."""
+    try:
+        text = json.dumps(value, default=repr)
+    except (ValueError, TypeError):  # more digits than Python writes, or keys that JSON has not
+        text = f"{type(value).__name__} that is no JSON"
     return text if len(text) <= 100 else f"{text[:97]}..."
+
+
+def structure_problems(config: Any, path: str = "") -> list[str]:
+    """What no check can follow: keys that are no strings, and lists and objects inside each other without end.
+
+    Args:
+        config: A whole config, or a section.
+        path: Where it stands; empty for the top level.
+    """
+    problems: list[str] = []
+    level = [(path, config)]
+    for _ in range(_DEEPEST):
+        wrong = [
+            (place, key) for place, node in level if isinstance(node, Mapping) for key in node if type(key) is not str
+        ]
+        problems += [
+            f"{place or 'config'}: received the key {printable(repr(key))}; allowed: strings. Change it"
+            for place, key in wrong
+        ]
+        level = [
+            (f"{place}{dotted((key,))}".removeprefix("."), child)
+            for place, node in level
+            for key, child in _children(node)
+        ]
+    return problems + [
+        f"{'.'.join(place.split('.')[:3])[:100]}: received lists and objects inside each other {_DEEPEST} times; "
+        "allowed: fewer. Remove some"
+        for place, _ in level[:1]
+    ]
+
+
+def _children(node: Any) -> Iterable[tuple[str | int, Any]]:
+    if isinstance(node, Mapping):
+        return [(key, child) for key, child in node.items() if type(key) is str]
+    return enumerate(node) if isinstance(node, list | tuple) else ()
 
 
 def received(section: Any, location: Location) -> str:
@@ -87,7 +127,7 @@ def received(section: Any, location: Location) -> str:
         if isinstance(section, Mapping) and part not in section:
             return "nothing"
         section = section[part]
-    return _shown(section)
+    return shown(section)
 
 
 def _unknown_key(schema: Schema, location: Location) -> tuple[str, str]:
@@ -112,7 +152,7 @@ def _wrong_value(schema: Schema, location: Location, value: Any) -> tuple[str, s
     if near:
         advice = f'Did you mean "{near[0]}"?'
     elif node.get("default") is not None:
-        advice += f", or remove it for the default, {_shown(node['default'])}"
+        advice += f", or remove it for the default, {shown(node['default'])}"
     return describe_allowed(node), advice
 
 

@@ -11,6 +11,9 @@ from nncf_slb.config.errors import refuse
 from nncf_slb.config.patterns import scope_problem
 from nncf_slb.search.values import MAX_VALUES, WIDTHS, ValuesName
 
+LARGEST_COUNT = 2**31 - 1
+LARGEST = 1e6  # of numbers that weights or gradients are multiplied by: float32 holds their products
+
 
 def whole(value: Any) -> Any:
     """``2.0`` is an integer in JSON."""
@@ -60,10 +63,12 @@ AsTuple = BeforeValidator(_as_tuple)
 Different = AfterValidator(different)
 Unique = Field(json_schema_extra={"uniqueItems": True})
 
-Whole = Annotated[int, BeforeValidator(whole)]
-PositiveWhole = Annotated[int, Field(ge=1), BeforeValidator(whole)]
+Whole = Annotated[int, Field(le=LARGEST_COUNT), BeforeValidator(whole)]
+PositiveWhole = Annotated[int, Field(ge=1, le=LARGEST_COUNT), BeforeValidator(whole)]
+LearningRateFactor = Annotated[float, Field(gt=0, le=LARGEST)]
 Bits = Annotated[int, Field(ge=WIDTHS[0], le=WIDTHS[-1]), BeforeValidator(whole_not_truth)]
-_Numbers = Annotated[tuple[float, ...], Field(min_length=2, max_length=MAX_VALUES), Unique, AsTuple, Different]
+_Number = Annotated[float, Field(ge=-LARGEST, le=LARGEST)]
+_Numbers = Annotated[tuple[_Number, ...], Field(min_length=2, max_length=MAX_VALUES), Unique, AsTuple, Different]
 Values = Annotated[ValuesName | _Numbers, OneMistake]
 _Decay = Annotated[float, Field(gt=0, lt=1)]
 Average = Annotated[Literal["auto", "none"] | _Decay, OneMistake]

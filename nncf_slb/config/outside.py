@@ -10,21 +10,24 @@ import difflib
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
 from nncf_slb.config.errors import explain
-from nncf_slb.config.fields import AsTuple, OneMistake, Scopes, Section, whole
+from nncf_slb.config.fields import (
+    LARGEST_COUNT,
+    AsTuple,
+    LearningRateFactor,
+    OneMistake,
+    PositiveWhole,
+    Scopes,
+    Section,
+)
 from nncf_slb.config.schema import inlined_schema
+from nncf_slb.errors import printable
 
-_LARGEST = 2**31 - 1  # of numbers that count something
 _ALIKE = 0.8  # keys this like one of NNCF's are taken for misspelled ones
-
-
-Count = Annotated[
-    int, Field(ge=1, le=_LARGEST, json_schema_extra={"allowed": "an integer above 0"}), BeforeValidator(whole)
-]
 Shape = Annotated[
-    tuple[Annotated[int, Field(ge=1, le=_LARGEST)], ...],
+    tuple[Annotated[int, Field(ge=1, le=LARGEST_COUNT)], ...],
     Field(min_length=1, json_schema_extra={"allowed": "a non-empty list of integers above 0"}),
     AsTuple,
     OneMistake,
@@ -64,15 +67,15 @@ class TopLevelConfig(Section):
     """Keys at the top level of a config that NNCF 2.19 and slb read."""
 
     input_info: Inputs = Field(default={}, description="Inputs of the network: an `InputInfo`, or a list of them.")
-    target_device: Literal["ANY", "CPU", "GPU", "NPU", "TRIAL", "CPU_SPR"] = Field(
-        default="ANY", description="Device that the network is for."
+    target_device: Literal["ANY", "CPU", "GPU", "NPU", "VPU", "TRIAL", "CPU_SPR"] = Field(
+        default="ANY", description="Device that the network is for; `VPU` is the older name of `NPU`."
     )
     compression: Compression = Field(default={}, description="Algorithms; each is described in a section of its own.")
     accuracy_aware_training: dict[str, Any] = Field(
         default={}, description="NNCF's accuracy-aware training.", json_schema_extra={"allowed": "an object"}
     )
-    compression_lr_multiplier: float = Field(
-        default=1.0, gt=0, description="Factor of the gradients of the algorithms' parameters."
+    compression_lr_multiplier: LearningRateFactor = Field(
+        default=1.0, description="Factor of the gradients of the algorithms' parameters."
     )
     disable_shape_matching: bool = Field(default=False, description="Whether NNCF ignores shapes in its graph.")
     log_dir: str = Field(default=".", min_length=1, description="Folder of NNCF's logs.")
@@ -81,7 +84,7 @@ class TopLevelConfig(Section):
     scopes_without_shape_matching: Scopes = Field(
         default=(), description="Layers whose shapes NNCF ignores in its graph."
     )
-    epochs: Count = Field(default=100, description="Training epochs.")
+    epochs: PositiveWhole = Field(default=100, description="Training epochs.")
 
 
 def section_problems(model: type[BaseModel], section: Any, path: str = "") -> list[str]:
@@ -117,5 +120,5 @@ def outside_problems(config: Mapping[str, Any]) -> list[str]:
     problems += [] if any(problem.startswith("input_info: ") for problem in problems) else input_problems(config)
     for key in config.keys() - known.keys():
         for near in difflib.get_close_matches(key, TopLevelConfig.model_fields, 1, cutoff=_ALIKE):
-            problems.append(f"{key}: received an unknown key. Did you mean {near}?")
+            problems.append(f"{printable(key)}: received an unknown key. Did you mean {near}?")
     return problems

@@ -8,6 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from nncf_slb.config.errors import structure_problems
+from nncf_slb.errors import printable
+
 
 class UnreadableConfigError(ValueError):
     """A file that holds no JSON object; the message names the file and the reason."""
@@ -31,13 +34,15 @@ def read_config_file(path: Path) -> tuple[dict[str, Any], list[str]]:
     try:
         config = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_Object)
     except FileNotFoundError:
-        raise UnreadableConfigError(f"'{path}' does not exist") from None
+        raise UnreadableConfigError(f"'{printable(path)}' does not exist") from None
     except OSError as error:
-        raise UnreadableConfigError(f"'{path}' cannot be read ({error.strerror})") from None
+        raise UnreadableConfigError(f"'{printable(path)}' cannot be read ({error.strerror})") from None
     except (ValueError, RecursionError) as error:
-        raise UnreadableConfigError(f"'{path}' is not JSON ({error})") from None
+        raise UnreadableConfigError(f"'{printable(path)}' is not JSON ({printable(error)})") from None
+    if deep := structure_problems(config):
+        raise UnreadableConfigError(f"'{printable(path)}' cannot be checked ({deep[0]})")
     if not isinstance(config, dict):
-        raise UnreadableConfigError(f"'{path}' holds {type(config).__name__}; it must hold one JSON object")
+        raise UnreadableConfigError(f"'{printable(path)}' holds {type(config).__name__}; it must hold one JSON object")
     problems = list(_problems(config, ""))
     plain: dict[str, Any] = _plain(config)
     return plain, problems
@@ -52,9 +57,9 @@ def _plain(node: Any) -> Any:
 def _problems(node: Any, path: str) -> Iterator[str]:
     if isinstance(node, _Object):
         for key in node.repeated:
-            yield f"{path}{'.' if path else ''}{key}: received twice; allowed: once. Remove one of them"
+            yield f"{path}{'.' if path else ''}{printable(key)}: received twice; allowed: once. Remove one of them"
         for key, value in node.items():
-            yield from _problems(value, f"{path}{'.' if path else ''}{key}")
+            yield from _problems(value, f"{path}{'.' if path else ''}{printable(key)}")
     elif isinstance(node, list):
         for index, value in enumerate(node):
             yield from _problems(value, f"{path}[{index}]")

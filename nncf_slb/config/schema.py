@@ -60,7 +60,11 @@ def _describe_list(schema: Mapping[str, Any]) -> str:
 
 def _describe_range(schema: Mapping[str, Any]) -> str:
     words = {"minimum": "at least", "exclusiveMinimum": "above", "maximum": "at most", "exclusiveMaximum": "below"}
-    limits = [f"{word} {schema[key]:g}" for key, word in words.items() if key in schema]
+    limits = [f"{word} {_number(schema[key])}" for key, word in words.items() if key in schema]
     if "minimum" in schema and "maximum" in schema:
-        return f" from {schema['minimum']:g} to {schema['maximum']:g}"
+        return f" from {_number(schema['minimum'])} to {_number(schema['maximum'])}"
     return f" {' and '.join(limits)}" if limits else ""
+
+
+def _number(limit: float) -> str:
+    return str(int(limit)) if limit == int(limit) else f"{limit:g}"

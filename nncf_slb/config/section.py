@@ -12,8 +12,8 @@ from pydantic import Field, ValidationError
 
 from nncf_slb.config.activations import FULL_PRECISION, ActivationsConfig, ResolvedActivations
 from nncf_slb.config.devices import BinaryConvolution
-from nncf_slb.config.errors import ConfigError, Contradiction, dotted, explain, received
-from nncf_slb.config.fields import SCOPE_HELP, Scopes, Section, whole
+from nncf_slb.config.errors import ConfigError, Contradiction, dotted, explain, received, structure_problems
+from nncf_slb.config.fields import LARGEST_COUNT, SCOPE_HELP, LearningRateFactor, Scopes, Section, whole
 from nncf_slb.config.schema import inlined_schema
 from nncf_slb.config.training import DEFAULT_EPOCHS, InitializerConfig, ParamsConfig
 from nncf_slb.config.weights import ResolvedWeights, WeightsConfig
@@ -43,8 +43,9 @@ class OpenVINOConfig(Section):
     binary_convolution: BinaryConvolution = Field(
         default="auto",
         description="Whether convolutions with 1-bit weights and 1-bit inputs run as XNOR and popcount on the CPU. "
-        "`auto` asks the CPU that exports: binary, unless its 8-bit convolutions use AMX, which is faster. A network "
-        "with binary convolutions has a fixed batch size. `never` uses 8-bit convolutions.",
+        "`auto` does it wherever a layer can: the file is the same on every machine that exports it. A network with "
+        "binary convolutions has a fixed batch size. `never` uses 8-bit convolutions; `always` makes it an error if a "
+        "1-bit layer with 1-bit inputs has no binary form.",
     )
     dynamic_quantization: bool = Field(
         default=False,
@@ -78,8 +79,8 @@ class SLBConfig(Section):
         default=None, description=f"Layers to search, {SCOPE_HELP} If left out: all layers with weights."
     )
     validate_scopes: bool = Field(default=True, description="Whether scopes that match no layer are an error.")
-    compression_lr_multiplier: float | None = Field(
-        default=None, gt=0, description="Factor of the gradients of the searched weights' parameters. If left out: 1."
+    compression_lr_multiplier: LearningRateFactor | None = Field(
+        default=None, description="Factor of the gradients of the searched weights' parameters. If left out: 1."
     )
 
 
@@ -98,10 +99,13 @@ def parse_slb_config(section: Mapping[str, Any], path: str = "compression") -> S
     Raises:
         ConfigError: With every problem of the section.
     """
+    if problems := structure_problems(section, path):
+        raise ConfigError(problems)
     try:
         return SLBConfig.model_validate(dict(section) if isinstance(section, Mapping) else section)
     except ValidationError as error:
-        problems = [line for detail in error.errors() for line in explain(json_schema(), detail, section, path)]
+        schema = json_schema()
+        problems = [line for detail in error.errors() for line in explain(schema, detail, section, path)]
     raise ConfigError(problems)
 
 
@@ -142,7 +146,8 @@ def _epochs_of_loop(nncf_config: Mapping[str, Any]) -> int | None:
 
 def _whole_or_none(value: Any) -> int | None:
     number = whole(value)
-    return number if isinstance(number, int) and not isinstance(number, bool) and number > 0 else None
+    counts = isinstance(number, int) and not isinstance(number, bool) and 0 < number <= LARGEST_COUNT
+    return number if counts else None
 
 
 def scope_list(scopes: str | Sequence[str] | None) -> list[str]:

@@ -5,12 +5,13 @@ Fractions of training and ``1 / tau`` (``tau`` is the temperature) follow the pa
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from pydantic import Field, model_validator
 
 from nncf_slb.config.errors import Contradiction, Location, refuse
-from nncf_slb.config.fields import Average, PositiveWhole, Section, Whole
+from nncf_slb.config.fields import LARGEST, Average, PositiveWhole, Section, Whole
 from nncf_slb.search.averaging import PARTS, Averaging
 from nncf_slb.search.choices import BatchNormName, DescentName, LogitsName
 from nncf_slb.search.temperature import ScheduleName, TemperatureCurve, end_value_from_factor
@@ -38,7 +39,7 @@ class RangeConfig(Section):
 class ReconstructionConfig(Section):
     """A search without labels, with the float network as its target."""
 
-    num_samples: PositiveWhole = Field(
+    num_samples: Whole = Field(
         default=2000, ge=2, description="Samples to search with; labels are not used. More are seldom better."
     )
     steps: PositiveWhole = Field(default=1000, description="Optimizer steps, of up to 200 samples each.")
@@ -56,7 +57,8 @@ class InitializerConfig(Section):
     )
     sharpness: float = Field(
         default=2.0,
-        gt=0,
+        ge=1 / LARGEST,
+        le=LARGEST,
         description="How strongly `trained` logits prefer near values: multiplies the squared distance to a value, "
         "measured in units of the spacing between values. With 2 the expected weight begins close to the float one.",
     )
@@ -94,11 +96,15 @@ class ParamsConfig(Section):
         description="Curve on which the inverse temperature 1/tau rises from its start to its end.",
     )
     inverse_temperature_start: float = Field(
-        default=1.0, gt=0, description="1/tau at the beginning (no unit). Small values keep the weights undecided."
+        default=1.0,
+        ge=1 / LARGEST,
+        le=LARGEST,
+        description="1/tau at the beginning (no unit). Small values keep the weights undecided.",
     )
     inverse_temperature_end: float | None = Field(
         default=None,
-        gt=0,
+        ge=1 / LARGEST,
+        le=LARGEST,
         json_schema_extra={"default": _END_VALUE},
         description="1/tau at the end (no unit), above `inverse_temperature_start`. Not with "
         "`inverse_temperature_factor`.",
@@ -106,6 +112,7 @@ class ParamsConfig(Section):
     inverse_temperature_factor: float | None = Field(
         default=None,
         gt=1,
+        le=LARGEST,
         description="Instead of `inverse_temperature_end`: 1/tau is multiplied by this in each epoch between start "
         "and end. Exponential schedule only.",
     )
@@ -212,6 +219,8 @@ class ParamsConfig(Section):
         contradictions = self._order_contradiction(epochs or DEFAULT_EPOCHS)
         if not contradictions and (epochs is not None or self.end_epoch is None):
             contradictions = self._reach_contradiction(epochs or DEFAULT_EPOCHS)
+        if not contradictions:
+            contradictions = self._growth_contradiction(epochs or DEFAULT_EPOCHS)
         return contradictions
 
     def _order_contradiction(self, epochs: int) -> list[Contradiction]:
@@ -223,6 +232,21 @@ class ParamsConfig(Section):
         side = "before the search ends" if name.startswith("start") else "after the search starts"
         allowed = f"a time {side} (the search runs from epoch {start:g} to {end:g} of {epochs})"
         return [((name,), allowed, "Change start or end, or the number of epochs")]
+
+    def _growth_contradiction(self, epochs: int) -> list[Contradiction]:
+        """A factor that takes 1/tau beyond what float32 holds."""
+        if self.inverse_temperature_factor is None:
+            return []
+        start, end = self.epoch_range(epochs)
+        rise = (end - start) * math.log10(self.inverse_temperature_factor)
+        reached = math.log10(self.inverse_temperature_start) + rise
+        if reached <= math.log10(LARGEST):
+            return []
+        allowed = (
+            f"one with which 1/tau ends at {LARGEST:g} at most (from epoch {start:g} to {end:g} of {epochs} it comes "
+        )
+        allowed += f"to 1e{reached:.3g})"
+        return [(("inverse_temperature_factor",), allowed, "Lower it")]
 
     def _reach_contradiction(self, epochs: int) -> list[Contradiction]:
         """The last time at which 1/tau changes is the beginning of the last epoch, or of its last step."""

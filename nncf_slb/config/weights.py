@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from nncf_slb.config.budget import AUTO, BitsOrAuto, BudgetConfig, Candidates
 from nncf_slb.config.errors import Contradiction, Location, refuse
-from nncf_slb.config.fields import SCOPE_HELP, Bits, Section, SomeScopes, Values, whole_not_truth
+from nncf_slb.config.fields import LARGEST, SCOPE_HELP, Bits, Section, SomeScopes, Values, whole_not_truth
 from nncf_slb.search.choices import ScaleName
 from nncf_slb.search.values import LEAST_DISTANCE, VALUE_SETS, WIDTHS, ValuesName, are_distinct, widths_of
 
@@ -90,8 +90,15 @@ def _bits_contradiction(weights: ResolvedWeights, location: Location) -> list[Co
     return []
 
 
-def _equal_numbers(values: Any, location: Location) -> list[Contradiction]:
-    if not isinstance(values, tuple) or are_distinct(values):
+def _numbers_contradiction(values: Any, location: Location) -> list[Contradiction]:
+    if not isinstance(values, tuple):
+        return []
+    if max(map(abs, values)) < 1 / LARGEST:
+        allowed = f"numbers whose largest is at least {1 / LARGEST:g}"
+        return [
+            ((*location, "values"), allowed, "Multiply all of them; the scale of each channel takes the factor back")
+        ]
+    if are_distinct(values):
         return []
     allowed = f"numbers more than {LEAST_DISTANCE:g} of the largest apart"
     return [((*location, "values"), allowed, "Remove one of the two that are nearly equal, or move them apart")]
@@ -144,10 +151,10 @@ class WeightsConfig(Section):
     def _check(self) -> WeightsConfig:
         base = ResolvedWeights(self._filled_bits, self.values, self.scale)
         contradictions = [*_bits_contradiction(base, ("bits",)), *self._budget_contradictions()]
-        contradictions += _equal_numbers(self.values, ())
+        contradictions += _numbers_contradiction(self.values, ())
         for index, override in enumerate(self.overrides):
             location: Location = ("overrides", index)
-            contradictions += _equal_numbers(override.values, location)
+            contradictions += _numbers_contradiction(override.values, location)
             fixed = len(widths_of(self.values)) == 1
             if fixed and override.bits is not None and override.values is None:
                 allowed = "no bits without values, since the values inherited from weights set the bits"

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from nncf_slb.config.distillation import DistillationConfig
-from nncf_slb.config.outside import outside_problems, section_problems
+from nncf_slb.config.errors import shown
+from nncf_slb.config.outside import section_problems
 from nncf_slb.config.reading import UnreadableConfigError, read_config_file
 from nncf_slb.config.section import SLBConfig, find_slb_sections, parse_slb_config, scope_list, total_epochs
 from nncf_slb.errors import SettingError
-from nncf_slb.hosts.config_check import WholeConfigError, algorithm_problems
+from nncf_slb.hosts.config_check import WholeConfigError, config_problems
 
 SLB, DISTILLATION, QUANTIZATION = "slb", "knowledge_distillation", "quantization"
 
@@ -76,19 +77,20 @@ def parse_compression(config: Mapping[str, Any], host: str, allowed: tuple[str, 
     Raises:
         WholeConfigError: With every problem.
     """
-    problems = [*outside_problems(config), *algorithm_problems(config)]
+    problems = config_problems(config)
     sections = _sections(config)
     known: dict[Any, Mapping[str, Any]] = {}
     for path, section in sections:
         name = section.get("algorithm")
         if name not in allowed:
             problems.append(
-                f'{path}.algorithm: received "{name}"; allowed with the host {host}: {", ".join(allowed)}. '
+                f"{path}.algorithm: received {shown(name)}; allowed with the host {host}: {', '.join(allowed)}. "
                 "Remove the section, or use another host"
             )
         elif name == DISTILLATION:
             problems += section_problems(DistillationConfig, dict(section), path)
-        known.setdefault(name, section)
+        if isinstance(name, str):
+            known.setdefault(name, section)
     if SLB not in known:
         problems.append(f'compression: received no "{SLB}" section; allowed: one. Add {{"algorithm": "{SLB}"}}')
     if problems:

@@ -13,9 +13,11 @@ from typing import Any
 import jsonschema  # type: ignore[import-untyped]
 
 from nncf_slb.config.devices import find_target_device
+from nncf_slb.config.errors import dotted, shown, structure_problems
 from nncf_slb.config.outside import outside_problems
 from nncf_slb.config.patterns import scope_problem
 from nncf_slb.config.section import ConfigError, find_slb_sections, validate_nncf_config
+from nncf_slb.errors import printable
 from nncf_slb.hosts.installed import has_nncf
 
 _SLB = "slb"
@@ -38,7 +40,7 @@ class WholeConfigError(ConfigError):
 
 def config_problems(config: Mapping[str, Any]) -> list[str]:
     """A line for each problem of a config for any program that uses NNCF."""
-    return [*outside_problems(config), *algorithm_problems(config)]
+    return structure_problems(config) or [*outside_problems(config), *algorithm_problems(config)]
 
 
 def algorithm_problems(config: Mapping[str, Any]) -> list[str]:
@@ -77,7 +79,7 @@ def _section_problems(section: Mapping[str, Any], path: str) -> list[str]:
     if name not in names:
         near = difflib.get_close_matches(name, names, 1) if isinstance(name, str) else []
         advice = f'Did you mean "{near[0]}"?' if near else "Change it"
-        return [f"{path}.algorithm: received {json.dumps(name)}; allowed: one of {', '.join(names)}. {advice}"]
+        return [f"{path}.algorithm: received {shown(name)}; allowed: one of {', '.join(names)}. {advice}"]
     return [*_schema_problems(REF_VS_ALGO_SCHEMA[name], section, path), *_value_problems(section, path)]
 
 
@@ -91,15 +93,16 @@ def _repeated_algorithms(sections: list[Any]) -> Iterator[str]:
 def _schema_problems(schema: Mapping[str, Any], section: Any, path: str) -> Iterator[str]:
     for problem in jsonschema.Draft7Validator(schema).iter_errors(section):
         error = jsonschema.exceptions.best_match([problem])
-        place = path + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error.absolute_path)
+        place = path + dotted(tuple(error.absolute_path))
         if error.validator == "additionalProperties" and isinstance(error.instance, Mapping):
             keys = list(error.schema.get("properties", {}))
             for key in error.instance.keys() - set(keys):
                 near = difflib.get_close_matches(key, keys, 1)
                 advice = f"Unknown key: did you mean {near[0]}?" if near else "Unknown key: remove it"
-                yield f"{place}.{key}: received an unknown key; allowed: the keys {', '.join(keys)}. {advice}"
+                unknown = f"{place}.{printable(key)}: received an unknown key"
+                yield f"{unknown}; allowed: the keys {', '.join(keys)}. {advice}"
         else:
-            yield f"{place}: received {_shown(error.instance)}; allowed: {_words(error)}. Change it"
+            yield f"{place}: received {shown(error.instance)}; allowed: {_words(error)}. Change it"
 
 
 def _words(error: jsonschema.ValidationError) -> str:
@@ -109,22 +112,17 @@ def _words(error: jsonschema.ValidationError) -> str:
         return f"one of {', '.join(map(json.dumps, allowed))}"
     if error.validator == "type":
         return " or ".join(_TYPES.get(name, name) for name in ([allowed] if isinstance(allowed, str) else allowed))
-    return f"what NNCF's schema does ({error.message[:200]})"
-
-
-def _shown(value: Any) -> str:
-    text = json.dumps(value, default=repr)
-    return text if len(text) <= 100 else f"{text[:97]}..."
+    return f"what NNCF's schema does ({printable(error.message[:200])})"
 
 
 def _value_problems(section: Any, path: str) -> Iterator[str]:
     """Values anywhere in a section that NNCF's schema lets pass and NNCF does not take."""
     for place, key, value in _fields(section, path):
         if key in _COUNT_KEYS and isinstance(value, int | float) and not (isinstance(value, int) and value >= 0):
-            yield f"{place}: received {_shown(value)}; allowed: an integer from 0 on. Change it"
+            yield f"{place}: received {shown(value)}; allowed: an integer from 0 on. Change it"
     for place, scope in scopes_of(section, path):
         if problem := scope_problem(scope):
-            yield f"{place}: received {_shown(scope)}; allowed: {problem[0]}. {problem[1]}"
+            yield f"{place}: received {shown(scope)}; allowed: {problem[0]}. {problem[1]}"
 
 
 def _fields(node: Any, path: str) -> Iterator[tuple[str, str, Any]]:
@@ -134,7 +132,7 @@ def _fields(node: Any, path: str) -> Iterator[tuple[str, str, Any]]:
             yield from _fields(part, f"{path}[{index}]")
     elif isinstance(node, Mapping):
         for key, value in node.items():
-            place = f"{path}.{key}" if path else str(key)
+            place = f"{path}.{printable(key)}" if path else printable(key)
             yield place, key, value
             yield from _fields(value, place)
 
@@ -146,3 +144,14 @@ def scopes_of(config: Any, path: str = "") -> Iterator[tuple[str, str]]:
             yield place, value
         elif key in _SCOPE_KEYS and isinstance(value, list | tuple):
             yield from ((f"{place}[{index}]", scope) for index, scope in enumerate(value) if isinstance(scope, str))
+
+
+def refused_by_nncf(config: Mapping[str, Any], message: str) -> list[str]:
+    """Lines on what NNCF found wrong with a config once it knew the network."""
+    lines = [
+        f"{place}: received {json.dumps(scope)}, which no operation of the network matches; allowed: an operation's "
+        "name, or {re} and a regular expression that finds some. Correct it, or set validate_scopes to false beside it"
+        for place, scope in scopes_of(config)
+        if "No match has been found" in message and repr(scope) in message
+    ]
+    return lines or [f"compression: NNCF cannot apply it to this network: {' '.join(message.split())}. Change it"]

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from nncf_slb.errors import DataError
+from nncf_slb.errors import DataError, SettingError
 from nncf_slb.hosts.compression import Compression
 from nncf_slb.openvino.call_form import Arguments, arguments_of
 from nncf_slb.search.batches import Batches, Inputs, run_on
@@ -25,11 +25,13 @@ class Data:
         batches: Those of the data loader; None without one.
         length: Batches in the loader; None without one, or where it does not say.
         example: Positional and keyword arguments of the network; None where nothing gives any.
+        source: Where the example is from: ``example_input``, ``input_info`` or ``loader``.
     """
 
     batches: Batches | None
     length: int | None
     example: Arguments | None
+    source: str = "loader"
 
     @staticmethod
     def of(loader: Iterable[Any] | None, inputs: Inputs, example_input: Any, compression: Compression) -> Data:
@@ -37,15 +39,18 @@ class Data:
 
         Raises:
             DataError: If the loader gives no batch, or fails.
+            SettingError: If ``input_info`` is too large.
         """
-        example = None if example_input is None else arguments_of(example_input)
-        if example is None and compression.input_info:
-            example = _from_input_info(compression.input_info)
+        example, source = None, "loader"
+        if example_input is not None:
+            example, source = arguments_of(example_input), "example_input"
+        elif compression.input_info:
+            example, source = _from_input_info(compression.input_info), "input_info"
         batches = None if loader is None else Batches(loader, inputs, _batch_size(loader))
         if batches is not None:
             first = first_batch(batches)
             example = example or inputs(first)
-        return Data(batches, _length(loader), example)
+        return Data(batches, _length(loader), example, source)
 
     def run_example(self, model: nn.Module) -> Any:
         """Outputs of a network on its device for the example."""
@@ -83,7 +88,12 @@ def _from_input_info(inputs: list[Mapping[str, Any]]) -> Arguments:
     args, kwargs = [], {}
     for info in inputs:
         shape = tuple(int(size) for size in info["sample_size"])
-        tensor = _FILLERS[info.get("filler", "ones")](shape)
+        try:
+            tensor = _FILLERS[info.get("filler", "ones")](shape)
+        except (RuntimeError, MemoryError) as error:  # torch's, on sizes that it cannot count or hold
+            raise SettingError(
+                f"input_info.sample_size: received {list(shape)}; allowed: what the memory holds. Change it"
+            ) from error
         tensor = tensor.long() if info.get("type") == "long" else tensor
         if info.get("keyword"):
             kwargs[info["keyword"]] = tensor

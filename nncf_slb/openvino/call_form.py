@@ -47,9 +47,21 @@ class CallForm:
         return {"form": self.form, "names": list(self.names)}
 
     @staticmethod
-    def from_json(stored: Mapping[str, Any]) -> CallForm:
-        """What `to_json` gave."""
-        return CallForm(stored["form"], tuple(stored["names"]))
+    def from_json(stored: Any) -> CallForm:
+        """What `to_json` gave.
+
+        Raises:
+            ValueError: If it is something else.
+        """
+        try:
+            form = CallForm(stored["form"], tuple(stored["names"]))
+            args, kwargs = form.form["tuple"]
+            _build(form.form, dict(enumerate(form.names)))
+        except (TypeError, LookupError, AttributeError) as error:
+            raise ValueError("not the form of a call") from error
+        if not ("tuple" in args and "dict" in kwargs and all(isinstance(name, str) for name in form.names)):
+            raise ValueError("not the form of a call")
+        return form
 
 
 def arguments_of(example_input: Any) -> Arguments:
@@ -104,7 +116,7 @@ def _parameter_names(module: nn.Module, count: int) -> list[str]:
     return [*known[:count], *(f"input_{index}" for index in range(len(known), count))]
 
 
-def _build(form: Mapping[str, Any], tensors: Sequence[Any]) -> Any:
+def _build(form: Mapping[str, Any], tensors: Sequence[Any] | Mapping[int, Any]) -> Any:
     ((kind, content),) = form.items()
     if kind == "tensor":
         return tensors[content]

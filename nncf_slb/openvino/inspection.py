@@ -10,6 +10,7 @@ from typing import Any
 
 import openvino as ov
 
+from nncf_slb.errors import printable
 from nncf_slb.openvino.graph import (
     SCALE_SUFFIX,
     constant_names,
@@ -19,7 +20,7 @@ from nncf_slb.openvino.graph import (
     module_of,
     weighted_operations,
 )
-from nncf_slb.openvino.ir import compile_ir, device_name, read_own_ir, with_batch
+from nncf_slb.openvino.ir import as_exported, bin_bytes, compile_ir, device_name, read_own_ir, with_batch
 from nncf_slb.openvino.lowering import LoweredLayer
 from nncf_slb.openvino.metadata import DYNAMIC_QUANTIZATION_OFF
 from nncf_slb.tables import terminal_table
@@ -100,7 +101,7 @@ class Inspection:
         header = ["layer", "op", "searched", "stored", "weights", "bytes", "bits", "kernel", "precision"]
         return "\n".join(
             [
-                f"{self.path}: exported for {self.target_device}, compiled on {self.device}",
+                f"{printable(self.path)}: exported for {printable(self.target_device)}, compiled on {self.device}",
                 terminal_table(header, rows, "llllrrrll"),
                 f".bin {self.bin_bytes:,} bytes; with float32 weights {self.float_bytes:,}: "
                 f"{self.float_bytes / max(1, self.bin_bytes):.1f} times as many",
@@ -124,20 +125,22 @@ def inspect_openvino(
         shape: Shape of the input to compile for, where more than the batch is free.
 
     Raises:
-        nncf_slb.openvino.ir.IrError: If the file is missing, truncated or not one of this package's, or does not
-            compile.
+        nncf_slb.openvino.ir.IrError: If the file is missing, damaged or not one of this package's.
+        nncf_slb.errors.SettingError: If it needs a shape, or does not take that one.
+        nncf_slb.errors.DeviceError: If it does not compile.
     """
     model, info = read_own_ir(path)
     # A function that computes with a weight first, as attention does, bears the name of the module that calls it.
     callers = {layer.name.rpartition(".")[0] for layer in info.layers if layer.form == "computed"}
     searched = {layer.name for layer in info.layers} | callers
-    constants = constant_names(model)
     lowered = {layer.name: layer for layer in info.layers}
-    stored = [_stored(node, searched, constants) for node in weighted_operations(model, constants)]
-    kernels = _kernels(compile_ir(with_batch(model, 1, shape), device, properties))
+    with as_exported(path):
+        constants = constant_names(model)
+        stored = [_stored(node, searched, constants) for node in weighted_operations(model, constants)]
+    kernels = _kernels(compile_ir(with_batch(model, 1, shape, path), device, properties, path))
     layers = tuple(_layer(weight, kernels, lowered.get(weight.name)) for weight in stored)
     unique = {weight.constant: (weight.weights, weight.bytes) for weight in stored}
-    size = Path(path).with_suffix(".bin").stat().st_size
+    size = bin_bytes(path)
     saved = sum(_FLOAT_BYTES * weights - used for weights, used in unique.values())
     dynamic = not model.has_rt_info(DYNAMIC_QUANTIZATION_OFF)
     return Inspection(str(path), device_name(device), info.target_device, size, size + saved, dynamic, layers)

@@ -17,7 +17,6 @@ from nncf_slb.openvino.conversion import convert_torch
 from nncf_slb.openvino.graph import CodedConstant, LoweringError
 from nncf_slb.openvino.ir import last_line
 from nncf_slb.openvino.lowering import lower
-from nncf_slb.openvino.machine import binary_is_faster
 from nncf_slb.openvino.metadata import DYNAMIC_QUANTIZATION_OFF, write_metadata
 from nncf_slb.openvino.targets import LoweringSettings, why_not_binary
 from nncf_slb.openvino.tracing_form import tracing_form
@@ -208,8 +207,7 @@ def _binary(stripped: nn.Module, coded: Sequence[CodedConstant], settings: Lower
     if settings.binary_convolution == "always":
         _refuse_other_than_binary(stripped, settings)
         return possible
-    wanted = settings.binary_convolution == "auto" and settings.target_device == "CPU"
-    return wanted and possible and binary_is_faster()
+    return possible and settings.binary_convolution == "auto" and settings.target_device == "CPU"
 
 
 def _refuse_other_than_binary(stripped: nn.Module, settings: LoweringSettings) -> None:

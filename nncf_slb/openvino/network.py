@@ -29,7 +29,7 @@ class IrNetwork:
     def __init__(self, path: str | Path, device: str = "CPU", properties: dict[str, Any] | None = None) -> None:
         model, _ = read_own_ir(path)
         self._batch = next((_fixed(port) for port in model.inputs if len(port.get_partial_shape())), None)
-        self._compiled = compile_ir(model, device, properties)
+        self._compiled = compile_ir(model, device, properties, path)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run it, in parts of the batch that the file is fixed to, if it is."""

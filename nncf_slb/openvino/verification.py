@@ -12,8 +12,8 @@ import numpy as np
 import openvino as ov
 from torch import Tensor, nn
 
-from nncf_slb.errors import DataError, SettingError
-from nncf_slb.openvino.ir import IrError, compile_ir, device_name, read_own_ir, with_batch
+from nncf_slb.errors import DataError, SettingError, printable
+from nncf_slb.openvino.ir import IrError, as_exported, compile_ir, device_name, read_own_ir, running, with_batch
 from nncf_slb.openvino.layer_comparison import EXACT, LayerComparison, LayerDifference, compare_layers, run_torch
 from nncf_slb.openvino.low_bit_model import in_float32
 from nncf_slb.openvino.metadata import ExportInfo
@@ -24,6 +24,7 @@ from nncf_slb.tables import terminal_table
 
 _BATCH, _OTHERS = 16, (5, 7)
 _FEW = 4
+_LARGEST_BATCH = 4096  # of an example that the file runs with
 _ROUNDING_FACTOR = 4
 EXACT_TOLERANCE = EXACT
 QUANTIZED_TOLERANCE = 0.05
@@ -128,7 +129,7 @@ class Verification:
         ]  # fmt: skip
         header = ["output", "largest difference", "mean", "largest value", "relative", "same prediction"]
         lines = [
-            f"{self.path} on {self.device} against PyTorch, {self.samples} samples",
+            f"{printable(self.path)} on {self.device} against PyTorch, {self.samples} samples",
             terminal_table(header, rows, "lrrrrr"),
             f"loaded in {len(self.loadings)} ways; most differs: {self._worst.to_str()}",
             f"{'within' if self.within else 'OUT OF'} tolerance: relative differences up to {self.tolerance:g} allowed",
@@ -193,7 +194,12 @@ def verify_openvino(
     if tolerance is not None and not tolerance >= 0:
         raise SettingError(f"tolerance: received {tolerance}; allowed is a number from 0 on")
     ir, info = read_own_ir(path)
-    inputs = input_arrays(ir, data)
+    if len(ir.inputs) != len(info.call_form.names):
+        raise IrError(
+            f"{printable(path)}: its network has {len(ir.inputs)} inputs where {len(info.call_form.names)} were "
+            "exported; export it again"
+        )
+    inputs = input_arrays(ir, data, path)
     quantizes = any(node.get_type_name() == "FakeQuantize" for node in ir.get_ops())
     if tolerance is None:
         tolerance = QUANTIZED_TOLERANCE if quantizes else EXACT_TOLERANCE
@@ -203,7 +209,7 @@ def verify_openvino(
     run = _Run(stripped, Path(path), info, device, settings)
     results = [(way, *run.both(way, inputs)) for way in _ways(ir, info, len(inputs[0]))]
     compared = [
-        (way, [_difference(*output) for output in zip(names, ours, reference, strict=True)])
+        (way, [_difference(*output, path) for output in zip(names, ours, reference, strict=True)])
         for way, ours, reference in results
     ]
     by_output = zip(*(differences for _, differences in compared), strict=True)
@@ -215,7 +221,8 @@ def verify_openvino(
     if not all(output.relative <= tolerance for output in outputs):
         worst = max(range(len(loadings)), key=lambda index: loadings[index].relative)
         way, ours, reference = results[worst]
-        cause = run.cause(way, inputs, ours, reference, tolerance)
+        with as_exported(path):
+            cause = run.cause(way, inputs, ours, reference, tolerance)
     return Verification(
         str(path), device_name(device), len(inputs[0]), tolerance, outputs, loadings, cause.first_layer,
         cause.by_rounding, cause.joint_ranges,
@@ -246,7 +253,8 @@ def _ways(ir: ov.Model, info: ExportInfo, samples: int) -> list[_Way]:
         return [_Way(max(lengths), False, samples)]
     batch = next(size for size in (min(_BATCH, samples), *_OTHERS) if size not in (1, info.batch))
     free = [_Way(batch, False, samples), _Way(1, False, min(_FEW, samples))]
-    free += [_Way(info.batch, False, min(max(_FEW, info.batch), samples))] if info.batch > 1 else []
+    if 1 < info.batch <= _LARGEST_BATCH:
+        free += [_Way(info.batch, False, min(max(_FEW, info.batch), samples))]
     if any(dimension.is_dynamic for shape in shapes for dimension in list(shape)[1:]):
         return free  # fixing the batch alone would say nothing of how such a file is used
     return free + [dataclasses.replace(way, fixed=True) for way in free[1:]]
@@ -273,22 +281,26 @@ class _Run:
 
     def load(self, way: _Way) -> ov.Model:
         ir, _ = read_own_ir(self.path)
-        return with_batch(ir, way.batch) if way.fixed else ir
+        return with_batch(ir, way.batch, path=self.path) if way.fixed else ir
 
     def both(self, way: _Way, inputs: list[Array]) -> tuple[list[Array], list[Array]]:
         """Outputs of the IR and of PyTorch."""
         ir = self.load(way)
-        compiled = compile_ir(ir, self.device, self.settings)
+        compiled = compile_ir(ir, self.device, self.settings, self.path)
         reference: list[list[Array]] = []
         ours: list[list[Array]] = []
         for chunk, count in _chunks([array[: way.samples] for array in inputs], way.batch):
             expected = run_torch(self.stripped, chunk, self.info.call_form)
             _refuse_without_samples(expected, way.batch)
-            result = compiled(chunk)
+            with running(self.path, self.device):
+                result = compiled(chunk)
             reference.append([array.detach().cpu().numpy()[:count] for array in expected])
             ours.append([result[index][:count].copy() for index in range(len(ir.outputs))])
         if len(reference[0]) != len(ours[0]):
-            raise IrError(f"the IR has {len(ours[0])} outputs, the PyTorch model {len(reference[0])}: another network?")
+            raise IrError(
+                f"{printable(self.path)}: it has {len(ours[0])} outputs, the PyTorch model {len(reference[0])}: "
+                "another network?"
+            )
         return _joined(ours), _joined(reference)
 
     def cause(
@@ -370,10 +382,11 @@ def _chunks(inputs: list[Array], batch: int) -> Iterator[tuple[list[Array], int]
         yield [np.concatenate([array, np.repeat(array[-1:], batch - count, axis=0)]) for array in chunk], count
 
 
-def _difference(name: str, ours: Array, reference: Array) -> OutputDifference:
+def _difference(name: str, ours: Array, reference: Array, path: str | Path) -> OutputDifference:
     if ours.shape != reference.shape:
         raise IrError(
-            f"output {name}: the IR gives {list(ours.shape)}, PyTorch {list(reference.shape)}: another network?"
+            f"{printable(path)}: its output {printable(name)} is {list(ours.shape)}, PyTorch's "
+            f"{list(reference.shape)}: another network?"
         )
     apart = np.abs(ours.astype(np.float64) - reference)
     agreement = None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nncf_slb.errors import SLBError
+from nncf_slb.errors import SLBError, printable
 from nncf_slb.files import new_file
 from nncf_slb.photos.ycbcr import FloatArray
 
@@ -81,7 +81,7 @@ def find_format(path: str | Path) -> Format:
     """
     form = _FORMATS.get(Path(path).suffix.lower())
     if form is None:
-        raise ImageError(f"output: received '{path}'; allowed are names that end in {', '.join(_FORMATS)}")
+        raise ImageError(f"output: received '{printable(path)}'; allowed are names that end in {', '.join(_FORMATS)}")
     return form
 
 
@@ -101,13 +101,13 @@ def check_fits(path: str | Path, alpha: bool, height: int, width: int) -> None:
     if alpha and not form.alpha:
         suffixes = ", ".join(suffix for suffix, candidate in _FORMATS.items() if candidate.alpha)
         raise ImageError(
-            f"output: received '{path}', and {form.name} files cannot hold the transparency that the photo has; "
-            f"choose a name that ends in {suffixes}, or remove the transparency from the photo first"
+            f"output: received '{printable(path)}', and {form.name} files cannot hold the transparency that the photo "
+            f"has; choose a name that ends in {suffixes}, or remove the transparency from the photo first"
         )
     if form.longest_side is not None and max(height, width) > form.longest_side:
         suffixes = ", ".join(suffix for suffix, candidate in _FORMATS.items() if candidate.longest_side is None)
         raise ImageError(
-            f"output: received '{path}' for {width} x {height} pixels, and {form.name} files hold at most "
+            f"output: received '{printable(path)}' for {width} x {height} pixels, and {form.name} files hold at most "
             f"{form.longest_side} a side; choose a name that ends in {suffixes}"
         )
 
@@ -126,8 +126,8 @@ def read_photo(path: str | Path) -> Photo:
     wide = image.mode.startswith("I")
     if not (wide or image.mode in _GREY | _COLOUR) or (image.mode == "I" and form not in _WIDE_FORMATS):
         raise ImageError(
-            f"{path}: its values are of Pillow's mode {image.mode}; allowed are 8 bits, and 16 bits of grey: save it "
-            "as PNG"
+            f"{printable(path)}: its values are of Pillow's mode {image.mode}; allowed are 8 bits, and 16 bits of "
+            "grey: save it as PNG"
         )
     return _grey_of_16_bits(image) if wide else _of_8_bits(image)
 
@@ -138,8 +138,9 @@ def _decoded(source: Path) -> tuple[Image.Image, str | None]:
         from PIL import Image, ImageOps, UnidentifiedImageError
     except ImportError as error:
         raise ImageError(f"Photos need the extra 'images': pip install '.[images]' ({error})") from error
+    shown = printable(source)
     if not source.is_file():
-        raise ImageError(f"{source}: there is no such file")
+        raise ImageError(f"{shown}: there is no such file")
     try:
         with warnings.catch_warnings():
             # Pillow warns from half of the pixels on that it refuses, and large cameras have as many.
@@ -148,15 +149,17 @@ def _decoded(source: Path) -> tuple[Image.Image, str | None]:
                 image.load()
                 return ImageOps.exif_transpose(image), image.format
     except UnidentifiedImageError as error:
-        raise ImageError(f"{source}: it is no image that Pillow can read; give a PNG or JPEG file") from error
+        raise ImageError(f"{shown}: it is no image that Pillow can read; give a PNG or JPEG file") from error
     except Image.DecompressionBombError as error:
         limit = 2 * (Image.MAX_IMAGE_PIXELS or 0)
         raise ImageError(
-            f"{source}: it has more than the {limit:,} pixels that Pillow reads, since small files can claim sizes "
+            f"{shown}: it has more than the {limit:,} pixels that Pillow reads, since small files can claim sizes "
             "that fill the memory; cut the photo into parts"
         ) from error
     except Exception as error:  # decoders that meet damaged data raise almost anything
-        raise ImageError(f"{source}: it is damaged or cannot be read ({error}); copy or save it again") from error
+        raise ImageError(
+            f"{shown}: it is damaged or cannot be read ({printable(error)}); copy or save it again"
+        ) from error
 
 
 def _grey_of_16_bits(image: Image.Image) -> Photo:
@@ -198,7 +201,9 @@ def write_photo(photo: Photo, path: str | Path) -> None:
         with new_file(Path(path)) as partial:
             image.save(partial, form.name, icc_profile=photo.icc_profile, **form.options)
     except OSError as error:
-        raise ImageError(f"output: received '{path}', which cannot be written ({error})") from error
+        raise ImageError(
+            f"output: received '{printable(path)}', which cannot be written ({printable(error)})"
+        ) from error
 
 
 def resize_bicubic(values: FloatArray, height: int, width: int) -> FloatArray:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import openvino as ov
 
-from nncf_slb.errors import DeviceError, SettingError
+from nncf_slb.errors import DeviceError, SettingError, printable
 from nncf_slb.openvino.ir import IrError, compile_ir, device_name, last_line, read_ir, with_shape
 from nncf_slb.photos.images import check_fits, read_photo, resize_bicubic, write_photo
 from nncf_slb.photos.tiling import DEFAULT_OVERLAP, in_tiles, pieces, window_length
@@ -52,8 +52,8 @@ class Upscaling:
     def to_str(self) -> str:
         """One line for the terminal."""
         return (
-            f"{self.output}: {self.width} x {self.height} pixels, {self.scale} times {self.photo}, by {self.model} on "
-            f"{self.device}, tiles: {self.tiles}"
+            f"{printable(self.output)}: {self.width} x {self.height} pixels, {self.scale} times "
+            f"{printable(self.photo)}, by {printable(self.model)} on {self.device}, tiles: {self.tiles}"
         )
 
 
@@ -104,10 +104,10 @@ def upscale_image(
     step = tile or max(height, width)
     ir = read_ir(model)
     window = [1, _channels(ir, model), window_length(height, step, overlap), window_length(width, step, overlap)]
-    scale = _scale(with_shape(ir, window), window, model)
+    scale = _scale(with_shape(ir, window, model), window, model)
     size = scale * height, scale * width
     check_fits(output, image.alpha is not None, *size)
-    run = _inference(compile_ir(ir, device, {"INFERENCE_PRECISION_HINT": "f32", **(properties or {})}), model)
+    run = _inference(compile_ir(ir, device, {"INFERENCE_PRECISION_HINT": "f32", **(properties or {})}, model), model)
     values = _enlarge(image.values, window[1], lambda planes: in_tiles(run, planes, scale, step, overlap))
     alpha = None if image.alpha is None else resize_bicubic(image.alpha, *size)
     write_photo(dataclasses.replace(image, values=values, alpha=alpha), output)
@@ -126,10 +126,10 @@ def _channels(ir: ov.Model, path: str | Path) -> int:
             return int(channels.get_length())
     received = [f"{port.get_element_type().get_type_name()} {port.get_partial_shape()}" for port in ir.inputs]
     raise IrError(
-        f"{path}: it has the inputs {', '.join(received)} and {len(ir.outputs)} outputs; allowed is one output and one "
-        "floating point input [batch, channels, height, width] with a batch of 1 or any, 1 or 3 channels, any height "
-        "and any width. If only the sizes are fixed, set them free: OpenVINO's Model.reshape([-1, channels, -1, -1]), "
-        "then save_model"
+        f"{printable(path)}: it has the inputs {', '.join(received)} and {len(ir.outputs)} outputs; allowed is one "
+        "output and one floating point input [batch, channels, height, width] with a batch of 1 or any, 1 or 3 "
+        "channels, any height and any width. If only the sizes are fixed, set them free: OpenVINO's "
+        "Model.reshape([-1, channels, -1, -1]), then save_model"
     )
 
 
@@ -142,8 +142,8 @@ def _scale(ir: ov.Model, window: list[int], path: str | Path) -> int:
         if scale >= _SMALLEST_SCALE and output == ov.PartialShape([1, channels, height * scale, width * scale]):
             return scale
     raise IrError(
-        f"{path}: its output is {output} where its input is {window}; allowed are networks that multiply height and "
-        f"width by one integer from {_SMALLEST_SCALE} on and keep the other two"
+        f"{printable(path)}: its output is {output} where its input is {window}; allowed are networks that multiply "
+        f"height and width by one integer from {_SMALLEST_SCALE} on and keep the other two"
     )
 
 
@@ -157,8 +157,8 @@ def _inference(compiled: ov.CompiledModel, path: str | Path) -> Callable[[FloatA
             result = request.infer([values[None].astype(kind)], share_inputs=True, share_outputs=True)
         except RuntimeError as error:
             raise DeviceError(
-                f"{path}: OpenVINO cannot run it on {list(values.shape)} ({last_line(error)}); where memory is short, "
-                "set a (smaller) tile"
+                f"{printable(path)}: OpenVINO cannot run it on {list(values.shape)} ({last_line(error)}); where "
+                "memory is short, set a (smaller) tile"
             ) from error
         output: FloatArray = result[0][0]
         return output

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from markupsafe import Markup
 
-from nncf_slb.reports.formatting import digits, mark_texts, percent
+from nncf_slb.reports.formatting import digits, mark_texts, percent, with_minus
 from nncf_slb.reports.scales import Scale, fitted, thinned, whole_marks
 
 Point = tuple[float, float]
@@ -141,7 +141,7 @@ def bars(name: str, label: str, values: Sequence[float], shares: Sequence[float]
         if len(shares) <= _FEW_BARS:
             texts.append(_text(middle, floor - height - 4, percent(share, 0), "middle"))
         if values and index in _labelled(len(shares)):
-            texts.append(_text(middle, _BARS_HEIGHT - 5, digits(values[index], 2).replace("-", "−"), "middle"))
+            texts.append(_text(middle, _BARS_HEIGHT - 5, with_minus(digits(values[index], 2)), "middle"))
     parts = [Markup('<path class="bar" d="{}"/>').format(outline), _line(0, _BARS_WIDTH, floor, "axis"), *texts]
     named = [digits(value, 2) for value in values] or [f"value {index}" for index in range(len(shares))]
     described = ", ".join(f"{value}: {percent(share)}" for value, share in zip(named, shares, strict=False))

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
-from nncf_slb.errors import SettingError, SLBError
+from nncf_slb.errors import SettingError, SLBError, printable
 from nncf_slb.openvino.benchmark import benchmark_openvino
 from nncf_slb.openvino.inspection import Inspection, LayerInspection, inspect_openvino
 from nncf_slb.openvino.ir import IrError
@@ -204,18 +204,20 @@ def read_run(path: Path, device: str = "CPU", latency: bool = True) -> Run:
     if path.is_dir():
         run = _read_folder(path, device)
     elif path.suffix == ".xml":
-        run = Run(path.name, path, inspection=inspect_openvino(path, device))
+        run = Run(printable(path.name), path, inspection=inspect_openvino(path, device))
         run.networks["IR"] = Network(name="IR", file=path.name)
     else:
         why = "which is no folder of a run and no .xml file" if path.exists() else "which does not exist"
-        raise SettingError(f"run: received {path}, {why}; allowed are folders of runs and .xml files of exported IR")
+        raise SettingError(
+            f"run: received {printable(path)}, {why}; allowed are folders of runs and .xml files of exported IR"
+        )
     if run.inspection is not None:
         _complete(run, run.inspection, device if latency else None)
     return run
 
 
 def _read_folder(folder: Path, device: str) -> Run:
-    run = Run(folder.resolve().name, folder)
+    run = Run(printable(folder.resolve().name), folder)
     run.facts, problem = read_facts(folder)
     if problem:
         run.problems.append(f"{FACTS} cannot be read ({problem})")
@@ -229,16 +231,16 @@ def _read_folder(folder: Path, device: str) -> Run:
             run.problems.append(f"{count} line{'s' * (count > 1)} of {file} cannot be read")
     _take_results(run, results)
     run.moments = [moment for moment in moments if moment.search == moments[-1].search] if moments else []
-    chosen = next((line.get("search") for line in results if line.get("kind") == "end"), None)
-    if chosen is not None:
-        run.moments = [moment for moment in moments if moment.search == chosen]
+    chosen = [line.get("search") for line in results if line.get("kind") == "end"]
+    if chosen and chosen[-1] is not None:
+        run.moments = [moment for moment in moments if moment.search == chosen[-1]]
     _inspect(run, folder, device)
     if run.facts is None and not moments and run.inspection is None:
         inner = sorted({each.parent.name for name in (FACTS, METRICS) for each in folder.glob(f"*/{name}")})
-        hint = f"; its folders {', '.join(inner)} do" if inner else ""
+        hint = f"; its folders {printable(', '.join(inner))} do" if inner else ""
         raise SettingError(
-            f"run: received {folder}, which holds neither {FACTS} nor {METRICS} nor an .xml file of this package{hint}. "
-            "Allowed are folders that a run has written to"
+            f"run: received {printable(folder)}, which holds neither {FACTS} nor {METRICS} nor an .xml file of this "
+            f"package{hint}. Allowed are folders that a run has written to"
         )
     return run
 
@@ -287,7 +289,7 @@ def _inspect(run: Run, folder: Path, device: str) -> None:
                 if not isinstance(error, IrError) or path == (folder / named if named else None):
                     run.problems.append(str(error))
         else:
-            run.problems.append(f"{path} is gone, which the run has exported")
+            run.problems.append(f"{printable(path)} is gone, which the run has exported")
 
 
 def _complete(run: Run, inspection: Inspection, device: str | None) -> None:
@@ -312,7 +314,7 @@ def distinct_titles(runs: list[Run]) -> None:
     for run in runs:
         others = [each for each in runs if each is not run and each.title == run.title]
         if others:
-            run.title = f"{run.path.resolve().parent.name}/{run.title}"
+            run.title = f"{printable(run.path.resolve().parent.name)}/{run.title}"
     for index, run in enumerate(runs):
         if any(each.title == run.title for each in runs[:index]):
             run.title = f"{run.title} ({index + 1})"

@@ -246,7 +246,8 @@ def _scores(run: Run) -> Iterator[Finding]:
         )  # fmt: skip
     if ours is not None and full is not None and full - ours > DROP:
         yield Finding(
-            "drop", "note", f"The {run.facts.score.name} is {digits(full - ours)} {points(unit)} below the float network's.",
+            "drop", "note",
+            f"The {run.facts.score.name} is {digits(full - ours)} {points(unit)} below the float network's.",
             "The network is narrow for so few bits, or training was short.",
             "Train longer, or give the layers with the highest sensitivity more bits.",
         )  # fmt: skip

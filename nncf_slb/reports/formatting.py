@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-MISSING = "–"
+MISSING = "\N{EN DASH}"
 _PREFIXES = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
 
 
@@ -65,7 +65,12 @@ def mark_texts(marks: Sequence[float], share: bool = False) -> list[str]:
     if largest >= 1e7 or 0 < largest < 1e-4:
         return [f"{number:.1e}{ending}" for number in scaled]
     places = next(n for n in range(12) if all(abs(x - round(x, n)) < 1e-6 * (largest or 1) for x in scaled))
-    return [f"{number:,.{places}f}{ending}".replace("-", "−") for number in scaled]
+    return [with_minus(f"{number:,.{places}f}{ending}") for number in scaled]
+
+
+def with_minus(text: str) -> str:
+    """A number with a minus sign as wide as a digit in place of the hyphen."""
+    return text.replace("-", "\N{MINUS SIGN}")
 
 
 def points(unit: str) -> str:

@@ -80,7 +80,8 @@ def sentence(run: Run) -> str:
         parts.append(f"the answers agree with the float network's to {score(ours.agreement, ours.unit or '%')}")
     if found.faster is not None and full is not None and ours is not None:
         parts.append(
-            f"one inference takes {digits(ours.milliseconds)} ms, {speed(found.faster)} with {digits(full.milliseconds)} ms"
+            f"one inference takes {digits(ours.milliseconds)} ms, {speed(found.faster)} with "
+            f"{digits(full.milliseconds)} ms"
         )
     if not parts:
         done = run.moments[-1].count if run.moments else 0

@@ -10,7 +10,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from nncf_slb.errors import SettingError
+from nncf_slb.errors import SettingError, printable
 from nncf_slb.files import new_file
 from nncf_slb.reports import views
 from nncf_slb.reports.charts import LEVELS
@@ -77,7 +77,7 @@ def write_report(paths: Sequence[Path], output: Path | None = None, device: str 
         raise SettingError("run: received nothing; name a folder of a run or an .xml file")
     target = output or _place(paths[0])
     if target.suffix not in (".html", ".htm"):
-        raise SettingError(f"--output: received {target}; allowed are names that end in .html")
+        raise SettingError(f"--output: received {printable(target)}; allowed are names that end in .html")
     runs = [read_run(path, device, latency) for path in paths]
     distinct_titles(runs)
     text = page(runs)
@@ -85,7 +85,7 @@ def write_report(paths: Sequence[Path], output: Path | None = None, device: str 
         with new_file(target) as partial:
             partial.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise SettingError(f"--output: {target} cannot be written ({error.strerror or error})") from error
+        raise SettingError(f"--output: {printable(target)} cannot be written ({error.strerror or error})") from error
     return target
 
 

@@ -1,7 +1,7 @@
 """The files that a run writes as it goes, in its folder: whole lines of JSON, and the same numbers for TensorBoard.
 
-``run.json`` says what the run is, ``metrics.jsonl`` has a line for each epoch or some steps, and ``results.jsonl`` one for
-each network that was measured and each comparison of a file with PyTorch. What is cut short by a kill is left out.
+``run.json`` says what the run is, ``metrics.jsonl`` has a line for each epoch or some steps, and ``results.jsonl`` one
+for each network that was measured and each comparison of a file with PyTorch. Lines that a kill cuts short are left out.
 """
 
 from __future__ import annotations
@@ -216,4 +216,4 @@ def _summary_writer(folder: Path, purge: int | None) -> Any:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:  # TensorBoard is not installed
         return None
-    return SummaryWriter(str(folder / "tensorboard"), purge_step=purge)  # type: ignore[no-untyped-call]
+    return SummaryWriter(str(folder / "tensorboard"), purge_step=purge)

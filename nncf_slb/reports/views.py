@@ -9,6 +9,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from nncf_slb.errors import printable
 from nncf_slb.reports.charts import Curves, Series, bars, heat_row
 from nncf_slb.reports.data import Layer, Network, Run
 from nncf_slb.reports.formatting import MISSING, counted, digits, exact, listed, percent, score, shortened, size
@@ -99,7 +100,7 @@ def comparison(run: Run) -> Table:
         ("Network", False), *((_part_title(run, part), True) for part in parts), ("Agreement with float", True),
         ("Bytes", True), ("Times smaller", True), ("Latency, ms", True), ("Times as fast", True),
     ]  # fmt: skip
-    rows = [
+    rows: list[list[str | Cell]] = [
         [
             TITLES[n.name], *(score(n.scores.get(part), unit) for part in parts),
             "" if n.agreement is None else score(n.agreement, n.unit or "%"),
@@ -127,7 +128,7 @@ def side_by_side(runs: Sequence[Run]) -> Table:
         ("Confidence at the end", lambda run: percent(run.moments[-1].confidence if run.moments else None)),
         ("Choices changed at the end", lambda run: percent(run.moments[-1].changed if run.moments else None)),
     ]
-    rows = [[name, *(shown(run) for run in runs)] for name, shown in figures]
+    rows: list[list[str | Cell]] = [[name, *(shown(run) for run in runs)] for name, shown in figures]
     flat = [_flat(run.facts.config) if run.facts else {} for run in runs]
     for name in dict.fromkeys(name for each in flat for name in each):
         values = [each.get(name, "not set") for each in flat]
@@ -143,8 +144,8 @@ def curves(runs: Sequence[Run]) -> list[Curves]:
     unit = next((_unit(run) for run in runs if run.facts), "")
     score_name = next((_score_name(run) for run in runs if run.facts), "Score")
     kinds = [
-        ("loss", "Loss", ""), ("layer_loss", "Distance at the layers", ""), ("score", f"{score_name}, validation", unit),
-        ("inverse_temperature", "1/tau", "logarithmic"), ("confidence", "Confidence", "mean over the weights"),
+        ("loss", "Loss", ""), ("layer_loss", "Distance at the layers", ""),
+        ("score", f"{score_name}, validation", unit), ("inverse_temperature", "1/tau", "logarithmic"), ("confidence", "Confidence", "mean over the weights"),
         ("changed", "Changed choices", "share of the weights"),
     ]  # fmt: skip
     found = []
@@ -329,9 +330,9 @@ def kept_layers(run: Run) -> list[tuple[str, str]]:
 
 def facts(run: Run) -> list[tuple[str, str]]:
     """Name and value of what is known of the run: network, data, machine, versions."""
-    rows = [("Folder" if run.path.is_dir() else "File", str(run.path))]
+    rows = [("Folder" if run.path.is_dir() else "File", printable(run.path))]
     if run.inspection is not None:
-        rows += [("Exported file", run.inspection.path)] if run.path.is_dir() else []
+        rows += [("Exported file", printable(run.inspection.path))] if run.path.is_dir() else []
         rows += [("Exported for", run.inspection.target_device)]
         rows += [("Compiled on", run.inspection.device)]
     if run.facts is not None:

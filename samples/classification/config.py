@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from nncf_slb.config.outside import Count
+from nncf_slb.config.fields import PositiveWhole
 from samples.classification.datasets import DATASETS
 from samples.classification.models import MODELS
 from samples.classification.recipes import DATASETS as DATA
@@ -20,7 +20,7 @@ class ClassificationConfig(RunConfig):
 
     model: Literal[tuple(MODELS)] = Field(description="Network.")  # type: ignore[valid-type]
     dataset: Literal[tuple(DATASETS)] = Field(description="Data set.")  # type: ignore[valid-type]
-    num_classes: Count = Field(default=10, description="Classes of the data set.")
+    num_classes: PositiveWhole = Field(default=10, description="Classes of the data set.")
 
 
 def _data_problems(config: dict[str, Any]) -> list[str]:

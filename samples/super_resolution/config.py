@@ -7,12 +7,11 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BeforeValidator, Field
 
-from nncf_slb.config.fields import whole_not_truth
-from nncf_slb.config.outside import Count
+from nncf_slb.config.fields import PositiveWhole, whole_not_truth
 from samples.super_resolution.datasets import DATASETS
 from samples.super_resolution.models import MODELS
 from samples.super_resolution.recipes import RECIPES
-from samples.training.config import RunConfig, input_size_problems
+from samples.training.config import RunConfig, Size, input_size_problems
 from samples.training.settings import Task
 
 Scale = Literal[2, 3, 4]
@@ -25,8 +24,8 @@ class SuperResolutionConfig(RunConfig):
     dataset: Literal[tuple(DATASETS)] = Field(description="Images.")  # type: ignore[valid-type]
     scale: Annotated[Scale, BeforeValidator(whole_not_truth)] = Field(description="Factor of height and width.")
     channels: Annotated[Literal[1, 3], BeforeValidator(whole_not_truth)] = Field(description="1 for luma, 3 for RGB.")
-    patch_size: Count = Field(description="Height and width of a training patch in low resolution.")
-    patches: Count = Field(description="Training patches in an epoch.")
+    patch_size: Size = Field(description="Height and width of a training patch in low resolution.")
+    patches: PositiveWhole = Field(description="Training patches in an epoch.")
     loss: Literal["l1", "mse"] = Field(description="Absolute or squared difference.")
     strict: bool = Field(default=False, description="Whether images that cannot be used are an error.")
     test_data: list[str] = Field(default=[], description="Folders of test images.")

@@ -16,12 +16,12 @@ from pydantic_core import PydanticCustomError
 from torch import nn
 
 from nncf_slb.config.errors import Contradiction, refuse
-from nncf_slb.config.fields import Section, whole
-from nncf_slb.config.outside import Count, TopLevelConfig, section_problems
-from nncf_slb.hosts.config_check import scopes_of
+from nncf_slb.config.fields import PositiveWhole, Section, whole
+from nncf_slb.config.outside import TopLevelConfig, section_problems
 
 Config = Mapping[str, Any]
 Schedule = Literal["constant", "cosine", "step", "multistep"]
+_LARGEST_SIZE = 10000
 _NO_DECAY = "Drawn towards 0 by this share of a parameter."
 # Settings that only one schedule reads.
 _SCHEDULE_OF = {"step": ("step",), "steps": ("multistep",), "gamma": ("step", "multistep")}
@@ -49,7 +49,7 @@ def _check_betas(value: Any) -> tuple[float, ...]:
 
 
 def _check_pair(value: Any) -> tuple[int, ...]:
-    numbers = _check_numbers(value, lambda number: isinstance(number, int) and number > 0)
+    numbers = _check_numbers(value, lambda number: isinstance(number, int) and 0 < number <= _LARGEST_SIZE)
     if len(numbers) != 2:
         raise PydanticCustomError("not_allowed", "not allowed")
     return numbers
@@ -61,7 +61,7 @@ def _list_of(check: Callable[[Any], Any], allowed: str) -> Any:
 
 Steps = _list_of(_check_steps, "a non-empty list of ascending epochs, integers above 0")
 Betas = _list_of(_check_betas, "a list of two numbers from 0 to below 1")
-Pair = _list_of(_check_pair, "a list of two integers above 0")
+Pair = _list_of(_check_pair, f"a list of two integers from 1 to {_LARGEST_SIZE}")
 
 
 class SGDParams(Section):
@@ -103,7 +103,7 @@ class OptimizerConfig(Section):
     base_lr: float = Field(gt=0, le=1e6, description="Learning rate at the beginning.")
     schedule_type: Schedule = Field(default="constant", description="Course of the learning rate over the epochs.")
     steps: Steps = Field(default=(), description="Epochs at which the rate steps. Only with schedule multistep.")
-    step: Count = Field(default=30, description="Epochs from one step to the next. Only with schedule step.")
+    step: PositiveWhole = Field(default=30, description="Epochs from one step to the next. Only with schedule step.")
     gamma: float = Field(default=0.1, gt=0, le=1, description="Factor of the rate at each step. Only with steps.")
     optimizer_params: dict[str, Any] = Field(
         default={}, description="Further arguments of the class.", json_schema_extra={"allowed": "an object"}
@@ -135,8 +135,8 @@ class RunConfig(TopLevelConfig):
         description="Seed of all random choices.",
         json_schema_extra={"allowed": "an integer from 0 to 2**63 - 1"},
     )
-    epochs: Count = Field(description="Training epochs.")
-    batch_size: Count = Field(description="Images in a batch, in each process.")
+    epochs: PositiveWhole = Field(description="Training epochs.")
+    batch_size: PositiveWhole = Field(description="Images in a batch, in each process.")
     optimizer: OptimizerConfig = Field(
         description="Optimizer of the network, and of logits that have none of their own."
     )
@@ -186,7 +186,7 @@ def network_problems(
     return []
 
 
-Size = Annotated[int, Field(ge=1, le=10000), BeforeValidator(whole)]
+Size = Annotated[int, Field(ge=1, le=_LARGEST_SIZE), BeforeValidator(whole)]
 _KINDS: dict[Any, Any] = {int: Size, tuple[int, int]: Pair}
 
 
@@ -226,14 +226,3 @@ def input_size_problems(config: Config, shape: tuple[int, int, int], words: str,
             if section.get(key, value) != value:
                 problems.append(f'input_info.{key}: received "{section[key]}"; allowed: "{value}". Remove it')
     return problems
-
-
-def refused_by_nncf(config: Config, message: str) -> list[str]:
-    """Lines on what NNCF found wrong with a config once it knew the network."""
-    lines = [
-        f"{place}: received {json.dumps(scope)}, which no operation of the network matches; allowed: an operation's "
-        "name, or {re} and a regular expression that finds some. Correct it, or set validate_scopes to false beside it"
-        for place, scope in scopes_of(config)
-        if "No match has been found" in message and repr(scope) in message
-    ]
-    return lines or [f"compression: NNCF cannot apply it to this network: {' '.join(message.split())}"]

@@ -17,7 +17,7 @@ def codes_of(network: nn.Module) -> list[Tensor]:
 
 
 def search_numbers(ctrl: Any, codes: list[Tensor], codes_before: list[Tensor]) -> dict[str, Any]:
-    """Temperature, confidence, and the share of codes that the epoch has changed, as means over all weights; and each layer's.
+    """Temperature, confidence, and the share of codes that the epoch has changed, over all weights and of each layer.
 
     Args:
         ctrl: Controller of the network; None of a float one.

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from nncf_slb.config.errors import structure_problems
+from nncf_slb.config.fields import whole
 from nncf_slb.config.outside import input_problems, section_problems
 from nncf_slb.config.reading import (
     UnreadableConfigError,
@@ -64,11 +66,14 @@ class Task:
 
     def config_problems(self, config: dict[str, Any]) -> list[str]:
         """A line for each problem of a config, those of NNCF's algorithms among them."""
+        if problems := structure_problems(config):
+            return problems
         problems = section_problems(self.config, config)
         if not any(problem.startswith("input_info: ") for problem in problems):
             problems += input_problems(config)
         wrong = {re.split(r"[:.\[]", problem)[0] for problem in problems}
         problems += optimizer_problems(config)
+        config = {key: whole(value) for key, value in config.items()}
         fits = not wrong & (self.config.model_fields.keys() - _APART)
         if fits:
             problems += self.problems(config)

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 
 import nncf_slb
 from nncf_slb.files import new_file
+from nncf_slb.hosts.config_check import refused_by_nncf
 from nncf_slb.reports.facts import Score
 from nncf_slb.search.finite import refuse_not_finite
 from samples.training import checkpoint, interruption
-from samples.training.config import refused_by_nncf
 from samples.training.float_network import export_float, load_weights
 from samples.training.hosts import for_host
 from samples.training.measuring import measure_start

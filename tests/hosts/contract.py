@@ -16,6 +16,7 @@ import torch
 from sklearn.datasets import load_digits
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
+from torch.utils.data import DataLoader, TensorDataset
 
 import nncf_slb
 from nncf_slb.config.errors import ConfigError
@@ -445,6 +446,13 @@ class HostContract:
         assert torch.allclose(outputs(stripped), expected, atol=1e-6)
         ctrl.export_model(str(tmp_path / "m.xml"))
         assert torch.allclose(IrNetwork(tmp_path / "m.xml", properties=EXACT)(IMAGES[300:400]), expected, atol=1e-5)
+
+    def test_the_older_name_of_the_npu_is_understood(self, tmp_path):
+        others = [{"algorithm": "quantization", "weights": {"ignored_scopes": ["{re}.*"]}}]
+        config = {**settings(others if self.host == "nncf2" else ()), "target_device": "VPU"}
+        ctrl, _ = self.create(config=config, loader=DataLoader(TensorDataset(IMAGES, LABELS), batch_size=50))
+        ctrl.export_model(str(tmp_path / "m.xml"))
+        assert nncf_slb.inspect_openvino(tmp_path / "m.xml").target_device == "NPU"
 
     @feature("gradient accumulation, clipping, channels last, fused and foreach optimizers, Nesterov")
     @pytest.mark.parametrize("other", WAYS)

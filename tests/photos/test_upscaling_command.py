@@ -1,6 +1,7 @@
 """The command that enlarges photographs: what it writes and says, and which networks, files and settings it refuses."""
 
 import json
+import os
 
 import numpy as np
 import openvino as ov
@@ -11,6 +12,7 @@ from torch import nn
 
 import nncf_slb
 from nncf_slb.cli import main
+from tests.openvino.damages import DAMAGES
 from tests.photos.photographs import PHOTO, ir, repeat, repeated, saved, upscaled
 
 
@@ -36,6 +38,32 @@ def test_the_command_writes_the_file_and_says_so(tmp_path, capsys):
     assert main([*command[:-1], str(tmp_path / "out.png"), *more]) == 0
     printed = json.loads(capsys.readouterr().out)
     assert (printed["scale"], printed["height"], printed["width"], printed["tiles"]) == (2, 106, 154, 3 * 4)
+
+
+@pytest.mark.parametrize("name", [b"\xff\xfe", b"two\nlines"])
+def test_files_may_have_any_name(name, tmp_path, capsys):
+    folder = tmp_path / os.fsdecode(name)
+    folder.mkdir()
+    command = ["upscale", str(saved(folder, PHOTO)), "--model", str(ir(folder, repeat(2)))]
+    assert main([*command, "-o", str(folder / "new" / "out.png")]) == 0
+    assert Image.open(folder / "new" / "out.png").size == (154, 106)
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.isprintable()
+    assert main([*command, "-o", str(folder / "out.text")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.isprintable() and "allowed are names that end in" in line
+
+
+@pytest.mark.parametrize(
+    "damage", ["net[0] version='999'", "data[0] shape='x'", "layers[0] emptied", "unknown encoding", "very deep"]
+)
+def test_a_damaged_network_is_one_line(damage, tmp_path, capfd):
+    model, photo = ir(tmp_path, repeat(2)), saved(tmp_path, PHOTO)
+    DAMAGES[damage](model)
+    before = sorted(tmp_path.iterdir())
+    assert main(["upscale", str(photo), "--model", str(model), "-o", str(tmp_path / "new" / "out.png")]) == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith(f"error: {model}: ") and sorted(tmp_path.iterdir()) == before
 
 
 def test_floating_point_parts_run_in_float32_unless_told_otherwise(tmp_path, monkeypatch):

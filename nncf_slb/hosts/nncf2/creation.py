@@ -6,14 +6,17 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import jsonschema  # type: ignore[import-untyped]
 import nncf
 from nncf import NNCFConfig
 from nncf.torch import create_compressed_model, register_default_init_args
 from nncf.torch.initialization import PTInitializingDataLoader
 from torch import nn
 
-from nncf_slb.errors import SettingError, SLBError
+from nncf_slb.config.errors import dotted
+from nncf_slb.errors import SettingError, SLBError, printable
 from nncf_slb.hosts.compression import SLB, read_whole_config
+from nncf_slb.hosts.config_check import WholeConfigError, config_problems, refused_by_nncf
 from nncf_slb.hosts.inputs import first_batch
 from nncf_slb.hosts.model_checks import ModelError, model_problems
 from nncf_slb.hosts.resuming import refuse_other_algorithms, state_of_slb
@@ -39,6 +42,23 @@ class _Loader(PTInitializingDataLoader):  # type: ignore[misc]
         return None
 
 
+def _nncf_config(config: Mapping[str, Any] | str | os.PathLike[str]) -> NNCFConfig:
+    """NNCF's form of a config.
+
+    Raises:
+        WholeConfigError: With every problem, or with NNCF's own reason.
+    """
+    whole = read_whole_config(config)
+    if problems := config_problems(whole):
+        raise WholeConfigError(problems)
+    try:
+        return NNCFConfig.from_dict(whole)
+    except jsonschema.ValidationError as error:
+        place = dotted(tuple(error.absolute_path)).removeprefix(".") or "config"
+        reason = printable(error.message)[:200]
+        raise WholeConfigError([f"{place}: received what NNCF does not take ({reason}). Change it"]) from error
+
+
 def create(
     model: nn.Module,
     config: Mapping[str, Any] | str | os.PathLike[str],
@@ -50,7 +70,7 @@ def create(
     """See `nncf_slb.create_compressed_model`."""
     if problems := list(model_problems(model)):
         raise ModelError("\n".join(problems))
-    own = config if isinstance(config, NNCFConfig) else NNCFConfig.from_dict(read_whole_config(config))
+    own = config if isinstance(config, NNCFConfig) else _nncf_config(config)
     if loader is not None:
         own = register_default_init_args(own, loader if inputs is first_of_batch else _Loader(loader, inputs))
     run = None
@@ -66,15 +86,18 @@ def create(
             first_batch(Batches(loader, inputs))
         try:
             controller, network = create_compressed_model(model, own, state, dummy_forward_fn=run, dump_graphs=False)
-        except (SLBError, nncf.ValidationError):
+        except SLBError:
             raise
-        except Exception as error:
-            if state is None or set(state["builder_state"]) == {SLB}:
-                raise
-            raise SettingError(
-                f"compression_state: NNCF cannot read what it holds of its own algorithms ({type(error).__name__}: "
-                f"{error}); allowed is what get_compression_state() gave"
-            ) from error
+        except Exception as error:  # NNCF's own share no class
+            others = state is not None and set(state["builder_state"]) != {SLB}
+            if others and not isinstance(error, nncf.ValidationError):
+                raise SettingError(
+                    f"compression_state: NNCF cannot read what it holds of its own algorithms ({type(error).__name__}: "
+                    f"{error}); allowed is what get_compression_state() gave"
+                ) from error
+            if type(error).__module__.startswith("nncf.") or isinstance(error, ValueError):
+                raise WholeConfigError(refused_by_nncf(own, str(error))) from error
+            raise
     return controller, network
 
 

@@ -331,6 +331,8 @@ def _suggestion(scope: str, layers: list[str]) -> str:
     if below:
         brackets = "/.*".join(re.escape(f"[{part}]") for part in scope.split("."))
         return f"{json.dumps('{re}' + brackets)} for the {len(below)} layers in it"
+    if not layers:
+        return "nothing, since the config's other scopes leave out every layer"
     plain = scope.removeprefix("{re}")
     near = difflib.get_close_matches(plain, by_path, 1, cutoff=0.4)
     named = by_path[near[0]] if near else (difflib.get_close_matches(plain, layers, 1, cutoff=0.4) or layers)[0]

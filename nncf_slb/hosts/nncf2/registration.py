@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _ALGORITHM = "slb"
+OLDER_NAMES = ("VPU",)  # of devices, for NNCF's schema
 
 
 def register_config() -> None:
@@ -78,6 +79,7 @@ def _register_schema() -> None:
     for form in forms:
         if reference not in form:
             form.append(reference)
+    schema.NNCF_CONFIG_SCHEMA["properties"]["target_device"]["enum"].extend(OLDER_NAMES)
 
 
 def _one_of_lists(node: Any) -> list[list[dict[str, str]]]:
@@ -109,7 +111,9 @@ def _register_model_check() -> None:
     """Look at a network that is about to be searched before NNCF does, whose errors name neither reason nor remedy."""
     from nncf.torch import model_creation
 
+    from nncf_slb.config.devices import find_target_device
     from nncf_slb.config.section import find_slb_sections
+    from nncf_slb.errors import SettingError, SLBError, printable
     from nncf_slb.hosts.nncf2.model_checks import prepare_model
     from nncf_slb.hosts.nncf2.planning import refuse_ignored_embeddings
 
@@ -118,8 +122,18 @@ def _register_model_check() -> None:
     def create_nncf_network(model: Any, config: Any, *args: Any, **kwargs: Any) -> Any:
         if not find_slb_sections(config):
             return create(model, config, *args, **kwargs)
+        if config.get("target_device") in OLDER_NAMES:  # which NNCF's own algorithms do not know
+            config["target_device"] = find_target_device(config["target_device"])
         prepare_model(model, config)
-        network = create(model, config, *args, **kwargs)
+        try:
+            network = create(model, config, *args, **kwargs)
+        except SLBError:
+            raise
+        except (RuntimeError, TypeError, MemoryError) as error:  # the network's own, on what NNCF runs it with
+            raise SettingError(
+                f"input_info: the network does not run on it, or on another example ({type(error).__name__}: "
+                f"{printable(error)}); give what the network takes"
+            ) from error
         refuse_ignored_embeddings(network, config)
         return network
 

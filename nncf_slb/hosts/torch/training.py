@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import logging
 import time
 from collections.abc import Callable, Mapping
@@ -16,6 +17,7 @@ from torch import nn
 from nncf_slb.bits.choice import ChosenBits
 from nncf_slb.config.errors import ConfigError
 from nncf_slb.config.section import SLBConfig
+from nncf_slb.errors import SettingError, printable
 from nncf_slb.hosts.compression import Compression
 from nncf_slb.hosts.controller import Search, SearchController
 from nncf_slb.hosts.dataflow import Dataflow, observe, without_observation
@@ -170,6 +172,12 @@ class _Creation:
                 return observe(self._model, partial(self._data.run_example, self._model))
             except Exception as error:  # whatever the user's network raises
                 reason = f"it does not run on the example ({type(error).__name__}: {error})"
+                if self._data.source != "loader":
+                    raise SettingError(
+                        f"{self._data.source}: the network does not run on it ({type(error).__name__}: "
+                        f"{printable(error)}); give what the network takes"
+                    ) from error
+                self._data = dataclasses.replace(self._data, example=None)
         if self._slb.weights.edges != "search":
             raise ConfigError([
                 f"{self._compression.path}.weights.edges: received {self._slb.weights.edges!r} for a network whose "
