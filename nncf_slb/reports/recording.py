@@ -1,7 +1,7 @@
 """The files that a run writes as it goes, in its folder: whole lines of JSON, and the same numbers for TensorBoard.
 
 ``run.json`` says what the run is, ``metrics.jsonl`` has a line for each epoch or some steps, and ``results.jsonl`` one
-for each network that was measured and each comparison of a file with PyTorch. Lines that a kill cuts short are left out.
+for each network that was measured and each comparison of a file with PyTorch. Lines cut short by a kill are left out.
 """
 
 from __future__ import annotations
@@ -49,17 +49,25 @@ class Recording:
             OSError: If they cannot be written.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
-        before = None if fresh else read_facts(self._folder)[0]
-        if before is not None:
-            commands = [*before.commands, *(each for each in facts.commands if each not in before.commands)]
-            facts = facts.model_copy(update={"started": before.started, "commands": commands})
+        self.describe(facts, fresh)
         lines = [] if fresh else list(_kept(read_lines(self._folder / METRICS)[0], counter, done, search))
-        _write(self._folder / FACTS, facts.model_dump_json(indent=1) + "\n")
         _write(self._folder / METRICS, "".join(json.dumps(line) + "\n" for line in lines))
         if fresh:
             (self._folder / RESULTS).unlink(missing_ok=True)
         self.end()
         self._writer = _summary_writer(self._folder, done + 1)
+
+    def describe(self, facts: RunFacts, fresh: bool = False) -> None:
+        """Say what the run is, unless it is fresh with the beginning and the commands of what was said before.
+
+        Raises:
+            OSError: If it cannot be written.
+        """
+        before = None if fresh else read_facts(self._folder)[0]
+        if before is not None:
+            commands = [*before.commands, *(each for each in facts.commands if each not in before.commands)]
+            facts = facts.model_copy(update={"started": before.started, "commands": commands})
+        _write(self._folder / FACTS, facts.model_dump_json(indent=1) + "\n")
 
     def add(self, counter: Counter, numbers: Mapping[str, Any]) -> None:
         """A line of numbers, which hold the counter; nested ones are those of layers.
@@ -94,13 +102,17 @@ class Recording:
         """
         self._result({"kind": "verification", **found})
 
-    def finish(self, interrupted: bool = False) -> None:
+    def finish(self, interrupted: bool = False, search: str | None = None) -> None:
         """Say that the run has ended.
+
+        Args:
+            interrupted: Whether before its last epoch or step.
+            search: Which of several searches was chosen; None where there is one.
 
         Raises:
             OSError: If it cannot be written.
         """
-        self._result({"kind": "end", "interrupted": interrupted})
+        self._result({"kind": "end", "interrupted": interrupted, "search": search})
 
     def _result(self, line: Mapping[str, Any]) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)

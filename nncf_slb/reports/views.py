@@ -145,7 +145,8 @@ def curves(runs: Sequence[Run]) -> list[Curves]:
     score_name = next((_score_name(run) for run in runs if run.facts), "Score")
     kinds = [
         ("loss", "Loss", ""), ("layer_loss", "Distance at the layers", ""),
-        ("score", f"{score_name}, validation", unit), ("inverse_temperature", "1/tau", "logarithmic"), ("confidence", "Confidence", "mean over the weights"),
+        ("score", f"{score_name}, validation", unit), ("inverse_temperature", "1/tau", "logarithmic"),
+        ("confidence", "Confidence", "mean over the weights"),
         ("changed", "Changed choices", "share of the weights"),
     ]  # fmt: skip
     found = []
