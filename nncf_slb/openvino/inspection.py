@@ -45,7 +45,7 @@ class LayerInspection:
         kernel: Kernel that runs on this machine.
         precision: Precision that it runs in, as the plugin names it.
         quantized_inputs: Whether its inputs are rounded in front of it.
-        searched_bits: Bits of one weight that the search chose; None where nothing was searched.
+        code_bits: Bits of one code: 1 to 4 where it was searched, 8 in first and last layers; None without codes.
         zero_channels: Output channels whose searched weights are all zero.
     """
 
@@ -59,7 +59,7 @@ class LayerInspection:
     kernel: str
     precision: str
     quantized_inputs: bool
-    searched_bits: int | None
+    code_bits: int | None
     zero_channels: int
 
 

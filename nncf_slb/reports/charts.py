@@ -13,7 +13,7 @@ from nncf_slb.reports.scales import Scale, fitted, thinned, whole_marks
 Point = tuple[float, float]
 _WIDTH, _HEIGHT = 380, 220
 _LEFT, _RIGHT, _TOP, _BOTTOM = 50, 14, 12, 38
-_MOST_POINTS, _MOST_TIPS, _MOST_COLUMNS = 400, 80, 150
+_MOST_POINTS, _MOST_TIPS = 400, 80
 LEVELS = 10
 _BARS_WIDTH, _BARS_HEIGHT = 180, 96
 _FEW_BARS = 4
@@ -89,16 +89,17 @@ class Curves:
         return f"{self.shown(first[1])} at {self.along} {first[0]:g}, {self.shown(last[1])} at {self.along} {last[0]:g}"
 
 
-def heat_row(label: str, shares: Sequence[float | None], low: float, described: str) -> Markup:
+def heat_row(label: str, shares: Sequence[float | None], low: float, most: int, described: str) -> Markup:
     """A strip of fields, one for each share, the more intense the higher.
 
     Args:
         label: What it is of.
         shares: From 0 to 1; None leaves a gap.
         low: Share of the faintest field.
+        most: Fields that there may be; of more shares, evenly spread ones are drawn.
         described: What the strip shows, in words.
     """
-    kept = [shares[index] for index in thinned(len(shares), _MOST_COLUMNS)]
+    kept = [shares[index] for index in thinned(len(shares), most)]
     fields: dict[int, list[str]] = {}
     start = 0
     levels = [None if share is None else level(share, low) for share in kept]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from nncf_slb.errors import SettingError, SLBError, printable
 from nncf_slb.openvino.benchmark import benchmark_openvino
@@ -19,7 +19,7 @@ _ROUNDS = 20
 
 
 class _Read(BaseModel):
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
 
 
 class LayerMoment(_Read):
@@ -46,7 +46,7 @@ class Moment(_Read):
         layers: The searched layers by path.
     """
 
-    count: int
+    count: Annotated[int, Field(ge=0, le=10**9)]
     search: str | None = None
     loss: float | None = None
     layer_loss: float | None = None
@@ -224,12 +224,12 @@ def _read_folder(folder: Path, device: str) -> Run:
     if run.facts is not None and run.facts.way == "post-training":
         run.counter = "step"
     lines, broken = read_lines(folder / METRICS)
-    moments = _valid(Moment, lines)
+    moments = _moments(lines)
     results, broken_results = read_lines(folder / RESULTS)
+    broken_results += _take_results(run, results)
     for file, count in ((METRICS, broken + len(lines) - len(moments)), (RESULTS, broken_results)):
         if count:
             run.problems.append(f"{count} line{'s' * (count > 1)} of {file} cannot be read")
-    _take_results(run, results)
     run.moments = [moment for moment in moments if moment.search == moments[-1].search] if moments else []
     chosen = [line.get("search") for line in results if line.get("kind") == "end"]
     if chosen and chosen[-1] is not None:
@@ -245,29 +245,32 @@ def _read_folder(folder: Path, device: str) -> Run:
     return run
 
 
-Model = TypeVar("Model", bound=BaseModel)
-
-
-def _valid(kind: type[Model], lines: list[dict[str, Any]]) -> list[Model]:
+def _moments(lines: list[dict[str, Any]]) -> list[Moment]:
     found = []
     for line in lines:
         try:
-            found.append(kind.model_validate(line))
+            found.append(Moment.model_validate(line))
         except ValidationError:
             continue
     return found
 
 
-def _take_results(run: Run, lines: list[dict[str, Any]]) -> None:
+def _take_results(run: Run, lines: list[dict[str, Any]]) -> int:
+    """Take what was measured; gives the number of lines that cannot be read."""
+    broken = 0
     for line in lines:
-        if line.get("kind") == "end":
-            run.ended = not line.get("interrupted")
-        elif line.get("kind") == "verification":
-            run.verified = next(iter(_valid(Verified, [line])), run.verified)
-        elif line.get("kind") == "network":
-            for network in _valid(Network, [line]):
+        try:
+            if line.get("kind") == "end":
+                run.ended = not line.get("interrupted")
+            elif line.get("kind") == "verification":
+                run.verified = Verified.model_validate(line)
+            else:
+                network = Network.model_validate(line)
                 before = run.networks.get(network.name)
                 run.networks[network.name] = network if before is None else _joined(before, network)
+        except ValidationError:
+            broken += 1
+    return broken
 
 
 def _joined(before: Network, after: Network) -> Network:
@@ -311,9 +314,9 @@ def _complete(run: Run, inspection: Inspection, device: str | None) -> None:
 
 def distinct_titles(runs: list[Run]) -> None:
     """Give runs of the same name more of their paths, or a number, in place."""
+    titles = [run.title for run in runs]
     for run in runs:
-        others = [each for each in runs if each is not run and each.title == run.title]
-        if others:
+        if titles.count(run.title) > 1:
             run.title = f"{printable(run.path.resolve().parent.name)}/{run.title}"
     for index, run in enumerate(runs):
         if any(each.title == run.title for each in runs[:index]):

@@ -192,7 +192,7 @@ def _too_large(run: Run) -> Iterator[Finding]:
 def _planned(layer: Layer) -> int | None:
     if layer.plan is not None:
         return layer.plan.bits
-    return layer.found.searched_bits if layer.found is not None else None
+    return layer.found.code_bits if layer.found is not None else None
 
 
 def _is_wide(layer: Layer) -> bool:
@@ -206,10 +206,10 @@ def _another_file(run: Run) -> Iterator[Finding]:
     if run.inspection is None or run.facts is None or not run.facts.layers:
         return
     plans = {plan.name: plan for plan in run.facts.layers}
-    found = {x.name: x for x in run.inspection.layers if x.searched_bits is not None}
+    found = {x.name: x for x in run.inspection.layers if x.code_bits is not None}
     other = [
         name for name, layer in found.items()
-        if name in plans and (layer.searched_bits, layer.weights) != (plans[name].bits, plans[name].weights)
+        if name in plans and (layer.code_bits, layer.weights) != (plans[name].bits, plans[name].weights)
     ]  # fmt: skip
     if other or not found.keys() & plans.keys():
         which = listed(other) if other else "no layer has the name of one of the run"

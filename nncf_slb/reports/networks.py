@@ -91,7 +91,10 @@ def sentence(run: Run) -> str:
 
 
 def _score_words(run: Run) -> tuple[str, str]:
-    return (run.facts.score.unit, run.facts.score.name) if run.facts else ("", "the score")
+    if run.facts is None:
+        return "", "the score"
+    name = run.facts.score.name
+    return run.facts.score.unit, "the score" if name == "score" else name
 
 
 def _bits(run: Run) -> str:
@@ -101,8 +104,8 @@ def _bits(run: Run) -> str:
         count = len(run.facts.layers)
     else:
         layers = run.inspection.layers if run.inspection else ()
-        bits = sorted({layer.searched_bits for layer in layers if layer.searched_bits is not None})
-        count = sum(layer.searched_bits is not None for layer in layers)
+        bits = sorted({layer.code_bits for layer in layers if layer.code_bits is not None})
+        count = sum(layer.code_bits is not None for layer in layers)
     if not bits:
         return "Other forms"
     width = str(bits[0]) if len(bits) == 1 else f"{bits[0]}- to {bits[-1]}"

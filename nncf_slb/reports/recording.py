@@ -173,8 +173,8 @@ def read_lines(path: Path) -> tuple[list[dict[str, Any]], int]:
         return [], 0
     for text in lines:
         try:
-            line = json.loads(text)
-        except ValueError:
+            line = json.loads(text, parse_constant=lambda _: None)  # NaN and infinity are no JSON
+        except (ValueError, RecursionError):
             line = None
         if isinstance(line, dict):
             found.append(line)

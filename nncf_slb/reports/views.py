@@ -17,6 +17,7 @@ from nncf_slb.reports.networks import EQUAL_SCORE, NAMES, PART_TITLES, TITLES, a
 from nncf_slb.reports.scales import thinned
 
 _MOST_ROWS = 120
+_FIELDS, _FEWEST_COLUMNS, _MOST_COLUMNS = 6000, 30, 150  # of a heat map, so that a page stays small
 _SHARES = ("confidence", "changed")
 
 
@@ -143,8 +144,9 @@ def curves(runs: Sequence[Run]) -> list[Curves]:
     along = " or ".join(dict.fromkeys(run.counter for run in runs if run.moments)) or "epoch"
     unit = next((_unit(run) for run in runs if run.facts), "")
     score_name = next((_score_name(run) for run in runs if run.facts), "Score")
+    loss = "Loss" if any(run.counter == "epoch" for run in runs) else "Distance of the outputs"
     kinds = [
-        ("loss", "Loss", ""), ("layer_loss", "Distance at the layers", ""),
+        ("loss", loss, ""), ("layer_loss", "Distance at the layers", ""),
         ("score", f"{score_name}, validation", unit), ("inverse_temperature", "1/tau", "logarithmic"),
         ("confidence", "Confidence", "mean over the weights"),
         ("changed", "Changed choices", "share of the weights"),
@@ -175,7 +177,8 @@ def numbers_of_curves(run: Run) -> Table:
         ]
         for moment in (run.moments[index] for index in thinned(len(run.moments), _MOST_ROWS))
     ]  # fmt: skip
-    names = (run.counter.capitalize(), "Loss", "Distance at the layers", f"{_score_name(run)}, validation", "1/tau")
+    loss = "Loss" if run.counter == "epoch" else "Distance of the outputs"
+    names = (run.counter.capitalize(), loss, "Distance at the layers", f"{_score_name(run)}, validation", "1/tau")
     columns = [(name, True) for name in (*names, "Confidence", "Changed choices")]
     return _table(f"Numbers by {run.counter}", columns, rows)
 
@@ -208,12 +211,13 @@ def heat_map(run: Run) -> HeatMap | None:
     }
     known = [share for shares in by_layer.values() for share in shares if share is not None]
     low = min(0.9, int(min(known, default=0.0) * 10) / 10)
+    most = max(_FEWEST_COLUMNS, min(_MOST_COLUMNS, _FIELDS // len(by_layer)))
     rows = []
     for name, shares in by_layer.items():
         ends = [share for share in shares if share is not None]
         words = f"{percent(ends[0])} at the beginning, {percent(ends[-1])} at the end" if ends else "not known"
         last = percent(ends[-1]) if ends else MISSING
-        rows.append((name, shortened(name), heat_row(f"Confidence of {name}", shares, low, words), last))
+        rows.append((name, shortened(name), heat_row(f"Confidence of {name}", shares, low, most, words), last))
     first, last_count = run.moments[0].count, run.moments[-1].count
     return HeatMap(rows, percent(low, 0), f"{run.counter} {first:,}", f"{run.counter} {last_count:,}")
 
@@ -390,14 +394,14 @@ def _weights(layer: Layer) -> int | None:
 def _bits(layer: Layer) -> str:
     if layer.plan is not None:
         return str(layer.plan.bits)
-    bits = layer.found.searched_bits if layer.found is not None else None
+    bits = layer.found.code_bits if layer.found is not None else None
     return "" if bits is None else str(bits)
 
 
 def _mean_bits(run: Run) -> str:
     pairs = [(plan.bits, plan.weights) for plan in run.facts.layers] if run.facts else []
     if not pairs and run.inspection is not None:
-        pairs = [(x.searched_bits, x.weights) for x in run.inspection.layers if x.searched_bits is not None]
+        pairs = [(x.code_bits, x.weights) for x in run.inspection.layers if x.code_bits is not None]
     weights = sum(count for _, count in pairs)
     return f"{sum(bits * count for bits, count in pairs) / weights:.2f}" if weights else MISSING
 
