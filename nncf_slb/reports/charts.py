@@ -142,15 +142,23 @@ def bars(name: str, label: str, values: Sequence[float], shares: Sequence[float]
         if len(shares) <= _FEW_BARS:
             texts.append(_text(middle, floor - height - 4, percent(share, 0), "middle"))
         if values and index in _labelled(len(shares)):
-            texts.append(_text(middle, _BARS_HEIGHT - 5, with_minus(digits(values[index], 2)), "middle"))
+            texts.append(_value(values[index], middle, index, len(shares)))
     parts = [Markup('<path class="bar" d="{}"/>').format(outline), _line(0, _BARS_WIDTH, floor, "axis"), *texts]
     named = [digits(value, 2) for value in values] or [f"value {index}" for index in range(len(shares))]
     described = ", ".join(f"{value}: {percent(share)}" for value, share in zip(named, shares, strict=False))
     return _drawing(name, f"0 0 {_BARS_WIDTH} {_BARS_HEIGHT}", label, described, parts)
 
 
+def _value(value: float, middle: float, index: int, count: int) -> Markup:
+    """The value below a bar; of many narrow ones, the outer values stay within the drawing."""
+    text, place = with_minus(digits(value, 2)), _BARS_HEIGHT - 5
+    if count > _FEW_BARS and index in (0, count - 1):
+        return _text(0 if index == 0 else _BARS_WIDTH, place, text, "start" if index == 0 else "end")
+    return _text(middle, place, text, "middle")
+
+
 def _labelled(count: int) -> set[int]:
-    return set(range(count)) if count <= _FEW_BARS else {0, count // 4, count // 2, 3 * count // 4, count - 1}
+    return set(range(count)) if count <= _FEW_BARS else {0, (count - 1) // 3, count - 1 - (count - 1) // 3, count - 1}
 
 
 def _drawing(name: str, box: str, title: str, described: str, parts: Sequence[Markup]) -> Markup:

@@ -90,8 +90,8 @@ def _undecided(run: Run) -> Iterator[Finding]:
         tau = "" if last.inverse_temperature is None else f" 1/tau ended at {digits(last.inverse_temperature)}."
         yield Finding(
             "undecided", "problem",
-            f"{counted(len(names), 'layer')} undecided at the end: {listed(names)}. The mean confidence of {worst} is "
-            f"{percent(last.layers[worst].confidence)}.",
+            f"{counted(len(names), 'layer')} {'is' if len(names) == 1 else 'are'} undecided at the end: {listed(names)}"
+            f". The mean confidence of {worst} is {percent(last.layers[worst].confidence)}.",
             f"The weights lie between two values, so choosing one moves the outputs.{tau} Its end may be too low, or "
             "training too short.",
             "Train longer, raise params.inverse_temperature_end, or give these layers more bits in weights.overrides.",
@@ -238,7 +238,7 @@ def _scores(run: Run) -> Iterator[Finding]:
     full, nearest = (run.networks[n].scores.get(part) if n in run.networks else None for n in ("float", "nearest"))
     if ours is not None and nearest is not None and ours < nearest:
         yield Finding(
-            "below_nearest", "problem",
+            "below_nearest", "problem" if nearest - ours > DROP else "note",
             f"The search lost to plain rounding: {score(ours, unit)} against {score(nearest, unit)}.",
             "Training has moved the network away from where it began: the learning rate was too high, or the training "
             "too short.",
@@ -271,7 +271,7 @@ def _loss(run: Run) -> Iterator[Finding]:
             "The learning rate was too high, or the data holds such numbers.",
             "Lower the learning rate, and look for NaN and infinity in the data.",
         )  # fmt: skip
-    if len(known) > 2 and known[-1] > _RISING * min(known) and known[-1] > known[-2]:
+    if run.counter == "epoch" and len(known) > 2 and known[-1] > _RISING * min(known) and known[-1] > known[-2]:
         yield Finding(
             "rising_loss", "note", f"The loss rose to {digits(known[-1])} after {digits(min(known))}.",
             "1/tau rose faster than the weights could follow, or the learning rate is too high.",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from nncf_slb.reports.data import Network, Run
+from nncf_slb.reports.data import Run
 from nncf_slb.reports.formatting import counted, digits, exact, points, score
+from nncf_slb.reports.lines import Network
 
 NAMES = ("float", "nearest", "searched", "IR")
 TITLES = {
@@ -36,6 +37,22 @@ class Gain:
     ours: float | None
     smaller: float | None
     faster: float | None
+
+
+def network_of(run: Run, name: str) -> Network:
+    """A network that was measured, or one of which nothing is known."""
+    return run.networks.get(name, Network(name=name))
+
+
+def unit_of(run: Run) -> str:
+    """Unit of the run's score."""
+    return run.facts.score.unit if run.facts else ""
+
+
+def score_name(run: Run) -> str:
+    """Name of the run's score, at the beginning of a line."""
+    name = run.facts.score.name if run.facts else "score"
+    return name[0].upper() + name[1:]
 
 
 def compared_part(run: Run) -> str | None:
@@ -84,10 +101,18 @@ def sentence(run: Run) -> str:
             f"{digits(full.milliseconds)} ms"
         )
     if not parts:
-        done = run.moments[-1].count if run.moments else 0
-        return f"Nothing has been measured yet; the run is at {run.counter} {done} of {run.length}."
+        return _so_far(run, what, unit)
     text = "; ".join(parts)
     return f"{text[0].upper()}{text[1:]}."
+
+
+def _so_far(run: Run, what: str, unit: str) -> str:
+    last = run.moments[-1] if run.moments else None
+    place = f"{run.counter} {last.count if last else 0:,} of {run.length:,}"
+    known = (
+        "" if last is None or last.score is None else f"; {what} is {score(last.score, unit)} on the validation data"
+    )
+    return f"The low-bit network has not been measured yet. The run is at {place}{known}."
 
 
 def _score_words(run: Run) -> tuple[str, str]:

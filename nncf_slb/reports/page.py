@@ -12,12 +12,13 @@ from markupsafe import Markup
 
 from nncf_slb.errors import SettingError, printable
 from nncf_slb.files import new_file
-from nncf_slb.reports import views
+from nncf_slb.reports import details, drawings, side_by_side
 from nncf_slb.reports.charts import LEVELS
 from nncf_slb.reports.data import Run, distinct_titles, read_run
 from nncf_slb.reports.findings import Finding, findings
-from nncf_slb.reports.formatting import shortened
+from nncf_slb.reports.formatting import listed, shortened
 from nncf_slb.reports.networks import sentence
+from nncf_slb.reports.tables import Table
 from nncf_slb.version import __version__
 
 _NAME = "report.html"
@@ -30,16 +31,16 @@ class Shown:
     title: str
     sentence: str
     counter: str
-    cards: list[views.Card]
-    comparison: views.Table
+    cards: list[side_by_side.Card]
+    comparison: Table
     findings: list[Finding]
-    numbers: views.Table
-    heat: views.HeatMap | None
+    numbers: Table
+    heat: drawings.HeatMap | None
     values: list[tuple[str, str, str, Markup]]
-    layers: views.Table
+    layers: Table
     kept: list[tuple[str, str]]
-    sensitivities: views.Table | None
-    verification: tuple[list[str], views.Table] | None
+    sensitivities: Table | None
+    verification: tuple[list[str], Table] | None
     facts: list[tuple[str, str]]
     commands: list[str]
     config: str
@@ -48,10 +49,10 @@ class Shown:
     def of(cls, run: Run, index: int) -> Shown:
         """Everything about a run; the index keeps names of drawings apart."""
         return cls(
-            run.title, sentence(run), run.counter, views.cards(run), views.comparison(run), findings(run),
-            views.numbers_of_curves(run), views.heat_map(run), views.chosen_values(run, f"r{index}"),
-            views.layers(run), views.kept_layers(run), views.sensitivities(run), views.verification(run),
-            views.facts(run), run.facts.commands if run.facts else [], views.config(run),
+            run.title, sentence(run), run.counter, side_by_side.cards(run), side_by_side.comparison(run), findings(run),
+            drawings.numbers_of_curves(run), drawings.heat_map(run), drawings.chosen_values(run, f"r{index}"),
+            details.layers(run), details.kept_layers(run), details.sensitivities(run), details.verification(run),
+            details.facts(run), run.facts.commands if run.facts else [], details.config(run),
         )  # fmt: skip
 
 
@@ -97,10 +98,10 @@ def page(runs: Sequence[Run]) -> str:
     )  # fmt: skip
     template = environment.get_template("report.html")
     return template.render(
-        shown=[Shown.of(run, index) for index, run in enumerate(runs)], curves=views.curves(runs),
-        both=views.side_by_side(runs) if len(runs) > 1 else None, shortened=shortened, levels=LEVELS,
-        style=_part(environment, "report.css"), script=_part(environment, "report.js"), version=__version__,
-        today=date.today().isoformat(),
+        shown=[Shown.of(run, index) for index, run in enumerate(runs)], curves=drawings.curves(runs),
+        both=side_by_side.runs_beside(runs) if len(runs) > 1 else None, shortened=shortened, levels=LEVELS,
+        title=listed([run.title for run in runs]), style=_part(environment, "report.css"),
+        script=_part(environment, "report.js"), version=__version__, today=date.today().isoformat(),
     )  # fmt: skip
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from nncf_slb.reports.data import read_run
 from nncf_slb.reports.networks import sentence
 from nncf_slb.reports.page import write_report
-from nncf_slb.reports.views import comparison
+from nncf_slb.reports.side_by_side import comparison
 from nncf_slb.tables import terminal_table
 from samples.training.progress import console
 

@@ -7,8 +7,9 @@ import torch
 from torch import nn
 
 import nncf_slb
-from nncf_slb.reports.data import Verified, read_run
+from nncf_slb.reports.data import read_run
 from nncf_slb.reports.findings import findings
+from nncf_slb.reports.lines import Verified
 from nncf_slb.reports.networks import gain, sentence
 from tests.reports.runs import images, line, network, search, write_run
 
@@ -67,6 +68,12 @@ def test_scores_that_look_wrong_are_named(name, tmp_path):
     scores, part = SCORES[name]
     run = read_run(write_run(tmp_path, networks=scores))
     assert names(run) == [name] and part in named(run, name).seen
+
+
+def test_the_search_loses_to_rounding_by_more_than_chance(tmp_path):
+    few = read_run(write_run(tmp_path / "few", networks={"nearest": {"test": 98.25}, "searched": {"test": 98.0}}))
+    many = read_run(write_run(tmp_path / "many", networks={"nearest": {"test": 98.25}, "searched": {"test": 90.0}}))
+    assert [named(run, "below_nearest").weight for run in (few, many)] == ["note", "problem"]
 
 
 def test_scores_of_different_parts_are_not_compared(tmp_path):
@@ -178,4 +185,4 @@ def test_the_sentence_says_what_was_lost_and_gained(tmp_path):
         "network with 3.00 ms."
     )
     faster = dataclasses.replace(run, networks={"float": run.networks["float"]})
-    assert "Nothing has been measured" in sentence(faster)
+    assert sentence(faster) == "The low-bit network has not been measured yet. The run is at step 2 of 2."
