@@ -23,11 +23,11 @@ def curves(runs: Sequence[Run]) -> list[Curves]:
     """Loss, score, 1/tau, confidence and changed choices of all runs."""
     along = " or ".join(dict.fromkeys(run.counter for run in runs if run.moments)) or "epoch"
     unit = next((unit_of(run) for run in runs if run.facts), "")
-    score_name = next((score_name(run) for run in runs if run.facts), "Score")
+    of_score = next((score_name(run) for run in runs if run.facts), "Score")
     loss = "Loss" if any(run.counter == "epoch" for run in runs) else "Distance of the outputs"
     kinds = [
         ("loss", loss, ""), ("layer_loss", "Distance at the layers", ""),
-        ("score", f"{score_name}, validation", unit), ("inverse_temperature", "1/tau", "logarithmic"),
+        ("score", f"{of_score}, validation", unit), ("inverse_temperature", "1/tau", "logarithmic"),
         ("confidence", "Confidence", "mean over the weights"),
         ("changed", "Changed choices", "share of the weights"),
     ]  # fmt: skip
