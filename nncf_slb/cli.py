@@ -14,7 +14,7 @@ from nncf_slb import quantize_command, report_command
 from nncf_slb.errors import SettingError, SLBError, printable
 from nncf_slb.photos.tiling import DEFAULT_OVERLAP
 
-_VERIFY_HELP = "run the stripped PyTorch model and an IR on the same data and compare"
+_VERIFY_HELP = "run the stripped PyTorch model and an exported file on the same data and compare"
 _MODEL_HELP = (
     "MODULE:FUNCTION of your code, called without arguments: returns the controller, or what its strip() returned, "
     "with the weights that were exported. The current folder is searched first"
@@ -44,19 +44,30 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     quantize_command.add_arguments(quantize)
     quantize.set_defaults(run=_quantize)
-    inspect = commands.add_parser("inspect", help="list the layers of an exported IR and the kernels that run them")
-    inspect.add_argument("ir", type=Path, help=".xml file")
+    pack = commands.add_parser("pack", help="write a stripped network as a packed checkpoint")
+    pack.add_argument("model", help=_MODEL_HELP)
+    pack.add_argument("-o", "--output", type=Path, required=True, help=".safetensors file to write")
+    pack.set_defaults(run=_pack)
+    unpack = commands.add_parser("unpack", help="write the float weights of a packed checkpoint as a state dict")
+    unpack.add_argument("packed", type=Path, help=".safetensors file that pack or save_packed wrote")
+    unpack.add_argument("-o", "--output", type=Path, required=True, help=".safetensors file to write")
+    unpack.set_defaults(run=_unpack)
+    inspect = commands.add_parser(
+        "inspect", help="list the layers of an exported file and the kernels that run them, or the weights of a packed "
+        "checkpoint",
+    )  # fmt: skip
+    inspect.add_argument("ir", type=Path, help=".xml, .onnx or .safetensors file")
     inspect.set_defaults(run=_on_openvino(_inspect))
     verify = commands.add_parser("verify", help=_VERIFY_HELP, description=f"{_VERIFY_HELP}; exit status 1 if it fails")
-    verify.add_argument("ir", type=Path, help=".xml file")
+    verify.add_argument("ir", type=Path, help=".xml or .onnx file")
     verify.add_argument("model", help=_MODEL_HELP)
     verify.add_argument("--data", type=Path, help=".npy file, or .npz with one array for each input, in order; samples "
                         "along the first dimension (default: 16 samples of normal noise)")  # fmt: skip
     verify.add_argument("--tolerance", type=float, help="largest difference allowed, relative to the output's largest "
                         "value (default: 0.001, or 0.05 where activations are quantized)")  # fmt: skip
     verify.set_defaults(run=_on_openvino(_verify))
-    benchmark = commands.add_parser("benchmark", help="latency and throughput of IR files, measured in turns")
-    benchmark.add_argument("ir", type=Path, nargs="+", help=".xml files; ratios are to the first")
+    benchmark = commands.add_parser("benchmark", help="latency and throughput of files, measured in turns")
+    benchmark.add_argument("ir", type=Path, nargs="+", help=".xml and .onnx files; ratios are to the first")
     benchmark.add_argument("--batch", type=int, default=1, help="samples in one inference (default: 1)")
     benchmark.add_argument("--threads", type=int, help="threads that the CPU may use (default: the device's choice)")
     benchmark.add_argument("--rounds", type=int, default=100, help="rounds that count (default: 100)")
@@ -98,6 +109,30 @@ def _report(arguments: argparse.Namespace) -> int:
         _show(report_command.run(arguments))
     except SLBError as error:
         return _fail(str(error))
+    return 0
+
+
+def _pack(arguments: argparse.Namespace) -> int:
+    from nncf_slb.search.packed import save_packed
+    from nncf_slb.search.packed_inspection import inspect_packed
+
+    try:
+        print(inspect_packed(save_packed(_load_model(arguments.model), arguments.output)).to_str())
+    except SLBError as error:
+        return _fail(str(error))
+    return 0
+
+
+def _unpack(arguments: argparse.Namespace) -> int:
+    from nncf_slb.search.packed import unpack
+    from nncf_slb.search.packed_file import read_packed
+
+    try:
+        written = unpack(arguments.packed, arguments.output)
+        left_out = len(read_packed(arguments.packed).quantizers)
+    except SLBError as error:
+        return _fail(str(error))
+    print(f"{written}: float weights" + (f"; {left_out} quantizers of inputs are left out" if left_out else ""))
     return 0
 
 
@@ -191,6 +226,14 @@ def _on_openvino(run: Any) -> Any:
 
 
 def _inspect(arguments: argparse.Namespace) -> tuple[Any, int]:
+    if arguments.ir.suffix == ".safetensors":
+        from nncf_slb.search.packed_inspection import inspect_packed
+
+        return inspect_packed(arguments.ir), 0
+    if arguments.ir.suffix == ".onnx":
+        from nncf_slb.onnx.inspection import inspect_onnx
+
+        return inspect_onnx(arguments.ir), 0
     from nncf_slb.openvino.inspection import inspect_openvino
 
     return inspect_openvino(arguments.ir, arguments.device, _properties(arguments), _shape(arguments)), 0
@@ -201,10 +244,15 @@ def _verify(arguments: argparse.Namespace) -> tuple[Any, int]:
 
     model, data = _load_model(arguments.model), _load_data(arguments.data)
     try:
-        result = verify_openvino(
-            model, arguments.ir, data, tolerance=arguments.tolerance, device=arguments.device,
-            properties=_properties(arguments),
-        )  # fmt: skip
+        if arguments.ir.suffix == ".onnx":
+            from nncf_slb.onnx.verification import verify_onnx
+
+            result: Any = verify_onnx(model, arguments.ir, data, tolerance=arguments.tolerance)
+        else:
+            result = verify_openvino(
+                model, arguments.ir, data, tolerance=arguments.tolerance, device=arguments.device,
+                properties=_properties(arguments),
+            )  # fmt: skip
     except SLBError:
         raise
     except (RuntimeError, TypeError, ValueError) as error:  # the model's own
@@ -215,9 +263,9 @@ def _verify(arguments: argparse.Namespace) -> tuple[Any, int]:
 
 
 def _benchmark(arguments: argparse.Namespace) -> tuple[Any, int]:
-    from nncf_slb.openvino.benchmark import benchmark_openvino
+    from nncf_slb.onnx.benchmark import benchmark_files
 
-    result = benchmark_openvino(
+    result = benchmark_files(
         arguments.ir, device=arguments.device, batch=arguments.batch, threads=arguments.threads,
         rounds=arguments.rounds, properties=_properties(arguments), shape=_shape(arguments),
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""``nncf-slb quantize``: a trained network of the user's and unlabeled inputs in, an IR and a table out."""
+"""``nncf-slb quantize``: a trained network of the user's and unlabeled inputs in, a file and a table out."""
 
 from __future__ import annotations
 
@@ -26,7 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     add = parser.add_argument
     add("load", help=LOAD_HELP)
-    add("-o", "--output", type=Path, required=True, help=".xml file to write")
+    add("-o", "--output", type=Path, required=True, help=".xml or .onnx file to write")
+    add("--onnx-types", choices=("planes", "native"), help="how an .onnx file stores codes: in bits that any runtime "
+        "reads, or as UINT2 and UINT4 (default: planes)")  # fmt: skip
     add("--bits", type=_bits, help="bits of a weight: 1, 2, 3, 4 or auto (default: 2, or what the config says)")
     add("--activations", type=int, help="bits of the layers' inputs: 1, 2, 4, 8 or 32 (default: 32)")
     add("--edges", type=_edges, help="first and last layers: 8 bits, float or search (default: 8)")
@@ -64,8 +66,12 @@ def run(arguments: argparse.Namespace, loaded: Any) -> str:
     from nncf_slb.hosts.torch.post_training import search_post_training
 
     model, images, score = _parts(arguments.load, loaded)
-    if arguments.output.suffix != ".xml":
-        raise SettingError(f"--output: received {arguments.output}; allowed are names that end in .xml")
+    if arguments.output.suffix not in (".xml", ".onnx"):
+        raise SettingError(f"--output: received {arguments.output}; allowed are names that end in .xml or .onnx")
+    if arguments.onnx_types is not None and arguments.output.suffix != ".onnx":
+        raise SettingError(
+            f"--onnx-types: received {arguments.onnx_types} for {arguments.output}; allowed with .onnx only"
+        )
     started = time.perf_counter()
     found = search_post_training(
         model,
@@ -84,11 +90,12 @@ def run(arguments: argparse.Namespace, loaded: Any) -> str:
         progress=ProgressLine(sys.stderr),
         log_dir=arguments.log_dir,
     )
-    path = found.export(arguments.output)
+    path = found.export(arguments.output, onnx_types=arguments.onnx_types)
     lines = [found.report()]
     if not arguments.no_latency:
         lines.append(_latency(found, path))
-    lines.append(f"{path} and {path.with_suffix('.bin').name} written, {time.perf_counter() - started:.0f} s in all")
+    files = str(path) if path.suffix == ".onnx" else f"{path} and {path.with_suffix('.bin').name}"
+    lines.append(f"{files} written, {time.perf_counter() - started:.0f} s in all")
     return "\n".join(lines)
 
 
@@ -110,17 +117,18 @@ def _budget(arguments: argparse.Namespace) -> dict[str, Any] | None:
 
 def _latency(found: PostTraining, path: Path) -> str:
     """Latency of the file beside that of the float network, or why there is none."""
-    from nncf_slb.openvino.benchmark import benchmark_openvino
+    from nncf_slb.onnx.benchmark import benchmark_files
 
     try:
         with tempfile.TemporaryDirectory() as folder:
             reference = found.export_float(Path(folder) / "float.xml")
-            compared = benchmark_openvino([reference, path], rounds=50)
+            compared = benchmark_files([reference, path], rounds=50)
     except SLBError as error:
         return f"latency: not measured ({error})"
     full, ours = compared.timings
     found.record_latency("float", full.latency.median)
-    found.record_latency("IR", ours.latency.median)
+    if path.suffix == ".xml":
+        found.record_latency("IR", ours.latency.median)
     return (
         f"latency: float {full.latency.median:.3f} ms, {path.name} {ours.latency.median:.3f} ms "
         f"({ours.latency_ratio.median:.2f} times as fast; {compared.device}, {compared.date}, batch 1)"

@@ -170,6 +170,14 @@ def test_quantize_writes_a_file_and_ends_with_one_table(tmp_path, capsys):
     assert {layer.stored for layer in nncf_slb.inspect_openvino(path).layers} == {"u3", "i8"}
 
 
+def test_quantize_writes_onnx(tmp_path, capsys):
+    path = tmp_path / "model.onnx"
+    command = ["quantize", "tests.test_cli:load_to_quantize", "--steps", "2", "--no-latency", "-o", str(path)]
+    assert main([*command, "--onnx-types", "native"]) == 0
+    assert f"{path} written" in capsys.readouterr().out
+    assert {layer.stored for layer in nncf_slb.inspect_onnx(path).layers} >= {"uint2"}
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -179,7 +187,8 @@ def test_quantize_writes_a_file_and_ends_with_one_table(tmp_path, capsys):
         (["tests.test_cli:load_to_quantize", "--edges", "none"], 'weights.edges: received "none"'),
         (["tests.test_cli:load_to_quantize", "--budget-bytes", "10"], "budget.bytes: received 10"),
         (["tests.test_cli:load_to_quantize", "--config", "missing.json"], "'missing.json' does not exist"),
-        (["tests.test_cli:load_to_quantize", "--steps", "2", "-o", "model.onnx"], "names that end in .xml"),
+        (["tests.test_cli:load_to_quantize", "--steps", "2", "-o", "model.pth"], "names that end in .xml or .onnx"),
+        (["tests.test_cli:load_to_quantize", "--onnx-types", "native", "-o", "m.xml"], "allowed with .onnx only"),
     ],
 )
 def test_what_quantize_cannot_use_is_one_message(arguments, message, tmp_path, capsys):

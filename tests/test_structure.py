@@ -15,9 +15,10 @@ ARROWS = {
     "bits": ("search",),
     "config": ("search",),
     "openvino": ("search", "bits", "config"),
+    "onnx": ("search", "bits", "config", "openvino"),
     "photos": ("search", "bits", "config", "openvino"),
     "reports": ("search", "bits", "config", "openvino"),
-    "hosts": ("search", "bits", "config", "openvino", "reports"),
+    "hosts": ("search", "bits", "config", "openvino", "onnx", "reports"),
 }
 HOSTLESS = ("search", "bits", "config")
 TEXTS_OF_HOSTS = re.compile(
@@ -56,7 +57,7 @@ def test_the_core_imports_no_host_and_no_runtime(room):
         assert not {name.split(".")[0] for name in imported(path)} & {"nncf", "openvino", "onnx"}, path
 
 
-@pytest.mark.parametrize("room", ["search", "bits", "config", "openvino", "photos", "reports"])
+@pytest.mark.parametrize("room", ["search", "bits", "config", "openvino", "onnx", "photos", "reports"])
 def test_no_room_but_hosts_spells_what_a_host_calls_its_own(room):
     for path in modules(room):
         assert not TEXTS_OF_HOSTS.findall(path.read_text()), path
@@ -65,6 +66,13 @@ def test_no_room_but_hosts_spells_what_a_host_calls_its_own(room):
 def test_deployed_layers_need_no_code_that_trains():
     own = {name for name in imported(PACKAGE / "search/runtime.py") if name.startswith("nncf_slb.")}
     assert own == {"nncf_slb.search.channels"}
+
+
+def test_packed_checkpoints_load_with_what_deployed_layers_need():
+    allowed = {"channels", "runtime", "bit_planes", "packed_file"}
+    for name in ("packed", "packed_file", "bit_planes"):
+        own = {each for each in imported(PACKAGE / f"search/{name}.py") if each.startswith("nncf_slb.search.")}
+        assert {each.rpartition(".")[2] for each in own} <= allowed, name
 
 
 def test_only_one_file_touches_the_registry_and_the_schema_of_nncf():

@@ -28,7 +28,7 @@ ROWS = (
 )
 LINEAR = (
     ("Linear 4096 x 4096, W2 A32", r"w2"),
-    ("the same, `dynamic_quantization` true", r"w2_dynamic"),
+    ("the same, `linear` fastest", r"w2_dynamic"),
 )
 
 

@@ -156,7 +156,7 @@ def export_linear(width: int, folder: Path) -> list[Path]:
         config = NNCFConfig.from_dict({"input_info": {"sample_size": [1, width]}, "compression": section})
         controller, model = create_compressed_model(copy.deepcopy(layer), config, dump_graphs=False)
         model.eval()
-        for dynamic in (False, True):
-            paths.append(folder / f"linear_w{bits}{'_dynamic' if dynamic else ''}.xml")
-            nncf_slb.export_openvino(controller, paths[-1], dynamic_quantization=dynamic)
+        for linear, name in (("exact", ""), ("fastest", "_dynamic")):
+            paths.append(folder / f"linear_w{bits}{name}.xml")
+            nncf_slb.export_openvino(controller, paths[-1], linear=linear)
     return paths

@@ -1,10 +1,12 @@
-"""Devices that a network can be for: the top-level setting ``target_device``."""
+"""Devices that a network can be for (the top-level setting ``target_device``), and choices of how files are written."""
 
 from __future__ import annotations
 
 from typing import Literal, get_args
 
 BinaryConvolution = Literal["auto", "always", "never"]
+LinearChoice = Literal["exact", "fastest"]
+OnnxTypes = Literal["planes", "native"]
 TargetDevice = Literal["CPU", "GPU", "NPU", "ANY"]
 # Other names of a device: none is the CPU, and older configs call the NPU VPU.
 OTHER_NAMES: dict[TargetDevice, tuple[str | None, ...]] = {"CPU": (None, "CPU_SPR"), "NPU": ("VPU",)}

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError
 
 from nncf_slb.config.activations import FULL_PRECISION, ActivationsConfig, ResolvedActivations
-from nncf_slb.config.devices import BinaryConvolution
+from nncf_slb.config.devices import BinaryConvolution, LinearChoice, OnnxTypes
 from nncf_slb.config.errors import ConfigError, Contradiction, dotted, explain, received, structure_problems
 from nncf_slb.config.fields import LARGEST_COUNT, SCOPE_HELP, LearningRateFactor, Scopes, Section, whole
 from nncf_slb.config.schema import inlined_schema
@@ -21,6 +21,7 @@ from nncf_slb.config.weights import ResolvedWeights, WeightsConfig
 __all__ = [
     "FULL_PRECISION",
     "ConfigError",
+    "OnnxConfig",
     "OpenVINOConfig",
     "ResolvedActivations",
     "ResolvedWeights",
@@ -47,15 +48,31 @@ class OpenVINOConfig(Section):
         "binary convolutions has a fixed batch size. `never` uses 8-bit convolutions; `always` makes it an error if a "
         "1-bit layer with 1-bit inputs has no binary form.",
     )
-    dynamic_quantization: bool = Field(
-        default=False,
-        description="Whether the CPU may round the 32-bit inputs of Linear layers to 8 bits as it runs: 2 to 4 times "
-        "as fast with large layers and batch 1, but no longer equal to PyTorch.",
+    linear: LinearChoice = Field(
+        default="exact",
+        description="How Linear layers with 32-bit inputs run on the CPU. Their weights stay packed at run time, in 2 "
+        "or 4 bits each. `exact` equals PyTorch. `fastest` lets the CPU round the inputs to 8 bits as it runs, as in "
+        "NNCF's 8-bit files: 2 to 4 times as fast with large layers and batch 1.",
     )
     dry_export: bool = Field(
         default=True,
         description="Whether the untrained network is exported once when the compressed model is created, in memory "
         "only, so that what OpenVINO cannot take is an error before training. The log says how long it took.",
+    )
+
+
+class OnnxConfig(Section):
+    """How ONNX files are written."""
+
+    types: OnnxTypes = Field(
+        default="planes",
+        description="How codes are stored. `planes`: bits in uint8, which any runtime reads since opset 18. `native`: "
+        "UINT4 (opset 21), or UINT2 (opset 25) for 1 and 2 bits.",
+    )
+    contrib: bool = Field(
+        default=False,
+        description="Whether Linear layers with 32-bit inputs become ONNX Runtime's `MatMulNBits`, whose weights stay "
+        "in 2 or 4 bits while it runs. It rounds the inputs to 8 bits, so results no longer equal PyTorch's.",
     )
 
 
@@ -74,6 +91,7 @@ class SLBConfig(Section):
     openvino: OpenVINOConfig = Field(
         default_factory=OpenVINOConfig, description="How the network is lowered to OpenVINO."
     )
+    onnx: OnnxConfig = Field(default_factory=OnnxConfig, description="How ONNX files are written.")
     ignored_scopes: Scopes | None = Field(default=None, description=f"Layers left out of the search, {SCOPE_HELP}")
     target_scopes: Scopes | None = Field(
         default=None, description=f"Layers to search, {SCOPE_HELP} If left out: all layers with weights."

@@ -193,6 +193,6 @@ class SearchController:
         """Write OpenVINO IR (``.xml``) or ONNX (``.onnx``); see `nncf_slb.export_openvino`.
 
         Raises:
-            ExportError: On a `save_format` or `output_names`, which the suffix and the model decide.
+            ExportError: On a `save_format` that does not fit the suffix, and as `export_openvino` does.
         """
         export_controller(self, save_path, save_format, input_names, output_names, model_args)

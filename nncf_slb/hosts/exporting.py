@@ -1,11 +1,92 @@
-"""Exports that a controller is asked for, and the one that is tried before training."""
+"""Exports to every kind of file, those that a controller is asked for, and the one that is tried before training."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-from nncf_slb.openvino.export import export_openvino
+from nncf_slb.config.devices import BinaryConvolution, LinearChoice, OnnxTypes
+from nncf_slb.openvino import export as openvino_export
 from nncf_slb.openvino.low_bit_model import ExportError
+from nncf_slb.openvino.request import export_request
+
+_IR, _ONNX = ".xml", ".onnx"
+
+
+def export_openvino(
+    model: Any,
+    path: str | Path,
+    *,
+    example_input: Any = None,
+    input_names: list[str] | None = None,
+    output_names: list[str] | None = None,
+    input_shapes: Sequence[Sequence[int]] | None = None,
+    target_device: str | None = None,
+    binary_convolution: BinaryConvolution | None = None,
+    linear: LinearChoice | None = None,
+    onnx_types: OnnxTypes | None = None,
+    onnx_contrib: bool | None = None,
+    opset: int | None = None,
+) -> Path:
+    """Write a searched network with weights packed into 1, 2, 3 or 4 bits.
+
+    Args:
+        model: Controller (of `slb`, or a composite that holds one), which stays as it is bit for bit, or a stripped
+            model.
+        path: ``.xml`` writes OpenVINO IR beside a ``.bin``; ``.onnx`` writes ONNX (extra ``onnx``). Folders are made;
+            an existing file is replaced only once the new one is complete.
+        example_input: Tensor; tuple of the network's arguments, tensors in any nesting, whose last one may be a
+            dictionary of keyword arguments; or such a dictionary alone. The batch dimension of each tensor becomes
+            dynamic, the others stay; with binary convolutions, and for the NPU, which need it, the batch size is the
+            example's. For a controller by default what its ``dummy_forward_fn`` or ``input_info`` gives, or where there
+            is none a batch of the registered data loader.
+        input_names: Names of the inputs, in order, one for each.
+        output_names: Names of the outputs, in order, one for each.
+        input_shapes: Shapes of the inputs in the file, in order, -1 for any size: ``[[-1, 3, -1, -1]]`` takes images
+            of any height and width. By default only the batch dimension is dynamic.
+        target_device: IR only: ``CPU`` (or ``CPU_SPR``), ``GPU``, ``NPU`` or ``ANY``. By default the controller's
+            config decides, else ``CPU``.
+        binary_convolution: IR only: ``auto``, ``always`` or ``never``, as in the config, which is the default; else
+            ``auto``.
+        linear: IR only, ``exact`` or ``fastest``, as in the config, which is the default; else ``exact``.
+        onnx_types: ONNX only: ``planes`` or ``native``, as in the config, which is the default; else ``planes``.
+        onnx_contrib: ONNX only, as in the config, which is the default; else False.
+        opset: ONNX only: version of the standard operators, 18 to 25; by default the first that holds the weights.
+
+    Returns:
+        The path written.
+
+    Raises:
+        ExportError: On a wrong suffix or setting, a missing example input, shapes or names that do not fit it, or a
+            model without coded weights.
+        TypeError: If `model` is neither a controller nor a torch module.
+        nncf_slb.openvino.graph.LoweringError: If a layer's weights can't be packed.
+    """
+    target = Path(path)
+    of_ir = {"target_device": target_device, "binary_convolution": binary_convolution,
+             "linear": linear}  # fmt: skip
+    of_onnx = {"onnx_types": onnx_types, "onnx_contrib": onnx_contrib, "opset": opset}
+    wrong: dict[str, Any] = of_onnx if target.suffix == _IR else of_ir
+    received = [f"{name}={value!r}" for name, value in wrong.items() if value is not None]
+    if received and target.suffix in (_IR, _ONNX):
+        raise ExportError(
+            f"path: received '{target}' with {', '.join(received)}, which files of this kind have no use for; leave "
+            f"{'it' if len(received) == 1 else 'them'} out, or export to {_ONNX if target.suffix == _IR else _IR}"
+        )
+    request = export_request(
+        model, target, (_IR, _ONNX), example_input, input_names, output_names, input_shapes
+    )  # fmt: skip
+    if target.suffix == _IR:
+        openvino_export.export_ir(request, target_device, binary_convolution, linear)
+        return target
+    try:
+        from nncf_slb.onnx.export import export_onnx
+    except ImportError as error:
+        raise ExportError(f"ONNX export needs the extra 'onnx': pip install '.[onnx]' ({error})") from error
+    export_onnx(request, onnx_types, onnx_contrib, opset)
+    return target
 
 
 def export_controller(
@@ -19,14 +100,26 @@ def export_controller(
     """NNCF's `export_model` interface for `export_openvino`.
 
     Raises:
-        ExportError: On a `save_format` or `output_names`, which the suffix and the model decide.
+        ExportError: On a `save_format` that does not fit the suffix of `save_path`, and as `export_openvino` does.
     """
-    if save_format is not None or output_names is not None:
+    opset = _opset_of(save_format, Path(save_path))
+    export_openvino(
+        ctrl, save_path, example_input=model_args or None, input_names=input_names, output_names=output_names,
+        opset=opset,
+    )  # fmt: skip
+
+
+def _opset_of(save_format: str | None, target: Path) -> int | None:
+    """Version of the operators that NNCF's name of a format asks for; None where it asks for none."""
+    if save_format is None:
+        return None
+    named = re.fullmatch(r"onnx(?:_(\d+))?", save_format)
+    if named is None or target.suffix != _ONNX:
         raise ExportError(
-            f"save_format, output_names: received {save_format!r}, {output_names!r}; leave them out, the suffix of "
-            "save_path (.xml or .onnx) chooses the format"
+            f"save_format: received {save_format!r} for '{target}'; allowed are onnx and onnx_18 to onnx_25 for names "
+            f"that end in {_ONNX}. Leave it out for {_IR}"
         )
-    export_openvino(ctrl, save_path, example_input=model_args or None, input_names=input_names)
+    return None if named[1] is None else int(named[1])
 
 
 def refused_before_training(error: Exception) -> ExportError:

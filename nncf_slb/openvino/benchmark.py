@@ -20,7 +20,7 @@ from nncf_slb.openvino.ir import bin_bytes, compile_ir, device_name, read_ir, ru
 from nncf_slb.tables import terminal_table
 
 _WARM_UP = 0.1  # share of the rounds
-_BURST_SECONDS = 0.05
+BURST_SECONDS = 0.05
 
 
 @dataclass(frozen=True)
@@ -34,14 +34,14 @@ class Spread:
 
 @dataclass(frozen=True)
 class Timing:
-    """One IR.
+    """One file.
 
     Attributes:
-        path: The ``.xml`` file.
-        bin_bytes: Size of its ``.bin``.
+        path: The file.
+        bin_bytes: Size of its ``.bin``, or of an ONNX file.
         latency: Milliseconds of one inference, one after another.
         throughput: Samples a second with several inferences at a time.
-        latency_ratio: How many times as fast as the first IR was in the same round, by latency.
+        latency_ratio: How many times as fast as the first file was in the same round, by latency.
         throughput_ratio: The same by throughput.
     """
 
@@ -55,14 +55,14 @@ class Timing:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Result of `benchmark_openvino`.
+    """Result of `benchmark_openvino` and `nncf_slb.benchmark_files`.
 
     Attributes:
-        device: Processor or accelerator.
+        device: Processor or accelerator, and the runtime where that is not OpenVINO alone.
         date: ISO date.
         batch: Samples in one inference.
         threads: Threads used; None for the device's default.
-        timings: One entry per IR, in the order given.
+        timings: One entry per file, in the order given.
     """
 
     device: str
@@ -76,7 +76,7 @@ class Comparison:
         return dataclasses.asdict(self)
 
     def to_str(self) -> str:
-        """Table for the terminal; the ratios are to the first IR, above 1 is faster."""
+        """Table for the terminal; the ratios are to the first file, above 1 is faster."""
         rows = [
             [
                 printable(Path(timing.path).name), f"{timing.bin_bytes:,}", f"{timing.latency.median:.3f}",
@@ -87,15 +87,32 @@ class Comparison:
             ]
             for timing in self.timings
         ]  # fmt: skip
-        header = ["IR", ".bin bytes", "ms", "10-90 %", "ratio", "samples/s", "10-90 %", "ratio"]
+        header = ["file", "bytes", "ms", "10-90 %", "ratio", "samples/s", "10-90 %", "ratio"]
         threads = "the device's default" if self.threads is None else str(self.threads)
         return "\n".join(
             [
                 f"{self.device}, {self.date}, batch {self.batch}, threads: {threads}",
                 terminal_table(header, rows, "lrrrrrrr"),
-                "ratio: how many times as fast as the first IR in the same round, median",
+                "ratio: how many times as fast as the first file in the same round, median",
             ]
         )
+
+
+@dataclass(frozen=True)
+class Run:
+    """A file that is ready to be measured.
+
+    Attributes:
+        path: The file.
+        bytes: Bytes that hold its weights.
+        single: Runs one inference; gives milliseconds.
+        burst: Runs many; gives samples a second.
+    """
+
+    path: str
+    bytes: int
+    single: Callable[[], float]
+    burst: Callable[[], float]
 
 
 def benchmark_openvino(
@@ -131,32 +148,54 @@ def benchmark_openvino(
         nncf_slb.errors.SettingError: If a number is below 1, or a file has another fixed batch.
         nncf_slb.errors.DeviceError: If the device cannot compile it.
     """
+    check_numbers(batch, rounds, paths)
+    batch = batch if shape is None else shape[0]
+    runs = [openvino_run(path, device, batch, threads, properties, shape) for path in paths]
+    return compare(runs, device_name(device), batch, threads, rounds)
+
+
+def check_numbers(batch: int, rounds: int, paths: Sequence[str | Path]) -> None:
+    """Refuse numbers below 1.
+
+    Raises:
+        SettingError: Naming the first of them.
+    """
     for name, value in {"batch": batch, "rounds": rounds, "paths": len(paths)}.items():
         if value < 1:
             raise SettingError(f"{name}: received {value}; allowed is at least 1")
-    batch = batch if shape is None else shape[0]
+
+
+def openvino_run(
+    path: str | Path,
+    device: str,
+    batch: int,
+    threads: int | None,
+    properties: dict[str, Any] | None,
+    shape: Sequence[int] | None,
+) -> Run:
+    """An IR, compiled; arguments as for `benchmark_openvino`."""
     settings = dict(properties or {})
     if threads is not None:
         settings["INFERENCE_NUM_THREADS"] = threads
-    models = [_read(path, batch, shape) for path in paths]
-    single: list[Callable[[], float]] = []
-    bursts: list[Callable[[], float]] = []
-    for path, model in zip(paths, models, strict=True):
-        fast = compile_ir(model, device, {"PERFORMANCE_HINT": "LATENCY", **settings}, path)
-        many = compile_ir(model, device, {"PERFORMANCE_HINT": "THROUGHPUT", **settings}, path)
-        with running(path, device):
-            single.append(_single(fast))
-            bursts.append(_burst(many, batch))
-    latencies = _in_turns(single, rounds)
-    throughputs = _in_turns(bursts, rounds)
+    model = _read(path, batch, shape)
+    fast = compile_ir(model, device, {"PERFORMANCE_HINT": "LATENCY", **settings}, path)
+    many = compile_ir(model, device, {"PERFORMANCE_HINT": "THROUGHPUT", **settings}, path)
+    with running(path, device):
+        return Run(str(path), bin_bytes(path), _single(fast), _burst(many, batch))
+
+
+def compare(runs: Sequence[Run], device: str, batch: int, threads: int | None, rounds: int) -> Comparison:
+    """Measure files in turns; `device` is how the result calls what they run on."""
+    latencies = _in_turns([run.single for run in runs], rounds)
+    throughputs = _in_turns([run.burst for run in runs], rounds)
     timings = tuple(
         Timing(
-            str(path), bin_bytes(path), _spread(latency), _spread(throughput),
+            run.path, run.bytes, _spread(latency), _spread(throughput),
             _spread(latencies[0] / latency), _spread(throughput / throughputs[0]),
         )
-        for path, latency, throughput in zip(paths, latencies, throughputs, strict=True)
+        for run, latency, throughput in zip(runs, latencies, throughputs, strict=True)
     )  # fmt: skip
-    return Comparison(device_name(device), date.today().isoformat(), batch, threads, timings)
+    return Comparison(device, date.today().isoformat(), batch, threads, timings)
 
 
 def _read(path: str | Path, batch: int, shape: Sequence[int] | None) -> ov.Model:
@@ -204,7 +243,7 @@ def _burst(compiled: ov.CompiledModel, batch: int) -> Callable[[], float]:
     run(len(queue))
     fast = run(4 * len(queue)) / 4
     # Long enough that starting the threads and the caches that another network left do not weigh in.
-    count = len(queue) * max(4, math.ceil(_BURST_SECONDS / fast))
+    count = len(queue) * max(4, math.ceil(BURST_SECONDS / fast))
     return lambda: count * batch / run(count)
 
 

@@ -70,16 +70,18 @@ def convert(
     input_names: list[str] | None = None,
     settings: LoweringSettings | None = None,
     input_shapes: Sequence[Sequence[int]] | None = None,
+    wanted_output_names: list[str] | None = None,
 ) -> ov.Model:
     """OpenVINO model of a stripped model in eval mode, with packed weights.
 
     Raises:
         ExportError: If only binary convolutions will do, and a layer with 1-bit weights and inputs can't be one, or if
-            `input_shapes` leave free what must be fixed, or if OpenVINO cannot convert the network.
+            `input_shapes` leave free what must be fixed, names of outputs are more or fewer than these, or OpenVINO
+            cannot convert the network.
     """
     settings = settings or LoweringSettings()
     stripped, examples = in_float32(stripped, examples)
-    coded = [_constant(stripped, path, module) for path, module in coded_weights(stripped).items()]
+    coded = coded_constants(stripped)
     binary = _binary(stripped, coded, settings)
     static = binary or settings.target_device == "NPU"
     if input_shapes is None:
@@ -89,7 +91,7 @@ def convert(
         ]
     _refuse_free_sizes(input_shapes, binary, settings)
     shapes = [ov.PartialShape(list(shape)) for shape in input_shapes]
-    names_of_outputs = output_names(stripped, form, examples)
+    names_of_outputs = output_names(stripped, form, examples, wanted_output_names)
     with tracing_form(stripped), flat_call(stripped, form):
         try:
             model = convert_torch(stripped, examples, shapes, {constant.constant_name for constant in coded})
@@ -98,7 +100,7 @@ def convert(
         _warn_of_unused(stripped, examples, model, coded)
     layers = lower(model, coded, settings.target_device, binary)
     _set_names(model, input_names or ([] if form.is_plain else list(form.names)), names_of_outputs)
-    if not settings.dynamic_quantization:
+    if settings.linear == "exact":
         # Unless told otherwise, the CPU plugin rounds inputs of what it runs as FullyConnected: packed Linear layers,
         # and 1x1 convolutions behind a pooling too.
         model.set_rt_info("0", DYNAMIC_QUANTIZATION_OFF)
@@ -117,11 +119,14 @@ def _converters_reason(error: Exception) -> str:
 
 
 @torch.no_grad()
-def output_names(stripped: nn.Module, form: CallForm, examples: tuple[Tensor, ...]) -> list[str]:
-    """Names of the outputs where they stand in a dictionary or a named tuple; else none, and the converter's stay.
+def output_names(
+    stripped: nn.Module, form: CallForm, examples: tuple[Tensor, ...], wanted: list[str] | None = None
+) -> list[str]:
+    """Names of the outputs: those wanted, or where they stand in a dictionary or a named tuple theirs; else none, and
+    the converter's stay.
 
     Raises:
-        ExportError: If the network gives no tensor.
+        ExportError: If the network gives no tensor, or another number of them than names are wanted.
     """
     args, kwargs = form.arguments(examples)
     result = stripped(*args, **kwargs)
@@ -131,6 +136,13 @@ def output_names(stripped: nn.Module, form: CallForm, examples: tuple[Tensor, ..
             f"the network gives {type(result).__name__} without a tensor; allowed are tensors, in lists, tuples and "
             "dictionaries"
         )
+    if wanted is not None:
+        if len(wanted) != len(names) or len(set(wanted)) != len(wanted):
+            raise ExportError(
+                f"output_names: received {wanted}; allowed are as many different names as the network has outputs, "
+                f"{len(names)}. Name each of them, or leave output_names out"
+            )
+        return wanted
     return names if any(not part.isdigit() for name in names for part in name.split(".") if part) else []
 
 
@@ -184,6 +196,11 @@ def _refuse_free_sizes(shapes: Sequence[Sequence[int]], binary: bool, settings: 
         raise ExportError(f"input_shapes: received {received}; binary convolutions need a fixed batch size: {advice}")
     if settings.target_device == "NPU" and any(-1 in shape for shape in received):
         raise ExportError(f"input_shapes: received {received}; the NPU needs fixed sizes: give numbers")
+
+
+def coded_constants(stripped: nn.Module) -> list[CodedConstant]:
+    """Codes of every layer of a stripped network, in its order."""
+    return [_constant(stripped, path, module) for path, module in coded_weights(stripped).items()]
 
 
 def _constant(stripped: nn.Module, path: str, module: CodedWeight) -> CodedConstant:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from torch import nn
 
+from nncf_slb.config.section import OnnxConfig
 from nncf_slb.openvino.call_form import Arguments
 from nncf_slb.openvino.targets import LoweringSettings
 from nncf_slb.search.searchable import searchable_weights
@@ -22,10 +23,12 @@ class ExportDefaults:
     Attributes:
         lowering: How it is lowered.
         example: Gives the arguments to trace it with, from the network.
+        onnx: How ONNX files are written.
     """
 
     lowering: LoweringSettings
     example: Callable[[nn.Module], Arguments]
+    onnx: OnnxConfig = field(default_factory=OnnxConfig)
 
 
 _DEFAULTS: WeakKeyDictionary[nn.Module, ExportDefaults] = WeakKeyDictionary()

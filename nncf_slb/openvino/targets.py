@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from nncf_slb.config.devices import BinaryConvolution, TargetDevice, find_target_device
+from nncf_slb.config.devices import BinaryConvolution, LinearChoice, TargetDevice, find_target_device
 from nncf_slb.config.section import OpenVINOConfig
 from nncf_slb.search.channels import SEARCHABLE_LAYERS
 
@@ -45,12 +45,12 @@ class LoweringSettings:
     Attributes:
         target_device: Device that the IR is for.
         binary_convolution: ``auto``, ``always`` or ``never``, as in the config.
-        dynamic_quantization: Whether the CPU may round 32-bit inputs of Linear layers to 8 bits as it runs.
+        linear: ``exact`` or ``fastest``, as in the config.
     """
 
     target_device: TargetDevice = "CPU"
     binary_convolution: BinaryConvolution = "auto"
-    dynamic_quantization: bool = False
+    linear: LinearChoice = "exact"
 
     @classmethod
     def of_config(cls, target_device: str | None, section: OpenVINOConfig) -> LoweringSettings:
@@ -64,4 +64,4 @@ class LoweringSettings:
             ValueError: On an unknown device.
         """
         device = find_target_device(target_device)
-        return cls(device, section.binary_convolution, section.dynamic_quantization)
+        return cls(device, section.binary_convolution, section.linear)

@@ -18,7 +18,8 @@ from torch.nn import functional
 
 from nncf_slb.search.channels import SEARCHABLE_LAYERS
 
-_CODED = "coded_"  # begins the names of modules that hold the codes of a parameter
+CODED = "coded_"  # begins the names of modules that hold the codes of a parameter
+CODED_WEIGHT = "coded_weight"  # such a module in a layer of a class that derives from torch's
 
 
 class Codes(NamedTuple):
@@ -308,7 +309,7 @@ class _CodedParameters:
 def _with_coded_parameters(original: type[nn.Module], names: tuple[str, ...]) -> type[nn.Module]:
     def decoded(name: str) -> property:
         def get(module: nn.Module) -> Tensor:
-            coded = cast(CodedWeight, getattr(module, f"{_CODED}{name}"))
+            coded = cast(CodedWeight, getattr(module, f"{CODED}{name}"))
             with torch._C.DisableTorchFunction():  # NNCF's hooks number operations, and these are none of the module's
                 return coded.decode()
 
@@ -331,7 +332,7 @@ def code_parameter_(module: nn.Module, name: str, coded: Codes) -> None:
         kind, names = kind.__bases__[1], (*kind.coded_names, name)
     module._parameters.pop(name, None)
     module.__class__ = _with_coded_parameters(kind, names)
-    module.add_module(f"{_CODED}{name}", FixedWeight(coded))
+    module.add_module(f"{CODED}{name}", FixedWeight(coded))
 
 
 def coded_weights(model: nn.Module) -> dict[str, CodedWeight]:
@@ -350,7 +351,7 @@ def layer_path(model: nn.Module, name: str) -> str:
         if is_layer(model.get_submodule(path)):
             return path
     owner, dot, last = name.rpartition(".")
-    return f"{owner}{dot}{last.removeprefix(_CODED)}"
+    return f"{owner}{dot}{last.removeprefix(CODED)}"
 
 
 def layer_of_coded_weight(model: nn.Module, name: str) -> tuple[nn.Module, FixedActivation | None]:

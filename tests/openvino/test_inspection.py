@@ -72,9 +72,9 @@ def test_openvinos_own_benchmark_app_runs_the_file_unchanged(bits, activations, 
     assert path.read_bytes() == before
 
 
-@pytest.mark.parametrize("asked", [False, True])
-def test_dynamic_quantization_is_off_in_every_file_unless_asked_for(asked, tmp_path):
-    _, path = exported_small(tmp_path, activations=8, dynamic_quantization=asked)
+@pytest.mark.parametrize(("linear", "on"), [("exact", False), ("fastest", True)])
+def test_dynamic_quantization_is_off_in_every_file_unless_asked_for(linear, on, tmp_path):
+    _, path = exported_small(tmp_path, activations=8, linear=linear)
     inspection = nncf_slb.inspect_openvino(path)
-    assert inspection.dynamic_quantization == asked
-    assert f"dynamic quantization of 32-bit inputs: {'on' if asked else 'off'}" in inspection.to_str()
+    assert inspection.dynamic_quantization == on
+    assert f"dynamic quantization of 32-bit inputs: {'on' if on else 'off'}" in inspection.to_str()

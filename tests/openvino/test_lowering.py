@@ -252,8 +252,8 @@ def test_rounding_of_linear_inputs_at_run_time_is_a_choice(tmp_path):
     model.eval()
     x = torch.randn(8, 512)
     differences = []
-    for dynamic in (False, True):
-        path = nncf_slb.export_openvino(ctrl, tmp_path / f"{dynamic}.xml", dynamic_quantization=dynamic)
+    for linear in ("exact", "fastest"):
+        path = nncf_slb.export_openvino(ctrl, tmp_path / f"{linear}.xml", linear=linear)
         differences.append(nncf_slb.verify_openvino(ctrl, path, x).outputs[0].relative)
     assert differences[0] < 1e-5
     assert differences[1] < 0.05

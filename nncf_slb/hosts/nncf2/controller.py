@@ -100,7 +100,7 @@ class SLBController(PTCompressionAlgorithmController):  # type: ignore[misc]
         )
         self._scheduler = SLBScheduler(clock, self._handle.set_phase, self._handle.remember_codes)
         lowering = LoweringSettings.of_config(nncf_config.get("target_device"), slb_config.openvino)
-        set_export_defaults(model, ExportDefaults(lowering, example_arguments))
+        set_export_defaults(model, ExportDefaults(lowering, example_arguments, slb_config.onnx))
 
     @property
     def loss(self) -> PTCompressionLoss:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from nncf_slb.openvino.export import export_float, export_openvino
+from nncf_slb.hosts.exporting import export_openvino
+from nncf_slb.openvino.export import export_float
 from nncf_slb.search.agreement import Agreement
 from nncf_slb.tables import terminal_table
 

@@ -286,7 +286,7 @@ class _Creation:
             params.curve(epochs), params.update_per_optimizer_step, params.steps_per_epoch, self._data.length, epochs
         )
         if (example := self._data.example) is not None:
-            set_export_defaults(model, ExportDefaults(self._lowering, lambda _: example))
+            set_export_defaults(model, ExportDefaults(self._lowering, lambda _: example, self._slb.onnx))
         search = Search(
             self._way.host, model, inserted.search, inserted.searched, others, bits, self._way.strip, teacher
         )

@@ -1,0 +1,1 @@
+"""What ONNX Runtime runs, and how fast."""

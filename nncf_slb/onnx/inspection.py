@@ -1,0 +1,232 @@
+"""What an exported ONNX file holds and how ONNX Runtime runs it here, layer by layer."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nncf_slb.onnx.reading import load_session, read_own_onnx, runtime_name
+from nncf_slb.tables import terminal_table
+
+_FLOAT_BYTES = 4
+_WEIGHTED = {"Conv", "ConvTranspose", "Gemm", "MatMul", "MatMulNBits"}
+_AFTER = {
+    "BatchNormalization",
+    "Relu",
+    "Clip",
+    "LeakyRelu",
+    "Sigmoid",
+    "Tanh",
+    "HardSigmoid",
+    "Add",
+    "QuantizeLinear",
+    "Max",
+}
+_INT8 = ("QLinear", "QGemm", "MatMulInteger", "MatMulNBits", "DynamicQuantize", "Qlinear")
+_SUFFIXES = ("/weight", ".packed", ".weight")
+
+
+@dataclass(frozen=True)
+class OnnxLayerInspection:
+    """One layer with weights.
+
+    Attributes:
+        name: Path in the torch model.
+        op: Operator in the file.
+        searched: Whether its weights were searched.
+        stored: How its codes are stored: ``planes`` and their number, ``uint2``, ``uint4``, ``int8`` or ``float32``.
+        weights: Number of weights.
+        bytes: Bytes of the weights in the file, with scales and tables.
+        effective_bits: ``8 * bytes / weights``.
+        kernel: Operator in the graph as ONNX Runtime has rewritten it.
+        precision: ``int8`` or ``float32``.
+    """
+
+    name: str
+    op: str
+    searched: bool
+    stored: str
+    weights: int
+    bytes: int
+    effective_bits: float
+    kernel: str
+    precision: str
+
+
+@dataclass(frozen=True)
+class OnnxInspection:
+    """A whole ONNX file.
+
+    Attributes:
+        path: The file.
+        runtime: ONNX Runtime with its version.
+        opset: Version of the standard operators.
+        file_bytes: Size of the file.
+        float_bytes: Size that it would have with all weights in float32.
+        layers: Layers with weights, in the order of the graph.
+    """
+
+    path: str
+    runtime: str
+    opset: int
+    file_bytes: int
+    float_bytes: int
+    layers: tuple[OnnxLayerInspection, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON: fields by name."""
+        return dataclasses.asdict(self)
+
+    def to_str(self) -> str:
+        """Table for the terminal."""
+        rows = [
+            [
+                layer.name, layer.op, "yes" if layer.searched else "no", layer.stored, f"{layer.weights:,}",
+                f"{layer.bytes:,}", f"{layer.effective_bits:.2f}", layer.kernel, layer.precision,
+            ]
+            for layer in self.layers
+        ]  # fmt: skip
+        header = ["layer", "op", "searched", "stored", "weights", "bytes", "bits", "kernel", "precision"]
+        return "\n".join(
+            [
+                f"{self.path}: opset {self.opset}, loaded by {self.runtime}",
+                terminal_table(header, rows, "llllrrrll"),
+                f"{self.file_bytes:,} bytes; with float32 weights {self.float_bytes:,}: "
+                f"{self.float_bytes / self.file_bytes:.1f} times as many",
+            ]
+        )
+
+
+def inspect_onnx(path: str | Path) -> OnnxInspection:
+    """Load an exported ONNX file as ONNX Runtime does by default, on one thread of the CPU, and tell what runs.
+
+    Args:
+        path: ``.onnx`` file that `nncf_slb.export_openvino` wrote.
+
+    Raises:
+        nncf_slb.onnx.reading.OnnxError: If the file is missing, truncated or not one of this package's, or cannot be
+            loaded; or if ONNX Runtime is not installed.
+    """
+    model, info = read_own_onnx(path)
+    optimized = _optimized(path)
+    searched = {layer.name: layer for layer in info.layers}
+    file = _File(model)
+    layers = []
+    saved = {}
+    for node in file.weighted():
+        held = file.constants_below(node.input[1])
+        largest = max(held, key=lambda name: (len(file.constants[name].dims) > 1, math.prod(file.constants[name].dims)))
+        name = next((name.removesuffix(s) for name in file.above(node.input[1]) for s in _SUFFIXES if name.endswith(s)),
+                    largest)  # fmt: skip
+        own = searched.get(name)
+        stored = "float32" if own is None else own.stored
+        if own is None and file.kind(largest) == "int8":
+            stored = "int8"
+        count = math.prod(file.constants[largest].dims) if own is None else math.prod(own.shape)
+        size = sum(file.bytes(constant) for constant in held) + sum(map(file.bytes, _further(node, file)))
+        kernel = _kernel(node, file, optimized)
+        saved[largest] = _FLOAT_BYTES * count - size
+        layers.append(
+            OnnxLayerInspection(
+                name, node.op_type, own is not None, stored, count, size, 8 * size / max(1, count), kernel,
+                "int8" if kernel.startswith(_INT8) else "float32",
+            )
+        )  # fmt: skip
+    size = Path(path).stat().st_size
+    opset = next(each.version for each in model.opset_import if each.domain == "")
+    return OnnxInspection(str(path), runtime_name(), opset, size, size + sum(saved.values()), tuple(layers))
+
+
+def _optimized(path: str | Path) -> list[Any]:
+    """Nodes of the graph as ONNX Runtime has rewritten it."""
+    import onnx
+
+    with tempfile.TemporaryDirectory() as folder:
+        written = Path(folder) / "optimized.onnx"
+        load_session(path, threads=1, written=written)
+        return list(onnx.load(written).graph.node)
+
+
+class _File:
+    """Nodes and constants of a file."""
+
+    def __init__(self, model: Any) -> None:
+        self.nodes = list(model.graph.node)
+        self.constants = {tensor.name: tensor for tensor in model.graph.initializer}
+        self.makers = {name: node for node in self.nodes for name in node.output}
+
+    def weighted(self) -> Iterator[Any]:
+        """Layers whose weight is computed from constants."""
+        for node in self.nodes:
+            if node.op_type in _WEIGHTED and len(node.input) > 1 and self.constants_below(node.input[1]):
+                yield node
+
+    def constants_below(self, name: str) -> set[str]:
+        """Constants that a tensor is computed from; none if it depends on anything else."""
+        if name in self.constants:
+            return {name}
+        node = self.makers.get(name)
+        below = [self.constants_below(each) for each in node.input if each] if node is not None else []
+        return set().union(*below) if below and all(below) else set()
+
+    def above(self, name: str) -> Iterator[str]:
+        """A tensor, and what it is computed from along first inputs."""
+        while name:
+            yield name
+            node = self.makers.get(name)
+            name = node.input[0] if node is not None and node.input else ""
+
+    def readers(self, name: str) -> list[Any]:
+        """Nodes that read a tensor."""
+        return [node for node in self.nodes if name in node.input]
+
+    def bytes(self, name: str) -> int:
+        """Bytes of a constant."""
+        tensor = self.constants[name]
+        return len(tensor.raw_data) or int(tensor.ByteSize())
+
+    def kind(self, name: str) -> str:
+        """Type of a constant."""
+        from onnx import TensorProto
+
+        return str(TensorProto.DataType.Name(self.constants[name].data_type)).lower()
+
+
+def _further(node: Any, file: _File) -> Iterator[str]:
+    """Scales that an operator takes as inputs of its own."""
+    if node.op_type == "MatMulNBits":
+        yield from (name for name in node.input[2:] if name in file.constants)
+
+
+def _kernel(node: Any, file: _File, optimized: list[Any]) -> str:
+    """Operator that a layer has become; the runtime keeps the name of a node, or of the last tensor it fused."""
+    if node.name:
+        for other in optimized:
+            rest = other.name.removeprefix(node.name) if other.name.startswith(node.name) else None
+            if rest is not None and (not rest or rest.startswith(("_token", "/", "_nchwc"))):
+                return str(other.op_type)
+    tensors = list(_following(node, file))
+    for tensor in tensors:
+        for other in optimized:
+            computes = other.op_type not in _AFTER and not other.op_type.startswith(
+                ("Reorder", "Transpose", "Dequantize")
+            )
+            if other.name == f"{tensor}_nchwc" or (computes and tensor in other.output):
+                return str(other.op_type)
+    return "not told by the runtime"
+
+
+def _following(node: Any, file: _File) -> Iterator[str]:
+    """Tensors behind a layer that may be fused into it."""
+    name = node.output[0]
+    while True:
+        yield name
+        readers = file.readers(name)
+        if len(readers) != 1 or readers[0].op_type not in _AFTER:
+            return
+        name = readers[0].output[0]
