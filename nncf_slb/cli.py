@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any, TextIO
 
-from nncf_slb import quantize_command
+from nncf_slb import quantize_command, report_command
 from nncf_slb.errors import SettingError, SLBError, printable
 from nncf_slb.photos.tiling import DEFAULT_OVERLAP
 
@@ -72,6 +72,9 @@ def _parser() -> argparse.ArgumentParser:
     benchmark.add_argument("--threads", type=int, help="threads that the CPU may use (default: the device's choice)")
     benchmark.add_argument("--rounds", type=int, default=100, help="rounds that count (default: 100)")
     benchmark.set_defaults(run=_on_openvino(_benchmark))
+    report = commands.add_parser("report", help="write an HTML page of a run, or of an exported IR")
+    report_command.add_arguments(report)
+    report.set_defaults(run=_report)
     upscale = commands.add_parser("upscale", help="enlarge a photo with the IR of a super-resolution network")
     upscale.add_argument("photo", type=Path, help="image file: PNG, JPEG or whatever else Pillow reads")
     upscale.add_argument("--model", type=Path, required=True, help=".xml file")
@@ -96,6 +99,14 @@ def _parser() -> argparse.ArgumentParser:
 def _quantize(arguments: argparse.Namespace) -> int:
     try:
         _show(quantize_command.run(arguments, _called(arguments.load)))
+    except SLBError as error:
+        return _fail(str(error))
+    return 0
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    try:
+        _show(report_command.run(arguments))
     except SLBError as error:
         return _fail(str(error))
     return 0

@@ -42,6 +42,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--steps", type=int, help="optimizer steps (default: 1000)")
     add("--seed", type=int, default=0, help="seed of the order of the samples (default: 0)")
     add("--checkpoint", type=Path, help="file to go on from after an interruption (default: none)")
+    add(
+        "--log-dir",
+        type=Path,
+        help="folder to which the search writes its numbers, for nncf-slb report (default: none)",
+    )
     add("--no-latency", action="store_true", help="leave the latencies out, which take a few seconds")
 
 
@@ -83,6 +88,7 @@ def run(arguments: argparse.Namespace, loaded: Any) -> str:
         score=score,
         checkpoint=arguments.checkpoint,
         progress=ProgressLine(sys.stderr),
+        log_dir=arguments.log_dir,
     )
     path = found.export(arguments.output, onnx_types=arguments.onnx_types)
     lines = [found.report()]
@@ -120,6 +126,9 @@ def _latency(found: PostTraining, path: Path) -> str:
     except SLBError as error:
         return f"latency: not measured ({error})"
     full, ours = compared.timings
+    found.record_latency("float", full.latency.median)
+    if path.suffix == ".xml":
+        found.record_latency("IR", ours.latency.median)
     return (
         f"latency: float {full.latency.median:.3f} ms, {path.name} {ours.latency.median:.3f} ms "
         f"({ours.latency_ratio.median:.2f} times as fast; {compared.device}, {compared.date}, batch 1)"

@@ -17,7 +17,8 @@ ARROWS = {
     "openvino": ("search", "bits", "config"),
     "onnx": ("search", "bits", "config", "openvino"),
     "photos": ("search", "bits", "config", "openvino"),
-    "hosts": ("search", "bits", "config", "openvino", "onnx"),
+    "reports": ("search", "bits", "config", "openvino"),
+    "hosts": ("search", "bits", "config", "openvino", "onnx", "reports"),
 }
 HOSTLESS = ("search", "bits", "config")
 TEXTS_OF_HOSTS = re.compile(
@@ -56,7 +57,7 @@ def test_the_core_imports_no_host_and_no_runtime(room):
         assert not {name.split(".")[0] for name in imported(path)} & {"nncf", "openvino", "onnx"}, path
 
 
-@pytest.mark.parametrize("room", ["search", "bits", "config", "openvino", "onnx", "photos"])
+@pytest.mark.parametrize("room", ["search", "bits", "config", "openvino", "onnx", "photos", "reports"])
 def test_no_room_but_hosts_spells_what_a_host_calls_its_own(room):
     for path in modules(room):
         assert not TEXTS_OF_HOSTS.findall(path.read_text()), path

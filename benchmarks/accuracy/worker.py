@@ -28,8 +28,9 @@ class JobTrainer(Classification):
         self._rival = job.rival
         super().__init__(settings)
 
-    def _make_network(self) -> nn.Module:
-        network = super()._make_network()
+    def make_network(self) -> nn.Module:
+        """The float network, with a rival's quantizers where there is no search."""
+        network = super().make_network()
         return rivals.insert(network, self._rival) if self._rival and not self.settings.compressed else network
 
     def _compress(self, state: dict[str, Any] | None) -> None:

@@ -138,7 +138,7 @@ def _espcn(work: Path, seed: int, count: int) -> Subject:
                 values += [quality(a.numpy(), b.numpy(), 2)[0] for a, b in zip(ours, targets, strict=True)]
         return float(np.mean(values))
 
-    validation, test = trained._loader("val"), trained._loader("test")
+    validation, test = trained.loader("val"), trained.loader("test")
     return Subject(
         trained.model.eval(), samples, lambda network: decibels(validation, network),
         lambda network: decibels(test, network),

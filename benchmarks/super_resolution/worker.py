@@ -26,8 +26,9 @@ class JobTrainer(SuperResolution):
         self._rival = job.rival
         super().__init__(settings)
 
-    def _make_network(self) -> nn.Module:
-        network = super()._make_network()
+    def make_network(self) -> nn.Module:
+        """The float network, with a rival's quantizers."""
+        network = super().make_network()
         return rivals.insert(network, self._rival, NOT_SEARCHED) if self._rival else network
 
 

@@ -47,6 +47,7 @@ class CodedConstant:
         bits: Bits of one code.
         table: int8 or float32 ``[len(values)]``.
         binary: Whether the layer may become a BinaryConvolution.
+        zero_channels: Output channels whose weights are all zero.
     """
 
     path: str
@@ -55,6 +56,7 @@ class CodedConstant:
     bits: int
     table: npt.NDArray[np.generic]
     binary: bool = False
+    zero_channels: int = 0
 
     @property
     def is_of_function(self) -> bool:

@@ -16,10 +16,12 @@ from nncf_slb.openvino.graph import (
     constant_names,
     constants_below,
     following_chain,
+    is_quantized,
     module_of,
     weighted_operations,
 )
 from nncf_slb.openvino.ir import as_exported, bin_bytes, compile_ir, device_name, read_own_ir, with_batch
+from nncf_slb.openvino.lowering import LoweredLayer
 from nncf_slb.openvino.metadata import DYNAMIC_QUANTIZATION_OFF
 from nncf_slb.tables import terminal_table
 
@@ -42,6 +44,9 @@ class LayerInspection:
         effective_bits: ``8 * bytes / weights``.
         kernel: Kernel that runs on this machine.
         precision: Precision that it runs in, as the plugin names it.
+        quantized_inputs: Whether its inputs are rounded in front of it.
+        code_bits: Bits of one code: 1 to 4 where it was searched, 8 in first and last layers; None without codes.
+        zero_channels: Output channels whose searched weights are all zero.
     """
 
     name: str
@@ -53,6 +58,9 @@ class LayerInspection:
     effective_bits: float
     kernel: str
     precision: str
+    quantized_inputs: bool
+    code_bits: int | None
+    zero_channels: int
 
 
 @dataclass(frozen=True)
@@ -125,11 +133,12 @@ def inspect_openvino(
     # A function that computes with a weight first, as attention does, bears the name of the module that calls it.
     callers = {layer.name.rpartition(".")[0] for layer in info.layers if layer.form == "computed"}
     searched = {layer.name for layer in info.layers} | callers
+    lowered = {layer.name: layer for layer in info.layers}
     with as_exported(path):
         constants = constant_names(model)
         stored = [_stored(node, searched, constants) for node in weighted_operations(model, constants)]
     kernels = _kernels(compile_ir(with_batch(model, 1, shape, path), device, properties, path))
-    layers = tuple(_layer(weight, kernels) for weight in stored)
+    layers = tuple(_layer(weight, kernels, lowered.get(weight.name)) for weight in stored)
     unique = {weight.constant: (weight.weights, weight.bytes) for weight in stored}
     size = bin_bytes(path)
     saved = sum(_FLOAT_BYTES * weights - used for weights, used in unique.values())
@@ -147,6 +156,7 @@ class _Stored:
     type: str
     weights: int
     bytes: int
+    quantized_inputs: bool
 
 
 def _stored(node: ov.Node, searched: set[str], constant: frozenset[str]) -> _Stored:
@@ -169,6 +179,7 @@ def _stored(node: ov.Node, searched: set[str], constant: frozenset[str]) -> _Sto
         type=largest.get_element_type().get_type_name(),
         weights=_elements(largest),
         bytes=sum(_bytes(constant) for constant in constants.values()),
+        quantized_inputs=is_quantized(node.input_value(0)),
     )
 
 
@@ -195,10 +206,11 @@ def _kernels(compiled: ov.CompiledModel) -> dict[str, tuple[str, str]]:
     return kernels
 
 
-def _layer(stored: _Stored, kernels: dict[str, tuple[str, str]]) -> LayerInspection:
+def _layer(stored: _Stored, kernels: dict[str, tuple[str, str]], lowered: LoweredLayer | None) -> LayerInspection:
     # A FullyConnected may carry the name of its bias only.
     kernel, precision = next((kernels[n] for n in stored.chain if n in kernels), ("not told by the plugin", "?"))
     return LayerInspection(
         stored.name, stored.op, stored.searched, stored.type, stored.weights, stored.bytes,
-        8 * stored.bytes / max(1, stored.weights), kernel, precision,
+        8 * stored.bytes / max(1, stored.weights), kernel, precision, stored.quantized_inputs,
+        None if lowered is None else lowered.bits, 0 if lowered is None else lowered.zero_channels,
     )  # fmt: skip

@@ -20,6 +20,7 @@ from nncf_slb.openvino.lowering import lower
 from nncf_slb.openvino.metadata import DYNAMIC_QUANTIZATION_OFF, write_metadata
 from nncf_slb.openvino.targets import LoweringSettings, why_not_binary
 from nncf_slb.openvino.tracing_form import tracing_form
+from nncf_slb.search.channels import transposed_groups, zero_channels
 from nncf_slb.search.runtime import CodedWeight, coded_weights, layer_of_coded_weight, layer_path
 
 logger = logging.getLogger("nncf_slb")
@@ -205,7 +206,9 @@ def coded_constants(stripped: nn.Module) -> list[CodedConstant]:
 def _constant(stripped: nn.Module, path: str, module: CodedWeight) -> CodedConstant:
     codes, table = module.codes.cpu().numpy(), module.values.cpu().numpy()
     binary = _why_not_binary(stripped, path, module) is None
-    return CodedConstant(path, layer_path(stripped, path), codes, module.bits, table, binary)
+    layer, _ = layer_of_coded_weight(stripped, path)
+    zeros = zero_channels(module.decode().detach(), transposed_groups(layer))
+    return CodedConstant(path, layer_path(stripped, path), codes, module.bits, table, binary, zeros)
 
 
 def _why_not_binary(stripped: nn.Module, path: str, module: CodedWeight) -> str | None:

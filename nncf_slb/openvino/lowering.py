@@ -42,6 +42,7 @@ class LoweredLayer:
         stored: Element type of the codes in the file.
         form: ``binary``, ``compressed`` (packed at run time), ``integer``, ``table``, ``plain``, or ``computed`` where
             the network computes something else from the weight before it uses it.
+        zero_channels: Output channels whose weights are all zero.
     """
 
     name: str
@@ -49,6 +50,7 @@ class LoweredLayer:
     shape: tuple[int, ...]
     stored: str
     form: str
+    zero_channels: int = 0
 
 
 def lower(
@@ -77,16 +79,20 @@ def lower(
             form, stored = "table", use_table_form(use, target_device != "CPU")
         else:
             form, stored = _lower_use(use, target_device, signs if binary else None)
-        layers.append(LoweredLayer(use.layer, use.constant.bits, use.codes.shape, stored, form))
+        layers.append(_lowered(use.constant, use.codes.shape, stored, form))
     for constant, conversions in computed:
         stored = decode_in_place(conversions, constant, target_device)
-        layers.append(LoweredLayer(constant.layer, constant.bits, constant.codes.shape, stored, "computed"))
+        layers.append(_lowered(constant, constant.codes.shape, stored, "computed"))
     keep_signs_unfused(signs.values(), constant_names(model))
     lower_inputs(model, done=signs.values())
     model.validate_nodes_and_infer_types()
     if target_device != "NPU":
         take_detours(model)
     return layers
+
+
+def _lowered(constant: CodedConstant, shape: tuple[int, ...], stored: str, form: str) -> LoweredLayer:
+    return LoweredLayer(constant.layer, constant.bits, shape, stored, form, constant.zero_channels)
 
 
 def _name(use: CodedUse, taken: set[str]) -> None:

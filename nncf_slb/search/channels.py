@@ -30,3 +30,8 @@ def channel_broadcast(scale: Tensor, weight_shape: torch.Size, groups: int | Non
         return scale.reshape(-1, 1, *kernel)
     shaped = scale.reshape(groups, -1, *kernel)
     return shaped if groups == 1 else shaped.repeat_interleave(weight_shape[0] // groups, dim=0)
+
+
+def zero_channels(weight: Tensor, groups: int | None) -> int:
+    """Output channels of a weight that are zero throughout: whatever comes in, they give their bias."""
+    return int((channel_rows(weight, groups) == 0).all(1).sum())

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from nncf_slb.search.channels import zero_channels
 from nncf_slb.search.searchable import SearchableWeight
 from nncf_slb.search.state import WeightKind
 from nncf_slb.search.values import packed_size
@@ -25,10 +26,12 @@ class LayerStatistics:
         bytes: Bytes of the codes in an exported file.
         mean_confidence: Mean over the weights of the largest probability.
         lowest_confidence: Lowest of them.
-        histogram: Share of the weights at each value, ascending values.
+        values: The values, ascending, in units of the layer's scale.
+        histogram: Share of the weights at each value.
         distance: Distance between expected and chosen weights, relative to the chosen ones (2-norms).
         confidence_histogram: Share of the weights with a confidence in each of 20 equal parts of [0, 1], ascending.
         changed: Share of the weights whose chosen value is another one than at the beginning of the epoch.
+        zero_channels: Output channels whose chosen weights are all zero.
     """
 
     name: str
@@ -37,10 +40,12 @@ class LayerStatistics:
     bytes: int
     mean_confidence: float
     lowest_confidence: float
+    values: tuple[float, ...]
     histogram: tuple[float, ...]
     distance: float
     confidence_histogram: tuple[float, ...]
     changed: float
+    zero_channels: int
 
 
 @dataclass(frozen=True)
@@ -137,10 +142,12 @@ def layer_statistics(name: str, searchable: SearchableWeight, codes_before: Tens
         bytes=packed_size(count, bits),
         mean_confidence=float(confidence.mean()),
         lowest_confidence=float(confidence.min()),
+        values=tuple(value * searchable.values.step for value in searchable.values.table),
         histogram=tuple(histogram.tolist()),
         distance=float((expected - chosen).norm() / chosen.norm().clamp_min(1e-12)),
         confidence_histogram=tuple((torch.histc(confidence.float(), 20, 0, 1).double() / count).tolist()),
         changed=0.0 if codes_before is None else float((codes != codes_before).double().mean()),
+        zero_channels=zero_channels(chosen, searchable.groups),
     )
 
 

@@ -1,4 +1,4 @@
-"""Digits: a float network, then its weights in 4, 2 and 1 bits by a search without labels; one table, one picture."""
+"""Digits: a float network, then its weights in 4, 2 and 1 bits by a search without labels; one page, one picture."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ import torch
 
 import nncf_slb
 from nncf_slb.files import new_file
-from nncf_slb.tables import markdown_table, terminal_table
+from nncf_slb.reports.page import write_report
+from nncf_slb.tables import terminal_table
 from samples.classification.demo import fit, trainer
 from samples.classification.recipes import RECIPES
-from samples.classification.report import median_latencies
 from samples.training.machine import machine
 from samples.training.progress import console
 from samples.training.terminal import exit_status
@@ -34,12 +34,13 @@ _HEADER = ["network", "test accuracy, %", "nearest values, %", ".bin bytes", "ti
 
 @dataclass(frozen=True)
 class _Result:
-    """One file: accuracy on the test images, that of nearest values without a search, and bytes."""
+    """One file: accuracy on the test images, that of nearest values without a search, and the search."""
 
     name: str
     path: Path
     accuracy: float
     nearest: float | None
+    found: nncf_slb.PostTraining | None = None
 
     @property
     def bytes(self) -> int:
@@ -53,7 +54,7 @@ def run_quickstart(log_dir: Path) -> Path:
         log_dir: Folder of everything that is written.
 
     Returns:
-        Path of the Markdown table; the picture lies beside it.
+        Path of the report; a picture lies beside it.
     """
     started = time.perf_counter()
     console.print("1/2  a float network, trained with labels", highlight=False)
@@ -69,19 +70,33 @@ def run_quickstart(log_dir: Path) -> Path:
     results = [_Result("float", reference.export(log_dir / "float.xml"), accuracy(reference.model), None)]
     for bits in _BITS:
         console.print(f"2/2  {bits}-bit weights, from {len(unlabeled)} images without labels", highlight=False)
-        found = nncf_slb.search_post_training(reference.model, unlabeled, bits=bits, score=accuracy)
+        found = nncf_slb.search_post_training(
+            reference.model, unlabeled, bits=bits, score=accuracy, log_dir=log_dir / f"w{bits}"
+        )
         path = found.export(log_dir / f"w{bits}.xml", example_input=unlabeled[:1])
         scores = {row.name: row.score for row in found.rows}
         name = f"{bits} bit{'s' if bits > 1 else ''}"
-        results.append(_Result(name, path, float(scores[path.name] or 0), scores["nearest"]))
-    latencies = median_latencies([result.path for result in results])
-    table = log_dir / "results.md"
-    _show(results, latencies, table, time.perf_counter() - started)
+        results.append(_Result(name, path, float(scores[path.name] or 0), scores["nearest"], found))
+    latencies = _median_latencies(results)
+    report = write_report([log_dir / f"w{bits}" for bits in _BITS], log_dir / "report.html")
+    _show(results, latencies, log_dir, time.perf_counter() - started)
     _draw(results, log_dir / "results.png")
-    return table
+    return report
 
 
-def _show(results: list[_Result], latencies: list[float], file: Path, seconds: float) -> None:
+def _median_latencies(results: list[_Result]) -> list[float]:
+    """Median milliseconds of one image, measured in turns, floating point in float32; recorded for the report."""
+    paths = [result.path for result in results]
+    compared = nncf_slb.benchmark_openvino(paths, rounds=200, properties={"INFERENCE_PRECISION_HINT": "f32"})
+    full, *low = latencies = [timing.latency.median for timing in compared.timings]
+    for result, milliseconds in zip(results[1:], low, strict=True):
+        assert result.found is not None
+        result.found.record_latency("float", full)
+        result.found.record_latency("IR", milliseconds)
+    return latencies
+
+
+def _show(results: list[_Result], latencies: list[float], folder: Path, seconds: float) -> None:
     full = results[0].bytes
     rows = [
         [
@@ -93,14 +108,12 @@ def _show(results: list[_Result], latencies: list[float], file: Path, seconds: f
     notes = [
         "accuracy: of the files, loaded in OpenVINO; nearest values: rounded without a search",
         "first and last layer in 8 bits; inputs in 32 bits, with which the kernels are those of the float network",
-        f"files, table and picture: {file.parent}/ (w2.xml, results.md, results.png, ...)",
+        f"files, report and picture: {folder}/ (w2.xml, report.html, results.png, ...)",
         f"{machine()}, {date.today()}, {seconds:.0f} s in all",
     ]
     console.print(terminal_table(_HEADER, rows, "lrrrrr"), highlight=False, soft_wrap=True, markup=False)
     for note in notes:
         console.print(note, highlight=False, soft_wrap=True, markup=False)
-    with new_file(file) as partial:
-        partial.write_text("\n".join([markdown_table(_HEADER, rows, "lrrrrr"), "", *(f"- {n}" for n in notes), ""]))
 
 
 def _draw(results: list[_Result], file: Path) -> None:

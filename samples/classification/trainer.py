@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from nncf_slb.reports.facts import Score
 from samples.classification.config import TASK
 from samples.classification.datasets import DATASETS, Splits
 from samples.training.settings import Task
@@ -18,6 +19,7 @@ class Classification(Trainer):
 
     task: ClassVar[Task] = TASK
     score_name: ClassVar[str] = "top1"
+    score: ClassVar[Score] = Score(name="top-1 accuracy", unit="%")
     score_format: ClassVar[str] = "top-1 {:.2f}%"
 
     def _load_data(self) -> Splits:

@@ -13,12 +13,14 @@ import openvino as ov
 
 import nncf_slb  # before anything that imports nncf.torch
 from nncf_slb.openvino.export import save_ir
+from nncf_slb.reports.page import write_report
 from samples.super_resolution.pairs import make_pair, to_values
 from samples.super_resolution.pictures import crop_sheet
 from samples.super_resolution.recipes import PAIRS, RECIPES
 from samples.super_resolution.report import Quality, Report, Row, bicubic, in_openvino, timed
 from samples.super_resolution.trainer import SuperResolution
 from samples.training.machine import machine
+from samples.training.measuring import measure_file
 from samples.training.progress import console
 from samples.training.settings import Settings, check
 from samples.training.terminal import exit_status
@@ -85,10 +87,13 @@ def run(model: str, scale: int, bits: str, folder: Path) -> Path:
     photographs = len(report.rows[0].qualities)
     report.title = f"{search_name}, scale {scale}: {photographs} test photographs, PSNR in dB / SSIM on Y"
     report.notes += [
-        f"artefacts: {folder}/ (float.xml, nncf_8_bit.xml, {bits}.xml, {bits}.png, {bits}.md)",
+        f"artefacts: {folder}/ (float.xml, nncf_8_bit.xml, {bits}.xml, {bits}.png, {bits}.md, {bits}.html)",
         f"{machine()}, {date.today()}, {time.perf_counter() - started:.0f} s in all",
     ]
     report.show(folder / f"{bits}.md")
+    searched.log.network("searched", scores={"test": searched.test()})
+    measure_file(searched, folder / f"{bits}.xml")
+    write_report([folder / bits], folder / f"{bits}.html")
     return folder / f"{bits}.md"
 
 

@@ -11,6 +11,7 @@ import nncf_slb  # noqa: F401  before anything that imports nncf.torch
 from nncf.torch.quantization.layers import SymmetricQuantizer
 from torch import Tensor, nn
 
+from nncf_slb.reports.facts import Score
 from samples.super_resolution.config import TASK
 from samples.super_resolution.datasets import DATASETS, Sources, Splits
 from samples.super_resolution.metrics import quality
@@ -39,6 +40,7 @@ class SuperResolution(Trainer):
 
     task: ClassVar[Task] = TASK
     score_name: ClassVar[str] = "psnr"
+    score: ClassVar[Score] = Score(name="PSNR", unit="dB")
     score_format: ClassVar[str] = "PSNR {:.2f} dB"
     any_size: ClassVar[bool] = True
 
@@ -70,6 +72,7 @@ class SuperResolution(Trainer):
         ours = self.qualities(self.test_batches())
         if not self.processes.first:
             return
+        self.log.network(self.own_name, scores={"test": sum(psnr for psnr, _ in ours) / len(ours)})
         config = self.config
         originals = self.splits.originals["test"]
         pairs = [make_pair(original, config["scale"], config["channels"]) for original in originals]

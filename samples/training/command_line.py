@@ -15,6 +15,7 @@ import torch
 import torch.distributed as dist
 
 from nncf_slb.hosts.create import HOSTS, default_host
+from samples.training.measuring import measure_file
 from samples.training.processes import Processes, ProcessesError, join_from_environment, together
 from samples.training.run_folder import held
 from samples.training.saving import ALLOWED
@@ -111,6 +112,8 @@ def run(kind: type[Trainer], arguments: argparse.Namespace, processes: Processes
         if "export" in arguments.mode and processes.first:
             path = trainer.export(arguments.export_model_path or arguments.log_dir / "model.xml")
             trainer.log.line(f"exported: {path}")
+            if trainer.ctrl and "test" in arguments.mode and path.suffix == ".xml":
+                measure_file(trainer, path)
 
 
 def _fit(trainer: Trainer, arguments: argparse.Namespace) -> Path:

@@ -6,6 +6,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from nncf_slb.hosts.resuming import plain_path
+from nncf_slb.reports.recording import layer_numbers
 from nncf_slb.search.searchable import searchable_weights
 
 
@@ -15,7 +17,7 @@ def codes_of(network: nn.Module) -> list[Tensor]:
 
 
 def search_numbers(ctrl: Any, codes: list[Tensor], codes_before: list[Tensor]) -> dict[str, Any]:
-    """Temperature, confidence, and the share of codes that the epoch has changed; means over all weights.
+    """Temperature, confidence, and the share of codes that the epoch has changed, over all weights and of each layer.
 
     Args:
         ctrl: Controller of the network; None of a float one.
@@ -32,7 +34,8 @@ def search_numbers(ctrl: Any, codes: list[Tensor], codes_before: list[Tensor]) -
         sum(layer.confidence_histogram[part] * layer.weights for layer in search.layers) / weights
         for part in range(len(search.layers[0].confidence_histogram))
     ]
+    paths = [plain_path(layer.name) for layer in search.layers]
     return {
         "inverse_temperature": search.inverse_temperature, "confidence": confidence, "changed": changed,
-        "confidence_histogram": histogram,
+        "confidence_histogram": histogram, "layers": layer_numbers(search.layers, paths),
     }  # fmt: skip

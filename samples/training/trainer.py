@@ -16,14 +16,17 @@ from torch import Tensor, nn
 import nncf_slb
 from nncf_slb.files import new_file
 from nncf_slb.hosts.config_check import refused_by_nncf
+from nncf_slb.reports.facts import Score
 from nncf_slb.search.finite import refuse_not_finite
 from samples.training import checkpoint, interruption
 from samples.training.float_network import export_float, load_weights
 from samples.training.hosts import for_host
+from samples.training.measuring import measure_start
 from samples.training.optimizers import Optimizers
 from samples.training.processes import Processes
 from samples.training.progress import Log, track
 from samples.training.quiet import quieten
+from samples.training.run_facts import run_facts
 from samples.training.run_folder import held
 from samples.training.saving import SaveEvery
 from samples.training.searched import codes_of, search_numbers
@@ -55,6 +58,7 @@ class Trainer(ABC):
 
     task: ClassVar[Task]
     score_name: ClassVar[str]  # in metrics.jsonl, behind "val_"
+    score: ClassVar[Score]
     score_format: ClassVar[str]  # of a score, in text
     any_size: ClassVar[bool] = False  # whether networks are exported for images of any height and width
 
@@ -66,11 +70,11 @@ class Trainer(ABC):
         self.seed = int(self.config.get("seed", 0))
         torch.manual_seed(self.seed)
         self.splits = self._load_data()
-        self.train_batches = self._loader("train")
+        self.train_batches = self.loader("train")
         if not len(self.train_batches):
             raise SettingsError(f"processes: received {self.processes.world}, for fewer training images; use fewer")
         resumed = self._load_run(settings.resume) if settings.resume else None
-        self.model = self._make_network()
+        self.model = self.make_network()
         self.ctrl: Any = None
         if settings.compressed:
             self._compress(resumed.compression_state if resumed else None)
@@ -100,13 +104,15 @@ class Trainer(ABC):
     def evaluate(self, batches: Any, text: str = "evaluation") -> float:
         """Score on all batches, the higher the better."""
 
-    def _loader(self, part: str) -> Any:
+    def loader(self, part: str) -> Any:
+        """Batches of a part of the data: ``train``, ``val`` or ``test``."""
         sharing = {"rank": self.processes.rank, "world": self.processes.world} if part == "train" else {}
         return self.splits.loader(
             part, self.config["batch_size"], seed=self.seed, workers=self.settings.workers, **sharing
         )
 
-    def _make_network(self) -> nn.Module:
+    def make_network(self) -> nn.Module:
+        """The float network that the run begins from."""
         make = self.task.models[self.config["model"]]
         network = make(**self._network_arguments(), **self.config.get("model_params", {}))
         if self.settings.weights:
@@ -211,6 +217,9 @@ class Trainer(ABC):
             try:
                 self._begin()
                 self._train()
+                if self.best > -1:  # of an epoch whose network was discrete
+                    self.log.network(self.own_name, scores={"validation": self.best})
+                self.log.finish()
             except OSError as error:
                 raise TrainingError(
                     f"'{error.filename or self.settings.log_dir}' cannot be written ({error.strerror or error}), so "
@@ -224,20 +233,25 @@ class Trainer(ABC):
 
     def _begin(self) -> None:
         """Make the folder that of this run: a new one takes the place of a former one."""
-        if not self.processes.first:
-            return
+        if self.processes.first:
+            self._begin_files()
+        if self.settings.resume is None:
+            measure_start(self)
+
+    def _begin_files(self) -> None:
         best, resumed = self.settings.log_dir / "best.pth", self.settings.resume
         if resumed is None:
             best.unlink(missing_ok=True)
         elif not best.exists() and (resumed.parent / "best.pth").exists():  # from another folder
             with new_file(best) as partial:
                 shutil.copyfile(resumed.parent / "best.pth", partial)
-        self.log.begin(self.epoch)
+        facts = run_facts(self.config, self.score, str(self.device), self.ctrl)
+        self.log.begin(facts, self.epoch, fresh=resumed is None)
         if resumed is None or not (self.last.exists() and self.last.samefile(resumed)):
             self._save_last()
 
     def _train(self) -> None:
-        epochs, batches = self.config["epochs"], self._loader("val")
+        epochs, batches = self.config["epochs"], self.loader("val")
         while self.epoch < epochs:
             rate = self.optimizers.set_epoch(self.epoch)
             loss = self._train_epoch(f"epoch {self.epoch + 1}/{epochs}")
@@ -305,21 +319,39 @@ class Trainer(ABC):
 
     def test(self) -> float:
         """Score on the test part."""
-        return self.evaluate(self._loader("test"), "test")
+        return self.evaluate(self.loader("test"), "test")
 
     def show_test(self) -> None:
         """Test and print what came of it."""
-        self.log.line(f"test {self.score_format.format(self.test())}")
+        score = self.test()
+        self.log.line(f"test {self.score_format.format(score)}")
+        self.log.network(self.own_name, scores={"test": score})
+
+    @property
+    def own_name(self) -> str:
+        """What a report calls the network."""
+        return "float" if self.ctrl is None else "searched"
 
     def test_batches(self) -> Any:
         """Batches of the test part."""
-        return self._loader("test")
+        return self.loader("test")
 
     def export(self, path: Path) -> Path:
         """Write OpenVINO IR or ONNX, by the suffix: packed weights for a searched network, float weights otherwise."""
-        example = torch.zeros(1, *self.splits.image_shape, device=self.device)
-        shape = [-1, example.shape[1], -1, -1] if self.any_size else None
-        if self.ctrl:
-            shapes = None if shape is None else [shape]
-            return nncf_slb.export_openvino(self.ctrl, path, example_input=example, input_shapes=shapes)
-        return export_float(self.model, path, example, shape)
+        if self.ctrl is None:
+            return export_float(self.model, path, self._example, self._free_shape)
+        shapes = None if self._free_shape is None else [self._free_shape]
+        return nncf_slb.export_openvino(self.ctrl, path, example_input=self._example, input_shapes=shapes)
+
+    def export_float(self, path: Path) -> Path:
+        """Write the float network that the run begins from as OpenVINO IR."""
+        with torch.random.fork_rng():
+            return export_float(self.make_network(), path, self._example, self._free_shape)
+
+    @property
+    def _example(self) -> Tensor:
+        return torch.zeros(1, *self.splits.image_shape, device=self.device)
+
+    @property
+    def _free_shape(self) -> list[int] | None:
+        return [-1, self.splits.image_shape[0], -1, -1] if self.any_size else None

@@ -19,6 +19,7 @@ from samples.training import checkpoint
 from samples.training.saving import SaveEvery
 
 ROOT = Path(__file__).resolve().parents[2]
+RECORDED = {"run.json", "metrics.jsonl", "results.jsonl", "tensorboard"}
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 
 
@@ -129,7 +130,7 @@ def test_a_real_process_ends_cleanly_on_sigterm(whole, tmp_path):
     run.terminate()
     printed, errors = run.communicate()
     assert run.returncode == 143 and "is saved. To go on" in printed and not errors
-    assert {path.name for path in tmp_path.iterdir()} <= {"last.pth", "best.pth", "metrics.jsonl", "tensorboard"}
+    assert {path.name for path in tmp_path.iterdir()} <= {"last.pth", "best.pth", *RECORDED}
 
 
 @pytest.mark.parametrize("limit", [100, 300_000])

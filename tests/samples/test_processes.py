@@ -15,9 +15,9 @@ from samples.classification.trainer import Classification
 from samples.training import checkpoint
 from samples.training.searched import codes_of
 from samples.training.settings import Settings, read_config
-from tests.samples.test_interruptions import ENVIRONMENT, ROOT, write_config
+from tests.samples.test_interruptions import ENVIRONMENT, RECORDED, ROOT, write_config
 
-FILES = {"last.pth", "best.pth", "metrics.jsonl", "tensorboard"}
+FILES = {"last.pth", "best.pth", *RECORDED}
 
 
 def torchrun(config, folder, *more):

@@ -26,6 +26,7 @@ logger = logging.getLogger("nncf_slb")
 _SAMPLES, _LEAST = 2000, 2
 _MEAN_BITS_STEP = 0.25
 _WIDEST = 4
+_VERIFIED = 64  # samples that a file is compared with PyTorch on, for a report
 
 
 def search_post_training(
@@ -45,6 +46,7 @@ def search_post_training(
     inputs: Inputs = first_of_batch,
     checkpoint: str | os.PathLike[str] | None = None,
     progress: Callable[[Progress], None] | None = None,
+    log_dir: str | os.PathLike[str] | None = None,
 ) -> PostTraining:
     """Search the weights of a trained network with unlabeled samples.
 
@@ -69,6 +71,7 @@ def search_post_training(
         checkpoint: File to which the search is saved twice a minute and when it is interrupted, and from which the same
             call goes on, with the same bits.
         progress: Called after each step.
+        log_dir: Folder to which the search writes its numbers as it goes. ``nncf-slb report`` makes a page of them.
 
     Returns:
         The stripped network, its comparison with the float one, and a way to export it. Ctrl-C ends the search early
@@ -91,7 +94,7 @@ def search_post_training(
     settings = post_training_config(config, bits, activations, edges, budget)
     samples = _samples(settings, num_samples)
     given = collect(images, inputs, samples + HELD_OUT_AT_MOST)
-    task = Task(model, given, samples, settings, _recipe(settings, steps), seed, score)
+    task = Task(model, given, samples, settings, _recipe(settings, steps), seed, score, log_dir)
     reference = task.measurement.float_row()
     path = None if checkpoint is None else os.fspath(checkpoint)
     if max_drop is not None:
@@ -101,9 +104,11 @@ def search_post_training(
         chosen = task.bits.within(budgeted, task.example, LoweringSettings()) if budgeted else {}
         found = task.search(chosen, path, progress)
     args, kwargs = task.example
+    rows = [reference, found.nearest, found.searched]
+    task.recording.finish(rows, found.interrupted, found.name)
     return PostTraining(
         model=found.model,
-        rows=[reference, found.nearest, found.searched],
+        rows=rows,
         bits=found.bits,
         full_precision=task.plan.full_precision,
         held_out=len(task.held_out),
@@ -111,6 +116,8 @@ def search_post_training(
         _target=task.target,
         _example=(*args, kwargs) if kwargs else tuple(args),
         _row_of_file=task.measurement.row_of_file,
+        _samples=next(task.held_out.in_order(_VERIFIED)),
+        _recording=task.recording,
     )
 
 
@@ -144,7 +151,7 @@ def _fewest_bits(
         middle = (first + last) // 2
         mean_bits = budgets[middle]
         file = None if checkpoint is None else f"{checkpoint}-{mean_bits:g}"
-        found = task.search(task.bits.within_mean(mean_bits), file, progress)
+        found = task.search(task.bits.within_mean(mean_bits), file, progress, f"{mean_bits:g} mean bits")
         drops[mean_bits] = _drop(reference, found.searched)
         logger.info("slb: %g mean bits lose %.2f points", mean_bits, drops[mean_bits])
         if drops[mean_bits] <= max_drop:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
@@ -13,6 +13,9 @@ from nncf_slb.hosts.exporting import export_openvino
 from nncf_slb.openvino.export import export_float
 from nncf_slb.search.agreement import Agreement
 from nncf_slb.tables import terminal_table
+
+if TYPE_CHECKING:
+    from nncf_slb.hosts.torch.recording import SearchRecording
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,8 @@ class PostTraining:
     _target: nn.Module = field(repr=False)
     _example: tuple[Any, ...] = field(repr=False)
     _row_of_file: Callable[[Path], Row] = field(repr=False)
+    _samples: Any = field(repr=False)
+    _recording: SearchRecording = field(repr=False)
 
     def export(self, path: str | Path, **settings: Any) -> Path:
         """Write OpenVINO IR (``.xml``) or ONNX (``.onnx``), and add a row for the file to the report.
@@ -67,7 +72,9 @@ class PostTraining:
         """
         target = export_openvino(self.model, path, **{"example_input": self._example, **settings})
         if target.suffix == ".xml":
-            self.rows = [*(row for row in self.rows if row.name != target.name), self._row_of_file(target)]
+            row = self._row_of_file(target)
+            self.rows = [*(each for each in self.rows if each.name != target.name), row]
+            self._recording.file(row, target, self.model, self._samples)
         return target
 
     def export_float(self, path: str | Path) -> Path:
@@ -80,6 +87,15 @@ class PostTraining:
             nncf_slb.openvino.low_bit_model.ExportError: If OpenVINO cannot convert it.
         """
         return export_float(self._target, path, self._example)
+
+    def record_latency(self, name: str, milliseconds: float) -> None:
+        """Add a latency to what the search has written to its ``log_dir``.
+
+        Args:
+            name: ``float``, or ``IR`` for the exported file.
+            milliseconds: Of a batch of 1.
+        """
+        self._recording.latency(name, milliseconds)
 
     def report(self) -> str:
         """Table for the terminal: agreement, score and bytes of each network, and the bits of the layers."""

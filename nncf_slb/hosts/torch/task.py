@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -20,6 +21,7 @@ from nncf_slb.hosts.torch.checkpoint import SearchFile, noted_interrupt
 from nncf_slb.hosts.torch.insertion import strip_
 from nncf_slb.hosts.torch.measuring import Measurement, Score
 from nncf_slb.hosts.torch.planning import plan_search
+from nncf_slb.hosts.torch.recording import SearchRecording
 from nncf_slb.hosts.torch.result import Row
 from nncf_slb.hosts.torch.search import Inserted, insert_search
 from nncf_slb.openvino.call_form import Arguments
@@ -54,6 +56,7 @@ class Found:
         searched: The network that was found.
         bits: Bits of the weights by layer, first and last layers included.
         interrupted: Whether the search ended before all steps were done.
+        name: Name of the search, where there were several.
     """
 
     model: nn.Module
@@ -61,6 +64,7 @@ class Found:
     searched: Row
     bits: Bits
     interrupted: bool
+    name: str | None = None
 
 
 class Task:
@@ -74,8 +78,10 @@ class Task:
         recipe: How to train.
         seed: Seed of the order of the samples.
         score: The user's own measure; None for none.
+        log_dir: Folder for what a report shows; None for none.
 
     Attributes:
+        recording: Writes what a report shows.
         plan: What becomes of each layer.
         bits: Chooses bits by measurement.
         example: One sample.
@@ -85,7 +91,7 @@ class Task:
 
     def __init__(
         self, model: nn.Module, given: Unlabeled, samples: int, settings: SLBConfig, recipe: Recipe, seed: int,
-        score: Score | None,
+        score: Score | None, log_dir: str | os.PathLike[str] | None = None,
     ) -> None:  # fmt: skip
         self._settings, self._recipe, self._seed = settings, recipe, seed
         self._target = _float_copy(model)
@@ -104,19 +110,24 @@ class Task:
             budget = settings.weights.budget
             needed = _SENSITIVITY_SAMPLES if budget is None else budget.samples
             self.bits.measure(partial(self._run, self._target), _first(self._seen.in_order(self.batch), needed))
+        measured = {name: dict(found) for name, found in self.bits.measured.items()}
+        self.recording = SearchRecording(log_dir, self._target, settings, recipe.steps, measured)
 
     @property
     def target(self) -> nn.Module:
         """Copy of the float network."""
         return self._target
 
-    def search(self, bits: Bits, checkpoint: str | None, progress: Callable[[Progress], None] | None) -> Found:
+    def search(
+        self, bits: Bits, checkpoint: str | None, progress: Callable[[Progress], None] | None, name: str | None = None
+    ) -> Found:
         """Search with these bits of the layers whose settings say ``auto``.
 
         Args:
             bits: Bits by path.
             checkpoint: File to go on from and to save to; None for none.
             progress: Called after each step.
+            name: Name of the search, where there are several.
         """
         searched = copy.deepcopy(self._target)
         inserted = insert_search(searched, self.plan, self._settings, bits)
@@ -126,11 +137,14 @@ class Task:
         observed = [layer.observed for layer in self.plan.searched.values() if layer.observed]
         training = Reconstruction(searched, self._target, inserted.search, observed, self._run, self._recipe)
         said = f"{self._settings.model_dump_json()}, {bits}, {self._recipe}, {len(self._seen)} samples"
-        interrupted = self._train(training, SearchFile(checkpoint, f"{said}, seed {self._seed}"), progress)
+        file = SearchFile(checkpoint, f"{said}, seed {self._seed}")
+        file.load(training)
+        self.recording.begin(inserted, self.plan, training.step, name)
+        interrupted = self._train(training, file, progress)
         calibrate(searched, run, _first(self._seen.in_order(self.batch), _CALIBRATION_SAMPLES))
         stripped = _stripped(searched)
         found = {path: inserted.bits(path) for path in inserted.weights}
-        return Found(stripped, nearest, self.measurement.row("searched", stripped), found, interrupted)
+        return Found(stripped, nearest, self.measurement.row("searched", stripped), found, interrupted, name)
 
     def _begin(self, searched: nn.Module, inserted: Inserted) -> None:
         """First steps of quantized inputs, and batch norm for the nearest values."""
@@ -147,12 +161,12 @@ class Task:
         Returns:
             Whether Ctrl-C ended it before.
         """
-        file.load(training)
         with noted_interrupt() as interrupt:
             for arguments in self._stream(training.step):
                 if training.is_done or interrupt.is_set():
                     break
                 state = training.advance(arguments)
+                self.recording.step(state)
                 if progress is not None:
                     progress(state)
                 file.save(training)
