@@ -123,7 +123,7 @@ def test_a_search_without_labels_leaves_latents_and_flags_as_training_wants_them
     assert not any(name.endswith(("first.weight", "head.weight")) for name in trained)
     assert ctrl.scheduler.inverse_temperature == 1.0
     for searchable in ctrl.searchable_weights.values():
-        assert torch.equal(searchable.descent.mean, searchable.descent.latent) and searchable.descent.passes == 0
+        assert torch.equal(searchable.descent.mean, searchable.descent.latent) and searchable.descent.steps == 0
 
 
 def test_edges_of_a_network_of_many_kinds():
