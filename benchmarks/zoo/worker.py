@@ -119,6 +119,8 @@ def _run(network: Network, row: Row, folder: Path) -> None:
     numbers = torch.Generator().manual_seed(0)
     model = network.build()
     row.share = _numbers_in_weights(model)
+    row.stage = "run"
+    _run_float(model, network.inputs)
     row.stage = "create"
     all_weights = row.share
     nncf_config = NNCFConfig.from_dict(config(network, row))
@@ -167,6 +169,15 @@ def _call(model: nn.Module, inputs: tuple[Input, ...], data: tuple[Tensor, ...])
     args = [tensor for each, tensor in zip(inputs, data, strict=True) if each.keyword is None]
     kwargs = {each.keyword: tensor for each, tensor in zip(inputs, data, strict=True) if each.keyword is not None}
     return [each for each in flat_outputs(model(*args, **kwargs)).values() if each.is_floating_point()]
+
+
+@torch.no_grad()
+def _run_float(model: nn.Module, inputs: tuple[Input, ...]) -> None:
+    """One pass of the network as it came: what it cannot do itself is no refusal of the search."""
+    numbers = torch.Generator().manual_seed(0)
+    training = model.training
+    _call(model.eval(), inputs, tuple(each.data(1, numbers) for each in inputs))
+    model.train(training)
 
 
 @torch.no_grad()

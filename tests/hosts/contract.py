@@ -380,7 +380,8 @@ class HostContract:
         wanted = outputs(model).argmax(1)
         agreement = {}
         for steps in (1, 60):
-            searching = settings(initializer={"reconstruction": {"num_samples": 200, "steps": steps}})
+            images = {"num_samples": 200, "steps": steps}
+            searching = settings(weights={"bits": 1}, initializer={"reconstruction": images})
             ctrl, _ = self.create(copy.deepcopy(model), searching)
             agreement[steps] = (outputs(ctrl.strip()).argmax(1) == wanted).float().mean()
         assert agreement[60] > agreement[1]
