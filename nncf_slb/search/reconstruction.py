@@ -42,6 +42,7 @@ class Recipe:
         layer_share: Weight of the mean error of the layers beside the outputs' own.
         temperature: That divides logits on both sides (Hinton et al., 2015).
         inverse_temperature_end: ``1 / tau`` at its end; it begins at 1.
+        has_logits: Whether outputs ``[samples, classes]`` count as logits; those of a block in the network do not.
         end: Share of the steps until then; nearest values, straight through, from there on.
         gradient: Of the latents until then, as in `SearchState`.
     """
@@ -52,6 +53,7 @@ class Recipe:
     other_rate: float = 0.001
     layer_share: float = 1.0
     temperature: float = 2.0
+    has_logits: bool = True
     inverse_temperature_end: float = 50.0
     end: float = 0.85
     gradient: Literal["straight", "softmax"] = "softmax"
@@ -131,8 +133,11 @@ class Reconstruction:
             outputs = floating_outputs(self._run(self._searched, batch))
         with torch.enable_grad():
             pairs = zip(expected, outputs, strict=True)
-            of_outputs = torch.stack([relative_distance(a, b, recipe.temperature) for a, b in pairs]).sum()
-            of_outputs = of_outputs * recipe.temperature**2
+            if recipe.has_logits:
+                each = [relative_distance(a, b, recipe.temperature) * recipe.temperature**2 for a, b in pairs]
+            else:
+                each = [_relative(a, b) for a, b in pairs]
+            of_outputs = torch.stack(each).sum()
             distances = [_relative(wanted[name], given[name]) for name in self._observed]
             of_layers = torch.stack(distances).mean() if distances else torch.zeros_like(of_outputs)
             loss = of_outputs + recipe.layer_share * of_layers

@@ -86,6 +86,15 @@ class SearchState:
         finally:
             self.copies_share_logits = before
 
+    @contextmanager
+    def only(self, weights: Iterable[SearchableWeight]) -> Iterator[None]:
+        """Within it, these are all the weights there are."""
+        before, self.weights = self.weights, list(weights)
+        try:
+            yield
+        finally:
+            self.weights = before
+
     def watch(self, network: nn.Module) -> None:
         """From now on compute all weights together at the beginning of each forward pass of a network."""
         network.register_forward_pre_hook(_Begin(self))

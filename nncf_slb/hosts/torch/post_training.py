@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from torch import nn
 
@@ -15,7 +15,7 @@ from nncf_slb.errors import SettingError
 from nncf_slb.hosts.torch.measuring import Score
 from nncf_slb.hosts.torch.result import PostTraining, Row
 from nncf_slb.hosts.torch.settings import post_training_config
-from nncf_slb.hosts.torch.task import HELD_OUT_AT_MOST, Found, Task
+from nncf_slb.hosts.torch.task import HELD_OUT_AT_MOST, Found, Granularity, Task
 from nncf_slb.openvino.targets import LoweringSettings
 from nncf_slb.search.batches import Inputs, first_of_batch
 from nncf_slb.search.reconstruction import Progress, Recipe
@@ -41,6 +41,7 @@ def search_post_training(
     config: Mapping[str, Any] | str | os.PathLike[str] | None = None,
     num_samples: int | None = None,
     steps: int | None = None,
+    granularity: Granularity = "network",
     seed: int = 0,
     score: Score | None = None,
     inputs: Inputs = first_of_batch,
@@ -64,6 +65,8 @@ def search_post_training(
             paths of modules, or ``{re}`` and a regular expression.
         num_samples: Samples to search with. By default 2,000, or what the config says.
         steps: Optimizer steps of up to 200 samples. By default 1,000, or what the config says.
+        granularity: What is trained at once: the whole ``network``, or one ``block`` after the other, for networks
+            whose activations do not fit into memory. Blocks take `steps` steps each, and room for temporary files.
         seed: Seed of the order of the samples; the same seed gives the same codes.
         score: Function that measures a network (called like `model`), higher is better. It is shown, and chooses
             nothing but the bits with `max_drop`.
@@ -94,7 +97,9 @@ def search_post_training(
     settings = post_training_config(config, bits, activations, edges, budget)
     samples = _samples(settings, num_samples)
     given = collect(images, inputs, samples + HELD_OUT_AT_MOST)
-    task = Task(model, given, samples, settings, _recipe(settings, steps), seed, score, log_dir)
+    task = Task(
+        model, given, samples, settings, _recipe(settings, steps), _granularity(granularity), seed, score, log_dir
+    )
     reference = task.measurement.float_row()
     path = None if checkpoint is None else os.fspath(checkpoint)
     if max_drop is not None:
@@ -181,6 +186,13 @@ def _recipe(settings: SLBConfig, steps: int | None) -> Recipe:
     if steps < 1:
         raise SettingError(f"steps: received {steps}; allowed is at least 1")
     return Recipe(steps=steps)
+
+
+def _granularity(granularity: Granularity) -> Granularity:
+    allowed = get_args(Granularity)
+    if granularity not in allowed:
+        raise SettingError(f"granularity: received {granularity!r}; allowed: {', '.join(map(repr, allowed))}")
+    return granularity
 
 
 def _samples(settings: SLBConfig, num_samples: int | None) -> int:

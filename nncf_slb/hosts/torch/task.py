@@ -5,18 +5,20 @@ from __future__ import annotations
 import copy
 import logging
 import os
+import threading
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from itertools import takewhile
+from typing import Any, Literal, NamedTuple
 
-import torch
 from torch import nn
 
 from nncf_slb.config.section import SLBConfig
 from nncf_slb.errors import DataError, SettingError
 from nncf_slb.hosts.dataflow import Dataflow, observe
 from nncf_slb.hosts.torch.bits import Bits, BitsByMeasurement
+from nncf_slb.hosts.torch.block_search import BlockSearch, shuffled
 from nncf_slb.hosts.torch.checkpoint import SearchFile, noted_interrupt
 from nncf_slb.hosts.torch.insertion import strip_
 from nncf_slb.hosts.torch.measuring import Measurement, Score
@@ -24,6 +26,7 @@ from nncf_slb.hosts.torch.planning import plan_search
 from nncf_slb.hosts.torch.recording import SearchRecording
 from nncf_slb.hosts.torch.result import Row
 from nncf_slb.hosts.torch.search import Inserted, insert_search
+from nncf_slb.hosts.torch.steps import endless, take_steps
 from nncf_slb.openvino.call_form import Arguments
 from nncf_slb.search.activation_ranges import initialize_activations
 from nncf_slb.search.batches import run_on
@@ -37,9 +40,10 @@ from nncf_slb.search.unlabeled import Unlabeled, count
 
 logger = logging.getLogger("nncf_slb")
 
+Granularity = Literal["network", "block"]
 _FEW = 100
 _BATCH, _LEAST_BATCH = 200, 2
-_BATCH_BYTES = 3 * 2**28  # of all activations of a batch in the float network
+_BATCH_BYTES = 5 * 2**27  # of all activations of a batch in the float network
 _HELD_OUT_SHARE = 1 / 8
 HELD_OUT_AT_MOST = 500
 _CALIBRATION_SAMPLES = 2000
@@ -76,6 +80,7 @@ class Task:
         samples: How many of them to search with at most; the others measure.
         settings: Settings.
         recipe: How to train.
+        granularity: What is trained at once: ``network`` or ``block``.
         seed: Seed of the order of the samples.
         score: The user's own measure; None for none.
         log_dir: Folder for what a report shows; None for none.
@@ -90,10 +95,10 @@ class Task:
     """
 
     def __init__(
-        self, model: nn.Module, given: Unlabeled, samples: int, settings: SLBConfig, recipe: Recipe, seed: int,
-        score: Score | None, log_dir: str | os.PathLike[str] | None = None,
+        self, model: nn.Module, given: Unlabeled, samples: int, settings: SLBConfig, recipe: Recipe,
+        granularity: Granularity, seed: int, score: Score | None, log_dir: str | os.PathLike[str] | None = None,
     ) -> None:  # fmt: skip
-        self._settings, self._recipe, self._seed = settings, recipe, seed
+        self._settings, self._recipe, self._granularity, self._seed = settings, recipe, granularity, seed
         self._target = _float_copy(model)
         held_out = max(1, int(len(given) * _HELD_OUT_SHARE))
         self._seen, self.held_out = given.split(min(samples, len(given) - held_out))
@@ -102,7 +107,7 @@ class Task:
         self._run = partial(run_on, next(self._target.parameters()).device)
         flow = _observe(self._target, given, self._run)
         self.plan = plan_search(self._target, flow, settings)
-        self.batch = _batch_size(flow, count(given.sample))
+        self.batch = _batch_size(flow.activation_bytes, count(given.sample))
         self.example: Arguments = given.sample
         self.measurement = Measurement(self._target, self.held_out, self._run, self.batch, score)
         self.bits = BitsByMeasurement(self._target, self.plan, settings)
@@ -134,17 +139,14 @@ class Task:
         run = partial(self._run, searched)
         self._begin(searched, inserted)
         nearest = self.measurement.row("nearest", _stripped(searched))
-        observed = [layer.observed for layer in self.plan.searched.values() if layer.observed]
-        training = Reconstruction(searched, self._target, inserted.search, observed, self._run, self._recipe)
-        said = f"{self._settings.model_dump_json()}, {bits}, {self._recipe}, {len(self._seen)} samples"
-        file = SearchFile(checkpoint, f"{said}, seed {self._seed}")
-        file.load(training)
-        self.recording.begin(inserted, self.plan, training.step, name)
-        interrupted = self._train(training, file, progress)
+        steps = _Steps(checkpoint, f"{self._settings.model_dump_json()}, {bits}", progress, name)
+        search = self._search_blocks if self._granularity == "block" else self._search_network
+        with noted_interrupt() as interrupt:
+            search(searched, inserted, steps, interrupt)
         calibrate(searched, run, _first(self._seen.in_order(self.batch), _CALIBRATION_SAMPLES))
         stripped = _stripped(searched)
         found = {path: inserted.bits(path) for path in inserted.weights}
-        return Found(stripped, nearest, self.measurement.row("searched", stripped), found, interrupted, name)
+        return Found(stripped, nearest, self.measurement.row("searched", stripped), found, interrupt.is_set(), name)
 
     def _begin(self, searched: nn.Module, inserted: Inserted) -> None:
         """First steps of quantized inputs, and batch norm for the nearest values."""
@@ -155,36 +157,55 @@ class Task:
             initialize_activations(searched, inserted.search, quantizers, run, seen)
         calibrate(searched, run, _first(self._seen.in_order(self.batch), _CALIBRATION_SAMPLES))
 
-    def _train(self, training: Reconstruction, file: SearchFile, progress: Callable[[Progress], None] | None) -> bool:
-        """Take all steps that are left.
+    def _search_network(
+        self, searched: nn.Module, inserted: Inserted, steps: _Steps, interrupt: threading.Event
+    ) -> None:
+        """Search the whole network at once."""
+        observed = [layer.observed for layer in self.plan.searched.values() if layer.observed]
+        training = Reconstruction(searched, self._target, inserted.search, observed, self._run, self._recipe)
+        file = self._file(steps, self._recipe)
+        file.load(training)
+        self.recording.begin(inserted, self.plan, training.step, steps.name)
+        batches = endless(partial(self._seen.shuffled, self.batch), self._seed, training.step)
+        take_steps(training, file, batches, partial(self._note, steps), interrupt)
 
-        Returns:
-            Whether Ctrl-C ended it before.
-        """
-        with noted_interrupt() as interrupt:
-            for arguments in self._stream(training.step):
-                if training.is_done or interrupt.is_set():
-                    break
-                state = training.advance(arguments)
-                self.recording.step(state)
-                if progress is not None:
-                    progress(state)
-                file.save(training)
-        file.save(training, now=True)
-        if not training.is_done:
-            logger.warning("slb: interrupted at step %d; what the search has found so far is kept", training.step)
-        training.end()
-        return not training.is_done
+    def _search_blocks(
+        self, searched: nn.Module, inserted: Inserted, steps: _Steps, interrupt: threading.Event
+    ) -> None:
+        """Search one block after the other."""
+        blocks = BlockSearch(self._target, searched, inserted, self.plan, self._run, self._recipe, self.example)
+        batch = _batch_size(blocks.activation_bytes, count(self.example))
+        self.recording.begin(inserted, self.plan, 0, steps.name)
+        for index, block in enumerate(blocks.blocks):
+            seen = takewhile(lambda _: not interrupt.is_set(), self._seen.in_order(batch))
+            with blocks.opened(block, seen) as (training, inputs):
+                file = self._file(steps, blocks.recipe, block.path)
+                file.load(training)
+                batches = endless(partial(shuffled, inputs), self._seed, training.step)
+                note = partial(self._note, steps, before=index, of=len(blocks.blocks))
+                take_steps(training, file, batches, note, interrupt)
+            if interrupt.is_set():
+                return
 
-    def _stream(self, skipped: int) -> Iterator[Any]:
-        """Batches without end, from the one that comes after `skipped` of them."""
-        numbers = torch.Generator().manual_seed(self._seed)
-        index = 0
-        while True:
-            for arguments in self._seen.shuffled(self.batch, numbers):
-                if index >= skipped:
-                    yield arguments
-                index += 1
+    def _file(self, steps: _Steps, recipe: Recipe, block: str | None = None) -> SearchFile:
+        path = steps.checkpoint if block is None or steps.checkpoint is None else f"{steps.checkpoint}-{block}"
+        return SearchFile(path, f"{steps.said}, {recipe}, {len(self._seen)} samples, seed {self._seed}")
+
+    def _note(self, steps: _Steps, state: Progress, before: int = 0, of: int = 1) -> None:
+        """Record a step, and tell the user of it, counted over all blocks."""
+        state = replace(state, step=before * state.steps + state.step, steps=of * state.steps)
+        self.recording.step(state)
+        if steps.progress is not None:
+            steps.progress(state)
+
+
+class _Steps(NamedTuple):
+    """What the steps of one search share: file to go on from, its settings, who hears of each step, and its name."""
+
+    checkpoint: str | None
+    said: str
+    progress: Callable[[Progress], None] | None
+    name: str | None
 
 
 def _float_copy(model: nn.Module) -> nn.Module:
@@ -237,9 +258,9 @@ def _observe(target: nn.Module, given: Unlabeled, run: Callable[[nn.Module, Any]
     return flow
 
 
-def _batch_size(flow: Dataflow, samples: int) -> int:
+def _batch_size(activation_bytes: int, samples: int) -> int:
     """Samples of a step: as many as keep the activations of one pass within `_BATCH_BYTES`, 200 at most."""
-    return max(_LEAST_BATCH, min(_BATCH, _BATCH_BYTES * samples // max(1, flow.activation_bytes)))
+    return max(_LEAST_BATCH, min(_BATCH, _BATCH_BYTES * samples // max(1, activation_bytes)))
 
 
 def _first(batches: Iterable[Any], samples: int) -> Iterator[Any]:
