@@ -15,6 +15,7 @@ import openvino as ov
 from openvino import opset13 as ops
 
 from nncf_slb.openvino.graph import packed_constant
+from nncf_slb.openvino.ir import core
 from nncf_slb.tables import terminal_table
 
 WIDTH, BITS, ROUNDS, RUNS = 4096, 2, 40, 6
@@ -67,7 +68,7 @@ def compiled(form: Callable[[ov.Node], ov.Node], rounds: bool) -> ov.CompiledMod
     x = ops.parameter([-1, WIDTH], np.float32)
     settings = {"INFERENCE_NUM_THREADS": 1, "INFERENCE_PRECISION_HINT": "f32"}
     settings.update({} if rounds else {"DYNAMIC_QUANTIZATION_GROUP_SIZE": 0})
-    return ov.Core().compile_model(ov.Model([form(x)], [x]), "CPU", settings)
+    return core().compile_model(ov.Model([form(x)], [x]), "CPU", settings)
 
 
 def main() -> None:

@@ -22,6 +22,7 @@ from nncf.torch import create_compressed_model, register_default_init_args
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from nncf_slb.openvino.ir import read_ir
 from samples.classification.models import MODELS
 from samples.training.float_network import export_float
 
@@ -55,7 +56,7 @@ def export_reference(config: dict[str, Any], folder: Path, prefix: str = "") -> 
     shape = _shape(config)
     float_ir = export_float(random_network(config), folder / f"{prefix}float.xml", torch.zeros(1, *shape))
     dataset = nncf.Dataset([images.numpy() for images, _ in noise(shape)])
-    quantized = nncf.quantize(ov.Core().read_model(float_ir), dataset, subset_size=_BATCHES)
+    quantized = nncf.quantize(read_ir(float_ir), dataset, subset_size=_BATCHES)
     quantized_ir = folder / f"{prefix}nncf_int8.xml"
     ov.save_model(quantized, quantized_ir, compress_to_fp16=False)
     return float_ir, quantized_ir
@@ -148,7 +149,7 @@ def export_linear(width: int, folder: Path) -> list[Path]:
     torch.manual_seed(0)
     layer = OneLinear(width)
     paths = [export_float(layer, folder / "linear_float.xml", torch.zeros(1, width))]
-    compressed = nncf.compress_weights(ov.Core().read_model(paths[0]))
+    compressed = nncf.compress_weights(read_ir(paths[0]))
     paths.append(folder / "linear_nncf_int8.xml")
     ov.save_model(compressed, paths[-1], compress_to_fp16=False)
     for bits in (1, 2, 3, 4):

@@ -11,13 +11,14 @@ import openvino as ov
 import torch
 
 from benchmarks.post_training.networks import Subject
+from nncf_slb.openvino.ir import compile_ir
 
 
 class _Compiled:
     """A compiled model that takes and gives torch tensors."""
 
     def __init__(self, model: ov.Model) -> None:
-        self._compiled = ov.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        self._compiled = compile_ir(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
 
     def __call__(self, samples: torch.Tensor) -> torch.Tensor:
         return torch.from_numpy(self._compiled([samples.numpy()])[0].copy())

@@ -6,6 +6,7 @@ import os
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,22 @@ from nncf_slb.openvino.metadata import ExportInfo, MetadataError, read_metadata
 # All that OpenVINO says of a text that should be a number.
 _NUMBER_FUNCTIONS = ("stoi", "stol", "stoul", "stoll", "stoull", "stof", "stod")
 _LONGEST_REASON = 300
+
+
+def core() -> ov.Core:
+    """This process's one Core.
+
+    Each Core's CPU plugin gives the thread a stack for signals, and takes it away when the Core goes. With several that
+    go in the order in which they came, the thread is left with one that is gone, and the process ends at its next
+    signal, such as Ctrl-C (OpenVINO 2026.4.1 on Linux; ``openvino.compile_model`` makes a Core at each call).
+    """
+    return _core(os.getpid())
+
+
+@cache
+def _core(process: int) -> ov.Core:
+    """One each for processes that came from another one by forking, which leaves OpenVINO's threads behind."""
+    return ov.Core()
 
 
 class IrError(SLBError, RuntimeError):
@@ -58,7 +75,7 @@ def read_ir(path: str | Path) -> ov.Model:
             "or export it again"
         )
     try:
-        return ov.Core().read_model(xml)
+        return core().read_model(xml)
     except RuntimeError as error:
         raise IrError(f"{shown}: OpenVINO cannot read it ({last_line(error)}); export the model again") from error
 
@@ -119,11 +136,11 @@ def compile_ir(
         DeviceError: If the device is not there or its plugin can't compile the model.
     """
     try:
-        return ov.Core().compile_model(model, device, config or {})
+        return core().compile_model(model, device, config or {})
     except (RuntimeError, MemoryError) as error:
         raise DeviceError(
             f"{_of(path)}device {device}: OpenVINO cannot compile the model ({last_line(error)}); devices here: "
-            f"{', '.join(ov.Core().available_devices)}"
+            f"{', '.join(core().available_devices)}"
         ) from error
 
 
@@ -145,7 +162,7 @@ def running(path: str | Path, device: str) -> Iterator[None]:
 def device_name(device: str) -> str:
     """Full name of a device, such as a processor's; the device's own where it has none."""
     try:
-        return str(ov.Core().get_property(device, "FULL_DEVICE_NAME"))
+        return str(core().get_property(device, "FULL_DEVICE_NAME"))
     except RuntimeError:
         return device
 

@@ -9,10 +9,10 @@ from datetime import date
 from pathlib import Path
 
 import nncf
-import openvino as ov
 
 import nncf_slb  # before anything that imports nncf.torch
 from nncf_slb.openvino.export import save_ir
+from nncf_slb.openvino.ir import read_ir
 from nncf_slb.reports.page import write_report
 from samples.super_resolution.pairs import make_pair, to_values
 from samples.super_resolution.pictures import crop_sheet
@@ -55,7 +55,7 @@ def export_8_bit(trainer: SuperResolution, float_ir: Path, path: Path) -> Path:
     config, originals = trainer.config, trainer.splits.originals["train"][:CALIBRATION_IMAGES]
     pairs = [make_pair(original, config["scale"], config["channels"]) for original in originals]
     quantized = nncf.quantize(
-        ov.Core().read_model(float_ir), nncf.Dataset([to_values(pair.low)[None] for pair in pairs]),
+        read_ir(float_ir), nncf.Dataset([to_values(pair.low)[None] for pair in pairs]),
         subset_size=len(pairs), fast_bias_correction=False,
     )  # fmt: skip
     save_ir(quantized, path)

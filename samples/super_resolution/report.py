@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import openvino as ov
 from rich.table import Table
 
 from nncf_slb import benchmark_openvino
 from nncf_slb.files import new_file
+from nncf_slb.openvino.ir import compile_ir, read_ir
 from nncf_slb.tables import markdown_table
 from samples.super_resolution.metrics import quality
 from samples.super_resolution.pairs import Pair, enlarged, to_values
@@ -127,7 +127,7 @@ def bicubic(pairs: Sequence[Pair], scale: int) -> Row:
 
 def in_openvino(path: Path, pairs: Sequence[Pair], scale: int) -> dict[str, Quality]:
     """PSNR and SSIM of whole images as OpenVINO computes them."""
-    compiled = ov.compile_model(ov.Core().read_model(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    compiled = compile_ir(read_ir(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     request = compiled.create_infer_request()
     found = {}
     for pair in pairs:

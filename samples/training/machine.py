@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import platform
 
-import openvino as ov
+from nncf_slb.openvino.ir import core
 
 
 def machine() -> str:
     """Processor, for beside a figure."""
     try:
-        return str(ov.Core().get_property("CPU", "FULL_DEVICE_NAME"))
+        return str(core().get_property("CPU", "FULL_DEVICE_NAME"))
     except RuntimeError:
         return platform.processor() or platform.machine()
