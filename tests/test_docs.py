@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import nncf_slb
-from nncf_slb.cli import _parser
+from nncf_slb.cli import make_parser
 from nncf_slb.config.section import validate_nncf_config
 from nncf_slb.version import __version__
 from tests.plain_networks import DigitsNet
@@ -72,7 +72,7 @@ def test_the_config_and_the_command_of_a_search_without_labels_are_good():
     (text,) = blocks(page, "json")
     validate_nncf_config(json.loads(text))
     commands = re.findall(r"^nncf-slb (quantize .*)$", page.read_text(encoding="utf-8"), re.M)
-    assert commands and all(_parser().parse_args(command.split()) for command in commands)
+    assert commands and all(make_parser().parse_args(command.split()) for command in commands)
 
 
 def test_readmes_config_is_good():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,21 +94,26 @@ class Inspection:
         """Table for the terminal."""
         rows = [
             [
-                layer.name, layer.op, "yes" if layer.searched else "no", layer.stored, f"{layer.weights:,}",
-                f"{layer.bytes:,}", f"{layer.effective_bits:.2f}", layer.kernel, layer.precision,
+                f"{layer.name}{' *' if layer.searched else ''}", layer.stored, f"{layer.weights:,}", f"{layer.bytes:,}",
+                f"{layer.effective_bits:.2f}", short_kernel(layer.kernel), layer.precision,
             ]
             for layer in self.layers
         ]  # fmt: skip
-        header = ["layer", "op", "searched", "stored", "weights", "bytes", "bits", "kernel", "precision"]
+        header = ["layer (* searched)", "stored", "weights", "bytes", "bits", "kernel", "runs in"]
         return "\n".join(
             [
                 f"{printable(self.path)}: exported for {printable(self.target_device)}, compiled on {self.device}",
-                terminal_table(header, rows, "llllrrrll"),
+                terminal_table(header, rows, "llrrrll"),
                 f".bin {self.bin_bytes:,} bytes; with float32 weights {self.float_bytes:,}: "
                 f"{self.float_bytes / max(1, self.bin_bytes):.1f} times as many",
                 f"dynamic quantization of 32-bit inputs: {'on' if self.dynamic_quantization else 'off'}",
             ]
         )
+
+
+def short_kernel(kernel: str) -> str:
+    """A kernel without the type of layer that the plugin puts in front of it."""
+    return re.sub(r"^[A-Z]\w+ ", "", kernel)
 
 
 def inspect_openvino(

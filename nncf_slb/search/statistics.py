@@ -95,7 +95,7 @@ class SearchStatistics:
         lines = [
             f"slb: 1/tau {self.inverse_temperature:.4g}, {len(rows)} layers searched, mean bits {self.mean_bits:.2f}, "
             f"{self.bytes:,} bytes of codes",
-            terminal_table(header, rows, "lrrrrrrl"),
+            terminal_table(header, rows, "lrrrrrrw"),
             f"8 bits: {', '.join(self.eight_bit_layers)}" if self.eight_bit_layers else "",
             "full precision: " + (", ".join(self.full_precision_layers) or "none"),
             self._left_out_table(),

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 import nncf_slb
 from nncf_slb.files import new_file
 from nncf_slb.hosts.config_check import refused_by_nncf
+from nncf_slb.hosts.quiet import quieten
 from nncf_slb.reports.facts import Score
 from nncf_slb.search.finite import refuse_not_finite
 from samples.training import checkpoint, interruption
@@ -25,7 +26,6 @@ from samples.training.measuring import measure_start
 from samples.training.optimizers import Optimizers
 from samples.training.processes import Processes
 from samples.training.progress import Log, track
-from samples.training.quiet import quieten
 from samples.training.run_facts import run_facts
 from samples.training.run_folder import held
 from samples.training.saving import SaveEvery

@@ -7,25 +7,64 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from nncf_slb.errors import SettingError, SLBError
+from nncf_slb.commands.command import GOOD, Command, Result
+from nncf_slb.commands.user_code import called
+from nncf_slb.errors import SettingError, SLBError, printable
 
 if TYPE_CHECKING:  # torch loads only once the command line has been read
     from nncf_slb.hosts.torch.result import PostTraining
+    from nncf_slb.openvino.benchmark import Comparison
     from nncf_slb.search.reconstruction import Progress
 
-LOAD_HELP = (
+_LOAD_HELP = (
     "MODULE:FUNCTION of your code, called without arguments: returns the trained model and an iterable of input "
     "batches, and as a third, if you like, a function that gives a model's score. The current folder is searched first"
 )
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of the command."""
+@dataclass(frozen=True)
+class Quantized:
+    """What was written.
+
+    Attributes:
+        output: The file.
+        found: The search.
+        latency: Of the float network and the file; None where it was not to be measured, a text where it cannot be.
+        seconds: From the beginning to the written file and its measurement.
+    """
+
+    output: Path
+    found: PostTraining
+    latency: Comparison | str | None
+    seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON: fields by name."""
+        measured = self.latency if isinstance(self.latency, str | None) else self.latency.to_dict()
+        return {"output": str(self.output), **self.found.to_dict(), "latency": measured, "seconds": self.seconds}
+
+    def to_str(self) -> str:
+        """Tables for the terminal."""
+        path, lines = self.output, [self.found.report()]
+        if isinstance(self.latency, str):
+            lines.append(f"latency: not measured ({self.latency})")
+        elif self.latency is not None:
+            full, ours = self.latency.timings
+            lines.append(
+                f"latency: float {full.latency.median:.3f} ms, {printable(path.name)} {ours.latency.median:.3f} ms "
+                f"({ours.latency_ratio.median:.2f} times as fast; {self.latency.device}, {self.latency.date}, batch 1)"
+            )
+        files = str(path) if path.suffix == ".onnx" else f"{path} and {path.with_suffix('.bin').name}"
+        return "\n".join([*lines, f"{printable(files)} written, {self.seconds:.0f} s in all"])
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("load", help=LOAD_HELP)
+    add("load", help=_LOAD_HELP)
     add("-o", "--output", type=Path, required=True, help=".xml or .onnx file to write")
     add("--onnx-types", choices=("planes", "native"), help="how an .onnx file stores codes: in bits that any runtime "
         "reads, or as UINT2 and UINT4 (default: planes)")  # fmt: skip
@@ -42,36 +81,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--steps", type=int, help="optimizer steps (default: 1000)")
     add("--seed", type=int, default=0, help="seed of the order of the samples (default: 0)")
     add("--checkpoint", type=Path, help="file to go on from after an interruption (default: none)")
-    add(
-        "--log-dir",
-        type=Path,
-        help="folder to which the search writes its numbers, for nncf-slb report (default: none)",
-    )
+    add("--log-dir", type=Path, help="folder to which the search writes its numbers, for nncf-slb report (default: "
+        "none)")  # fmt: skip
     add("--no-latency", action="store_true", help="leave the latencies out, which take a few seconds")
 
 
-def run(arguments: argparse.Namespace, loaded: Any) -> str:
-    """Search, export, measure.
-
-    Args:
-        arguments: As from `add_arguments`.
-        loaded: What the user's function returned.
-
-    Returns:
-        Table for the terminal.
-
-    Raises:
-        SLBError: On anything that the user can mend.
-    """
+def _run(arguments: argparse.Namespace) -> tuple[Result, int]:
     from nncf_slb.hosts.torch.post_training import search_post_training
 
-    model, images, score = _parts(arguments.load, loaded)
     if arguments.output.suffix not in (".xml", ".onnx"):
         raise SettingError(f"--output: received {arguments.output}; allowed are names that end in .xml or .onnx")
     if arguments.onnx_types is not None and arguments.output.suffix != ".onnx":
         raise SettingError(
             f"--onnx-types: received {arguments.onnx_types} for {arguments.output}; allowed with .onnx only"
         )
+    model, images, score = _parts(arguments.load, called(arguments.load, "load"))
     started = time.perf_counter()
     found = search_post_training(
         model,
@@ -91,12 +115,8 @@ def run(arguments: argparse.Namespace, loaded: Any) -> str:
         log_dir=arguments.log_dir,
     )
     path = found.export(arguments.output, onnx_types=arguments.onnx_types)
-    lines = [found.report()]
-    if not arguments.no_latency:
-        lines.append(_latency(found, path))
-    files = str(path) if path.suffix == ".onnx" else f"{path} and {path.with_suffix('.bin').name}"
-    lines.append(f"{files} written, {time.perf_counter() - started:.0f} s in all")
-    return "\n".join(lines)
+    latency = None if arguments.no_latency else _latency(found, path)
+    return Quantized(path, found, latency, time.perf_counter() - started), GOOD
 
 
 def _parts(text: str, loaded: Any) -> tuple[Any, Any, Callable[[Any], float] | None]:
@@ -115,7 +135,7 @@ def _budget(arguments: argparse.Namespace) -> dict[str, Any] | None:
     return None if arguments.budget_bits is None else {"mean_bits": arguments.budget_bits}
 
 
-def _latency(found: PostTraining, path: Path) -> str:
+def _latency(found: PostTraining, path: Path) -> Comparison | str:
     """Latency of the file beside that of the float network, or why there is none."""
     from nncf_slb.onnx.benchmark import benchmark_files
 
@@ -124,15 +144,12 @@ def _latency(found: PostTraining, path: Path) -> str:
             reference = found.export_float(Path(folder) / "float.xml")
             compared = benchmark_files([reference, path], rounds=50)
     except SLBError as error:
-        return f"latency: not measured ({error})"
+        return str(error)
     full, ours = compared.timings
     found.record_latency("float", full.latency.median)
     if path.suffix == ".xml":
         found.record_latency("IR", ours.latency.median)
-    return (
-        f"latency: float {full.latency.median:.3f} ms, {path.name} {ours.latency.median:.3f} ms "
-        f"({ours.latency_ratio.median:.2f} times as fast; {compared.device}, {compared.date}, batch 1)"
-    )
+    return compared
 
 
 def _bits(text: str) -> int | str:
@@ -172,3 +189,9 @@ class ProgressLine:
             print(f"\r{text}\x1b[K", end="\n" if last else "", file=self._stream, flush=True)
         else:
             print(text, file=self._stream, flush=True)
+
+
+COMMAND = Command(
+    "quantize", "search low-bit weights of a trained network with unlabeled inputs, and export them",
+    "quantize my_project:load --bits 2 --activations 8 -o model.xml", _add_arguments, _run,
+)  # fmt: skip
