@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import nncf_slb
-from nncf_slb.cli import make_parser
+from nncf_slb.commands.parser import make_parser
 from nncf_slb.config.section import validate_nncf_config
 from nncf_slb.version import __version__
 from tests.plain_networks import DigitsNet

@@ -91,11 +91,16 @@ def _checked(path: Path, model: str | None) -> CheckedConfig:
     problems = add_problems_of_text((_check_of_samples(config) or config_problems)(config), of_text)
     if problems or model is None:
         return CheckedConfig(str(path), tuple(problems))
-    network, batches = _network(model)
+    network, batches = network_and_batches(model)
     return _built(str(path), network, config, batches)
 
 
-def _network(text: str) -> tuple[Any, Any]:
+def network_and_batches(text: str) -> tuple[Any, Any]:
+    """The float network, and batches or None, that a function of the user's returns.
+
+    Raises:
+        SettingError: If it cannot be called.
+    """
     made = called(text)
     return made if isinstance(made, tuple) and len(made) == 2 else (made, None)
 

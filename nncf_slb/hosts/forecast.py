@@ -7,7 +7,7 @@ import dataclasses
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -33,6 +33,7 @@ from nncf_slb.tables import terminal_table
 
 _MIB = 2**20
 _STEPS = 3
+_FLOAT_BYTES = 4
 _NOISE_BATCHES = 4
 _SMALLEST_BATCH = 2  # that batch norm trains on wherever it stands
 _BY_CONFIG = "the config's scopes or edges leave it out"
@@ -64,7 +65,7 @@ class Forecast:
     """What a search is and takes.
 
     Attributes:
-        layers: Layers with weights: searched ones, those of 8 bits, those that are left.
+        layers: Layers with weights, in the order of the network's modules.
         bits_are_measured_on_noise: Whether bits that say ``auto`` were chosen with noise, for want of data.
         float_bytes: Memory that training the float network takes: weights, gradients and Adam's two means. What
             layers keep for their gradients comes on top, with and without a search.
@@ -191,15 +192,19 @@ def _without_reconstruction(config: Mapping[str, Any]) -> dict[str, Any]:
     return whole
 
 
-def _layers(found: SearchStatistics, model: nn.Module) -> Iterator[LayerForecast]:
-    for layer in found.layers:
-        yield LayerForecast(plain_path(layer.name), "searched", layer.bits, layer.weights, layer.bytes, "")
+def _layers(found: SearchStatistics, model: nn.Module) -> list[LayerForecast]:
+    """All layers with weights, in the order of the network's modules."""
+    layers = [LayerForecast(plain_path(x.name), "searched", x.bits, x.weights, x.bytes, "") for x in found.layers]
     for name in found.eight_bit_layers:
         count = _count(model, plain_path(name))
-        yield LayerForecast(plain_path(name), "8 bits", 8, count, count, "first or last layer (edges)")
+        layers.append(LayerForecast(plain_path(name), "8 bits", 8, count, count, "first or last layer (edges)"))
     for name in found.full_precision_layers:
         count, why = _count(model, plain_path(name)), found.left_out.get(name, _BY_CONFIG)
-        yield LayerForecast(plain_path(name), "left", 32, count, None if count is None else 4 * count, why)
+        layers.append(
+            LayerForecast(plain_path(name), "left", 32, count, None if count is None else _FLOAT_BYTES * count, why)
+        )
+    order = {path: index for index, (path, _) in enumerate(model.named_modules())}
+    return sorted(layers, key=lambda layer: order.get(layer.name, len(order)))
 
 
 def _count(model: nn.Module, path: str) -> int | None:
