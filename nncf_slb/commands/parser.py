@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import textwrap
 from functools import partial
 from typing import Any, NoReturn
 
@@ -24,7 +25,7 @@ from nncf_slb.version import __version__
 
 _MODULES = (init, check, quantize, report, inspect, verify, benchmark, upscale, pack, unpack, schema, completion)
 COMMANDS = {module.COMMAND.name: module.COMMAND for module in _MODULES}
-_HELP_COLUMN = 28
+_COLUMNS, _HELP_COLUMN = 78, 28
 _STATUSES = "exit status: 0 good, 1 the check says no, 2 wrong use, 130 interrupted"
 
 
@@ -59,8 +60,9 @@ def make_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", title="commands")
     for command in COMMANDS.values():
         own = commands.add_parser(
-            command.name, help=command.help, description=f"{command.help[0].upper()}{command.help[1:]}.",
-            epilog=f"example: nncf-slb {command.example}\n{_STATUSES}",
+            command.name, help=command.help,
+            description=textwrap.fill(f"{command.help[0].upper()}{command.help[1:]}.", _COLUMNS),
+            epilog=f"example:\n  nncf-slb {command.example}\n\n{_STATUSES}",
         )  # fmt: skip
         command.add_arguments(own)
         own.add_argument("--json", action="store_true", help="print one JSON document instead of text")

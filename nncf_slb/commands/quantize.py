@@ -33,25 +33,30 @@ class Quantized:
     Attributes:
         output: The file.
         found: The search.
-        latency: Of the float network and the file; None where it was not to be measured, a text where it cannot be.
+        latency: Of the float network and the file; None where it was not measured.
+        not_measured: Why there is no latency; None where there is one, or none was asked for.
         seconds: From the beginning to the written file and its measurement.
     """
 
     output: Path
     found: PostTraining
-    latency: Comparison | str | None
+    latency: Comparison | None
+    not_measured: str | None
     seconds: float
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON: fields by name."""
-        measured = self.latency if isinstance(self.latency, str | None) else self.latency.to_dict()
-        return {"output": str(self.output), **self.found.to_dict(), "latency": measured, "seconds": self.seconds}
+        latency = None if self.latency is None else self.latency.to_dict()
+        return {
+            "output": str(self.output), **self.found.to_dict(), "latency": latency, "not_measured": self.not_measured,
+            "seconds": self.seconds,
+        }  # fmt: skip
 
     def to_str(self) -> str:
         """Tables for the terminal."""
         path, lines = self.output, [self.found.report()]
-        if isinstance(self.latency, str):
-            lines.append(f"latency: not measured ({self.latency})")
+        if self.not_measured is not None:
+            lines.append(f"latency: not measured ({self.not_measured})")
         elif self.latency is not None:
             full, ours = self.latency.timings
             lines.append(
@@ -73,9 +78,13 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--edges", type=_edges, help="first and last layers: 8 bits, float or search (default: 8)")
     add("--config", type=Path, help="JSON: an slb section, or an NNCF config that holds one")
     budget = parser.add_mutually_exclusive_group()
-    budget.add_argument("--budget-bytes", type=int, help="choose the bits of each layer so that the .bin takes no more")
-    budget.add_argument("--budget-bits", type=float, help="choose them within a mean of bits over all weights")
-    budget.add_argument("--max-drop", type=float, help="find the fewest bits that lose no more points of the score, or "
+    budget.add_argument(
+        "--budget-bytes", type=int, metavar="N", help="choose the bits of each layer so that the .bin takes no more"
+    )
+    budget.add_argument(
+        "--budget-bits", type=float, metavar="MEAN", help="choose them within a mean of bits over all weights"
+    )
+    budget.add_argument("--max-drop", type=float, metavar="POINTS", help="find the fewest bits that lose no more points of the score, or "
                         "of the agreement with the float network")  # fmt: skip
     add("--samples", type=int, help="samples to search with (default: 2000)")
     add("--steps", type=int, help="optimizer steps (default: 1000)")
@@ -115,8 +124,13 @@ def _run(arguments: argparse.Namespace) -> tuple[Result, int]:
         log_dir=arguments.log_dir,
     )
     path = found.export(arguments.output, onnx_types=arguments.onnx_types)
-    latency = None if arguments.no_latency else _latency(found, path)
-    return Quantized(path, found, latency, time.perf_counter() - started), GOOD
+    latency = not_measured = None
+    if not arguments.no_latency:
+        try:
+            latency = _latency(found, path)
+        except SLBError as error:
+            not_measured = str(error)
+    return Quantized(path, found, latency, not_measured, time.perf_counter() - started), GOOD
 
 
 def _parts(text: str, loaded: Any) -> tuple[Any, Any, Callable[[Any], float] | None]:
@@ -135,16 +149,13 @@ def _budget(arguments: argparse.Namespace) -> dict[str, Any] | None:
     return None if arguments.budget_bits is None else {"mean_bits": arguments.budget_bits}
 
 
-def _latency(found: PostTraining, path: Path) -> Comparison | str:
-    """Latency of the file beside that of the float network, or why there is none."""
+def _latency(found: PostTraining, path: Path) -> Comparison:
+    """Latency of the file beside that of the float network."""
     from nncf_slb.onnx.benchmark import benchmark_files
 
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            reference = found.export_float(Path(folder) / "float.xml")
-            compared = benchmark_files([reference, path], rounds=50)
-    except SLBError as error:
-        return str(error)
+    with tempfile.TemporaryDirectory() as folder:
+        reference = found.export_float(Path(folder) / "float.xml")
+        compared = benchmark_files([reference, path], rounds=50)
     full, ours = compared.timings
     found.record_latency("float", full.latency.median)
     if path.suffix == ".xml":
@@ -153,7 +164,10 @@ def _latency(found: PostTraining, path: Path) -> Comparison | str:
 
 
 def _bits(text: str) -> int | str:
-    return text if text == "auto" else int(text)
+    try:
+        return text if text == "auto" else int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"received {text}; allowed: 1, 2, 3, 4 or auto") from None
 
 
 def _edges(text: str) -> int | str:
