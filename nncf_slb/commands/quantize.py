@@ -78,14 +78,13 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--edges", type=_edges, help="first and last layers: 8 bits, float or search (default: 8)")
     add("--config", type=Path, help="JSON: an slb section, or an NNCF config that holds one")
     budget = parser.add_mutually_exclusive_group()
-    budget.add_argument(
-        "--budget-bytes", type=int, metavar="N", help="choose the bits of each layer so that the .bin takes no more"
-    )
-    budget.add_argument(
-        "--budget-bits", type=float, metavar="MEAN", help="choose them within a mean of bits over all weights"
-    )
-    budget.add_argument("--max-drop", type=float, metavar="POINTS", help="find the fewest bits that lose no more points of the score, or "
-                        "of the agreement with the float network")  # fmt: skip
+    for name, kind, meaning in (
+        ("--budget-bytes", int, "choose the bits of each layer so that the .bin takes no more"),
+        ("--budget-bits", float, "choose them within a mean of bits over all weights"),
+        ("--max-drop", float, "find the fewest bits that lose no more points of the score, or of the agreement with "
+         "the float network"),
+    ):  # fmt: skip
+        budget.add_argument(name, type=kind, metavar="N", help=meaning)
     add("--samples", type=int, help="samples to search with (default: 2000)")
     add("--steps", type=int, help="optimizer steps (default: 1000)")
     add("--seed", type=int, default=0, help="seed of the order of the samples (default: 0)")
