@@ -14,14 +14,14 @@ _STYLES = {"head": "bold", "good": "green", "warning": "yellow", "bad": "bold re
 class _Words(RegexHighlighter):
     highlights: ClassVar[list[str]] = [
         r"(?m)^(?P<head>\S.*)(?=\n-{2,}[- ]*$)",
-        r"(?P<good>\b(within tolerance|good|searched|same)\b)",
-        r"(?P<warning>\b(left|changed|only in [ab])\b)",
-        r"(?m)(?P<bad>(OUT OF tolerance|\bimpossible\b|^error:|\b\d+ problems?\b))",
+        r"(?m)(?P<good>(?<=  )(searched|same)(?= |$)|(?<=: )good$|^within tolerance)",
+        r"(?m)(?P<warning>(?<=  )(8 bits|left|changed|only in [ab])(?= |$))",
+        r"(?m)(?P<bad>^OUT OF tolerance|^error:|\d+ problems?(?= in the config:))",
         r"(?m)(?P<less>^\(names are .*\)$)",
     ]
 
 
 def print_in_colour(text: str, stream: TextIO) -> None:
-    """Print to a terminal, without colours where it has none or ``NO_COLOR`` is set."""
+    """Print to a terminal, in the colours that it has."""
     console = Console(file=stream, theme=Theme(_STYLES), highlight=False)
     console.print(_Words()(text), soft_wrap=True)

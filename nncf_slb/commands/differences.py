@@ -85,7 +85,7 @@ class Differences:
             [
                 f"a: {printable(self.a.path)}, {sizes[0]:,} bytes",
                 f"b: {printable(self.b.path)}, {sizes[1]:,} bytes ({sizes[1] - sizes[0]:+,})",
-                terminal_table(["layer", "", *_COLUMNS], rows, "ll" + "l" * len(_COLUMNS)),
+                terminal_table(["layer", "change", *_COLUMNS], rows, "ll" + "l" * len(_COLUMNS)),
                 ", ".join(f"{count} {change}" for change, count in counts.items() if count) or "no layers",
             ]
         )

@@ -27,7 +27,7 @@ def show(text: str, stream: TextIO | None = None) -> None:
     except UnicodeEncodeError:
         text = text.replace(CUT, "~")
     text = text.encode(encoding, "backslashreplace").decode(encoding)
-    if stream.isatty() or os.environ.get("FORCE_COLOR"):
+    if stream.isatty() and not os.environ.get("NO_COLOR"):
         from nncf_slb.commands.colours import print_in_colour
 
         print_in_colour(text, stream)
