@@ -47,10 +47,10 @@ def test_readmes_code_runs_and_prints_its_table(tmp_path, monkeypatch, capsys):
     _, code = blocks(README, "python")
     exec(compile(code, "README.md", "exec"), {})
     printed = capsys.readouterr().out.splitlines()
-    layers = [line.split()[:7] for line in printed if " u2 " in line]  # behind these, what the machine runs
+    layers = [line.split()[:6] for line in printed if " u2 " in line]  # behind these, what the machine runs
     size = next(line for line in printed if line.startswith(".bin"))
     shown = README.read_text(encoding="utf-8").splitlines()
-    assert layers == [line.split()[:7] for line in shown if " u2 " in line] and len(layers) == 2
+    assert layers == [line.split()[:6] for line in shown if " u2 " in line] and len(layers) == 2
     assert size in shown
 
 

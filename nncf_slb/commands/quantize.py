@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from nncf_slb.commands.command import GOOD, Command, Result
 from nncf_slb.commands.user_code import called
 from nncf_slb.errors import SettingError, SLBError, printable
+from nncf_slb.tables import terminal_width
 
 if TYPE_CHECKING:  # torch loads only once the command line has been read
     from nncf_slb.hosts.torch.result import PostTraining
@@ -105,23 +106,24 @@ def _run(arguments: argparse.Namespace) -> tuple[Result, int]:
         )
     model, images, score = _parts(arguments.load, called(arguments.load, "load"))
     started = time.perf_counter()
-    found = search_post_training(
-        model,
-        images,
-        bits="auto" if arguments.budget_bytes or arguments.budget_bits else arguments.bits,
-        activations=arguments.activations,
-        edges=arguments.edges,
-        budget=_budget(arguments),
-        max_drop=arguments.max_drop,
-        config=arguments.config,
-        num_samples=arguments.samples,
-        steps=arguments.steps,
-        seed=arguments.seed,
-        score=score,
-        checkpoint=arguments.checkpoint,
-        progress=ProgressLine(sys.stderr),
-        log_dir=arguments.log_dir,
-    )
+    with ProgressLine(sys.stderr) as progress:
+        found = search_post_training(
+            model,
+            images,
+            bits="auto" if arguments.budget_bytes or arguments.budget_bits else arguments.bits,
+            activations=arguments.activations,
+            edges=arguments.edges,
+            budget=_budget(arguments),
+            max_drop=arguments.max_drop,
+            config=arguments.config,
+            num_samples=arguments.samples,
+            steps=arguments.steps,
+            seed=arguments.seed,
+            score=score,
+            checkpoint=arguments.checkpoint,
+            progress=progress,
+            log_dir=arguments.log_dir,
+        )
     path = found.export(arguments.output, onnx_types=arguments.onnx_types)
     latency = not_measured = None
     if not arguments.no_latency:
@@ -184,13 +186,21 @@ class ProgressLine:
         self._stream = stream
         self._started = time.perf_counter()
         self._first = 0
+        self._open = False
+
+    def __enter__(self) -> ProgressLine:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._open:  # what follows, such as an error, begins a line
+            print(file=self._stream, flush=True)
 
     def __call__(self, progress: Progress) -> None:
         """Show a step."""
         if progress.step == 1 or not self._first:
             self._started, self._first = time.perf_counter(), progress.step
-        last = progress.step == progress.steps
-        if not (self._stream.isatty() or last or progress.step % max(1, progress.steps // 10) == 0):
+        last, terminal = progress.step == progress.steps, self._stream.isatty()
+        if not (terminal or last or progress.step % max(1, progress.steps // 10) == 0):
             return
         done = progress.step - self._first
         left = (time.perf_counter() - self._started) / done * (progress.steps - progress.step) if done else None
@@ -198,10 +208,10 @@ class ProgressLine:
             f"step {progress.step} of {progress.steps}, {'-' if left is None else f'{left:.0f}'} s left, "
             f"distance {progress.output_loss:.4f} (outputs), {progress.layer_loss:.4f} (layers)"
         )
-        if self._stream.isatty():
-            print(f"\r{text}\x1b[K", end="\n" if last else "", file=self._stream, flush=True)
-        else:
-            print(text, file=self._stream, flush=True)
+        if terminal:
+            text = f"\r{text[: terminal_width() - 1]}\x1b[K"
+        self._open = terminal and not last
+        print(text, end="" if self._open else "\n", file=self._stream, flush=True)
 
 
 COMMAND = Command(

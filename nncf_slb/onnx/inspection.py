@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from nncf_slb.onnx.reading import load_session, read_own_onnx, runtime_name
+from nncf_slb.search.values import WIDTHS
 from nncf_slb.tables import terminal_table
 
 _FLOAT_BYTES = 4
@@ -93,11 +94,12 @@ class OnnxInspection:
             ]
             for layer in self.layers
         ]  # fmt: skip
-        header = ["layer (* searched)", "stored", "weights", "bytes", "bits", "kernel", "runs in"]
+        header = ["layer", "stored", "weights", "bytes", "bits", "kernel", "runs in"]
         return "\n".join(
             [
                 f"{self.path}: opset {self.opset}, loaded by {self.runtime}",
                 terminal_table(header, rows, "llrrrll"),
+                "*: its weights were searched",
                 f"{self.file_bytes:,} bytes; with float32 weights {self.float_bytes:,}: "
                 f"{self.float_bytes / self.file_bytes:.1f} times as many",
             ]
@@ -135,8 +137,9 @@ def inspect_onnx(path: str | Path) -> OnnxInspection:
         saved[largest] = _FLOAT_BYTES * count - size
         layers.append(
             OnnxLayerInspection(
-                name, node.op_type, own is not None, stored, count, size, 8 * size / max(1, count), kernel,
-                "int8" if kernel.startswith(_INT8) else "float32", None if own is None else own.bits,
+                name, node.op_type, own is not None and own.bits in WIDTHS, stored, count, size,
+                8 * size / max(1, count), kernel, "int8" if kernel.startswith(_INT8) else "float32",
+                None if own is None else own.bits,
             )
         )  # fmt: skip
     size = Path(path).stat().st_size

@@ -1,6 +1,7 @@
 """What the command shows in terminals, pipes and files, and how it ends."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -115,3 +116,14 @@ def test_other_shells_get_scripts_too():
         "#compdef nncf-slb" in run("completion", "zsh").stdout
         and "complete nncf-slb" in run("completion", "tcsh").stdout
     )
+
+
+def test_the_progress_of_a_search_renews_one_line_that_fits_the_terminal(tmp_path):
+    call = ("quantize", "tests.commands.test_json:to_quantize", "--steps", "20", "--no-latency", "-o", "q.xml")
+    status, shown = in_terminal(*call, columns=60, cwd=tmp_path)
+    renewed = [part for part in without_colours(shown).split("\r") if part.startswith("step ")]
+    assert status == 0 and len(renewed) == 20 and re.match(r"step 19 of 20, \d+ s left, distance", renewed[-2])
+    assert all(len(part.splitlines()[0]) < 60 for part in renewed)
+    piped = run(*call[:-1], "p.xml", cwd=tmp_path)
+    assert piped.returncode == 0 and "\r" not in piped.stderr
+    assert len(re.findall(r"^step \d+ of 20, ", piped.stderr, re.M)) == 10 and "step " not in piped.stdout
