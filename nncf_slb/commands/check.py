@@ -7,6 +7,7 @@ import importlib
 import os
 import sys
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,8 @@ from nncf_slb.errors import SettingError, SLBError, printable
 
 if TYPE_CHECKING:
     from nncf_slb.hosts.forecast import Forecast
+
+_BATCH, _BATCHES = 16, 64
 
 
 @dataclass(frozen=True)
@@ -96,13 +99,20 @@ def _checked(path: Path, model: str | None) -> CheckedConfig:
 
 
 def network_and_batches(text: str) -> tuple[Any, Any]:
-    """The float network, and batches or None, that a function of the user's returns.
+    """The float network, and batches or None, that a function of the user's returns, also one made for ``quantize``.
 
     Raises:
         SettingError: If it cannot be called.
     """
     made = called(text)
-    return made if isinstance(made, tuple) and len(made) == 2 else (made, None)
+    if not (isinstance(made, tuple) and 2 <= len(made) <= 3):
+        return made, None
+    network, batches = made[:2]
+    if hasattr(batches, "split") and hasattr(batches, "dim"):  # a tensor of samples, as quantize takes it
+        batches = batches.split(_BATCH)
+    elif iter(batches) is batches:  # which ends after one pass
+        batches = list(islice(batches, _BATCHES))
+    return network, batches
 
 
 def _built(path: str, network: Any, config: dict[str, Any], batches: Any) -> CheckedConfig:

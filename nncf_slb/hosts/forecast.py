@@ -35,6 +35,7 @@ _MIB = 2**20
 _STEPS = 3
 _FLOAT_BYTES = 4
 _NOISE_BATCHES = 4
+_LARGEST_BATCH = 32  # of noise, unless input_info asks for more
 _SMALLEST_BATCH = 2  # that batch norm trains on wherever it stands
 _BY_CONFIG = "the config's scopes or edges leave it out"
 
@@ -129,7 +130,7 @@ def forecast(model: nn.Module, config: Mapping[str, Any], batches: Iterable[Any]
         SettingError: If the network does not train on its inputs.
     """
     config = _without_reconstruction(read_whole_config(config))
-    inputs: Inputs = first_of_batch if batches is not None else _as_it_is
+    inputs: Inputs = _of_batch if batches is not None else _as_it_is
     loader = batches if batches is not None else [_noise(config)] * _NOISE_BATCHES
     example = inputs(first_batch(Batches(loader, inputs)))
     with torch.random.fork_rng(), preserved_modes(model):
@@ -149,6 +150,11 @@ def forecast(model: nn.Module, config: Mapping[str, Any], batches: Iterable[Any]
     )  # fmt: skip
 
 
+def _of_batch(batch: Any) -> Arguments:
+    """As by default, for NNCF too, whose own way takes no bare tensors."""
+    return first_of_batch(batch)
+
+
 def _as_it_is(batch: Arguments) -> Arguments:
     return batch
 
@@ -163,7 +169,7 @@ def _noise(config: Mapping[str, Any]) -> Arguments:
         )
     example = Data.of(None, first_of_batch, None, compression).example
     first = next(x.shape[0] for x in tree_leaves(example) if isinstance(x, Tensor) and x.dim())
-    batch = config.get("batch_size") or max(_SMALLEST_BATCH, first)
+    batch = min(config.get("batch_size") or max(_SMALLEST_BATCH, first), max(_LARGEST_BATCH, first))
 
     def noisy(x: Any) -> Any:
         if not isinstance(x, Tensor):
@@ -197,7 +203,7 @@ def _layers(found: SearchStatistics, model: nn.Module) -> list[LayerForecast]:
     layers = [LayerForecast(plain_path(x.name), "searched", x.bits, x.weights, x.bytes, "") for x in found.layers]
     for name in found.eight_bit_layers:
         count = _count(model, plain_path(name))
-        layers.append(LayerForecast(plain_path(name), "8 bits", 8, count, count, "first or last layer (edges)"))
+        layers.append(LayerForecast(plain_path(name), "8 bits", 8, count, count, "first or last layer"))
     for name in found.full_precision_layers:
         count, why = _count(model, plain_path(name)), found.left_out.get(name, _BY_CONFIG)
         layers.append(

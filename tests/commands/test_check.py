@@ -44,6 +44,14 @@ def small_and_batches():
     return Small(), [(torch.randn(6, 1, 8, 8), torch.zeros(6)) for _ in range(3)]
 
 
+def small_and_a_tensor():
+    return Small(), torch.randn(40, 1, 8, 8), float
+
+
+def small_and_a_generator():
+    return Small(), (torch.randn(5, 1, 8, 8) for _ in range(4))
+
+
 def written(folder, section=SLB, size=(1, 1, 8, 8), **outside):
     path = folder / "config.json"
     path.write_text(json.dumps({"input_info": {"sample_size": list(size)}, "compression": section, **outside}))
@@ -160,6 +168,12 @@ def test_the_bytes_of_the_ir_are_those_of_the_trained_network(tmp_path):
     assert found.ir_bytes == path.with_suffix(".bin").stat().st_size
 
 
+@pytest.mark.parametrize(("stated", "batch"), [(None, 2), (8, 8), (500, 32)])
+def test_noise_has_the_batch_of_the_config_within_bounds(stated, batch):
+    config = make_config([1, 1, 8, 8], {"weights": {"bits": 2}}, **({} if stated is None else {"batch_size": stated}))
+    assert forecast(Small(), config).batch == ((batch, 1, 8, 8),)
+
+
 def test_batches_of_the_users_choose_the_bits(tmp_path, capsys):
     section = {"algorithm": "slb", "weights": {"bits": "auto", "budget": {"mean_bits": 2}}}
     config = written(tmp_path, section)
@@ -168,4 +182,7 @@ def test_batches_of_the_users_choose_the_bits(tmp_path, capsys):
     _, printed = checked(capsys, config, "--model", "tests.commands.test_check:small_and_batches")
     search = printed["configs"][0]["search"]
     assert search["bits_are_measured_on_noise"] is False and search["batch"] == [[6, 1, 8, 8]]
+    for function, batch in (("small_and_a_tensor", 16), ("small_and_a_generator", 5)):
+        _, printed = checked(capsys, config, "--model", f"tests.commands.test_check:{function}")
+        assert printed["configs"][0]["search"]["batch"] == [[batch, 1, 8, 8]]
     assert search["float_milliseconds"] > 0 and search["search_milliseconds"] > 0
