@@ -45,7 +45,7 @@ class LayerForecast:
     """One layer with weights.
 
     Attributes:
-        name: Path in the torch model.
+        name: Path in the torch model; empty for the network itself.
         state: ``searched``, ``8 bits`` (first and last layers), or ``left`` in full precision.
         bits: Bits of one weight.
         weights: Number of weights; None where the name is that of a function.
@@ -99,7 +99,14 @@ class Forecast:
     def to_str(self) -> str:
         """Table and sentences for the terminal."""
         rows = [
-            [layer.name, layer.state, layer.bits, _number(layer.weights), _number(layer.bytes), layer.why]
+            [
+                layer.name or "the network",
+                layer.state,
+                layer.bits,
+                _number(layer.weights),
+                _number(layer.bytes),
+                layer.why,
+            ]
             for layer in self.layers
         ]
         shapes = " and ".join("x".join(map(str, shape)) for shape in self.batch)
@@ -200,26 +207,34 @@ def _without_reconstruction(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def _layers(found: SearchStatistics, model: nn.Module) -> list[LayerForecast]:
     """All layers with weights, in the order of the network's modules."""
-    layers = [LayerForecast(plain_path(x.name), "searched", x.bits, x.weights, x.bytes, "") for x in found.layers]
-    for name in found.eight_bit_layers:
-        count = _count(model, plain_path(name))
-        layers.append(LayerForecast(plain_path(name), "8 bits", 8, count, count, "first or last layer"))
-    for name in found.full_precision_layers:
-        count, why = _count(model, plain_path(name)), found.left_out.get(name, _BY_CONFIG)
-        layers.append(
-            LayerForecast(plain_path(name), "left", 32, count, None if count is None else _FLOAT_BYTES * count, why)
-        )
+
+    def path_of(name: str) -> str:
+        return "" if name == type(model).__name__ else plain_path(name)  # as NNCF calls the network itself
+
+    left = {path_of(name): found.left_out.get(name, _BY_CONFIG) for name in found.full_precision_layers}
+    eight_bits = [path_of(name) for name in found.eight_bit_layers]
+    layers = [LayerForecast(path_of(x.name), "searched", x.bits, x.weights, x.bytes, "") for x in found.layers]
+    listed = [*(layer.name for layer in layers), *eight_bits, *left]
+    for path in eight_bits:
+        count = _count(model, path, listed)
+        layers.append(LayerForecast(path, "8 bits", 8, count, count, "first or last layer"))
+    for path, why in left.items():
+        count = _count(model, path, listed)
+        layers.append(LayerForecast(path, "left", 32, count, None if count is None else _FLOAT_BYTES * count, why))
     order = {path: index for index, (path, _) in enumerate(model.named_modules())}
     return sorted(layers, key=lambda layer: order.get(layer.name, len(order)))
 
 
-def _count(model: nn.Module, path: str) -> int | None:
-    """Weights of a layer, or of all matrices of a module."""
+def _count(model: nn.Module, path: str, listed: Iterable[str]) -> int | None:
+    """Numbers in the matrices of a module, without those of listed modules inside it; None where there is none."""
     modules = dict(model.named_modules())
     if path not in modules:
         return None
-    own = [p for p in modules[path].parameters() if p.dim() > 1]
-    return sum(p.numel() for p in own) or None
+    start = f"{path}." if path else ""
+    inside = [modules[other] for other in listed if other != path and other.startswith(start) and other in modules]
+    elsewhere = {id(parameter) for module in inside for parameter in module.parameters()}
+    matrices = (p for p in modules[path].parameters() if p.dim() > 1 and id(p) not in elsewhere)
+    return sum(p.numel() for p in matrices) or None
 
 
 def _memory(weights: list[SearchableWeight]) -> tuple[int, int]:

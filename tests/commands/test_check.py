@@ -40,6 +40,18 @@ class Impossible(nn.Module):
         return self.second(self.first(x))
 
 
+class OwnMatrix(nn.Module):
+    """A network that multiplies by a matrix of its own, beside layers."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.between, self.last = nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 2)
+        self.matrix = nn.Parameter(torch.randn(4, 4))
+
+    def forward(self, x):
+        return self.last((self.between(self.first(x).relu()) @ self.matrix).relu())
+
+
 def small_and_batches():
     return Small(), [(torch.randn(6, 1, 8, 8), torch.zeros(6)) for _ in range(3)]
 
@@ -136,6 +148,14 @@ def test_a_layer_that_is_impossible_says_why_and_what_to_do(tmp_path, capsys):
     status, printed = checked(capsys, config, "--model", "tests.commands.test_check:Impossible")
     (problem,) = printed["configs"][0]["problems"]
     assert status == 1 and "computed from other parameters" in problem and "ignored_scopes" in problem
+
+
+def test_a_matrix_of_the_network_itself_counts_without_the_layers_inside_it(tmp_path, capsys):
+    config = written(tmp_path, {"algorithm": "slb", "weights": {"edges": 8}}, (2, 4))
+    _, printed = checked(capsys, config, "--model", "tests.commands.test_check:OwnMatrix")
+    layers = {layer["name"]: layer for layer in printed["configs"][0]["search"]["layers"]}
+    found = {name: (layer["state"], layer["weights"]) for name, layer in layers.items()}
+    assert found == {"": ("left", 16), "first": ("8 bits", 16), "between": ("searched", 16), "last": ("8 bits", 8)}
 
 
 def test_an_input_that_the_network_does_not_take_is_a_problem_of_the_config(tmp_path, capsys):
