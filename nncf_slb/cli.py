@@ -54,7 +54,7 @@ def _fail(command: str | None, error: Exception, as_json: bool, status: int = WR
 def _print(text: str, status: int) -> int:
     """Print a result and give the exit status; a reader that has left, such as ``head``, is no error."""
     try:
-        show(text)
+        show(text, sys.stdout)
     except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter writes once more when it ends
         if not isinstance(error, BrokenPipeError):

@@ -120,25 +120,26 @@ def _refuse_existing(path: Path, force: bool) -> None:
 
 def _config(arguments: argparse.Namespace, batches: Any) -> dict[str, Any]:
     """The config that flags and answers come to."""
-    asks = sys.stdin.isatty() and not arguments.no_input
+    from nncf_slb.config.section import FULL_PRECISION
+
+    asks = sys.stdin is not None and sys.stdin.isatty() and not arguments.no_input
     inputs = None if batches is None or arguments.sample_size is not None else _inputs_of(batches)
-    names = ["bits", "activations", "edges", "epochs", *([] if inputs else ["sample_size"])]
     if arguments.mean_bits is not None and arguments.bits is None:
         arguments.bits = "auto"
-    given = {name: answer(_QUESTIONS[name], getattr(arguments, name), asks) for name in names}
-    weights: dict[str, Any] = {"bits": given["bits"], "edges": given["edges"]}
-    if given["bits"] == "auto":
-        weights["budget"] = {"mean_bits": answer(_QUESTIONS["mean_bits"], arguments.mean_bits, asks)}
+
+    def given(name: str) -> Any:
+        return answer(_QUESTIONS[name], getattr(arguments, name), asks)
+
+    weights: dict[str, Any] = {"bits": given("bits")}
+    if weights["bits"] == "auto":
+        weights["budget"] = {"mean_bits": given("mean_bits")}
     elif arguments.mean_bits is not None:
-        raise SettingError(f"--mean-bits: received with --bits {given['bits']}; allowed with auto. Leave one out")
+        raise SettingError(f"--mean-bits: received with --bits {weights['bits']}; allowed with auto. Leave one out")
+    activations, weights["edges"], epochs = given("activations"), given("edges"), given("epochs")
     section: dict[str, Any] = {"algorithm": "slb", "weights": weights}
-    if given["activations"] != 32:
-        section["activations"] = {"bits": given["activations"]}
-    return {
-        "input_info": inputs or {"sample_size": given["sample_size"]},
-        "epochs": given["epochs"],
-        "compression": section,
-    }
+    if activations != FULL_PRECISION:
+        section["activations"] = {"bits": activations}
+    return {"input_info": inputs or {"sample_size": given("sample_size")}, "epochs": epochs, "compression": section}
 
 
 def _inputs_of(batches: Any) -> dict[str, Any] | list[dict[str, Any]]:

@@ -15,12 +15,13 @@ from nncf_slb.tables import CUT
 SCHEMA_VERSION = 1
 
 
-def show(text: str, stream: TextIO | None = None) -> None:
+def show(text: str, stream: TextIO | None) -> None:
     """Print, in colour where that is a terminal and ``NO_COLOR`` is not set.
 
     What the stream's encoding does not hold, such as names of files that are no UTF-8, becomes escapes.
     """
-    stream = stream or sys.stdout
+    if stream is None:  # it was closed when the process began
+        return
     encoding = stream.encoding or "utf-8"
     try:
         CUT.encode(encoding)
@@ -52,7 +53,8 @@ def _finite(node: Any) -> Any:
 @contextmanager
 def diagnostics_on_stderr() -> Iterator[None]:
     """Within it, whatever prints to the standard output, user's code and libraries in C included, uses the other."""
-    sys.stdout.flush()
+    if sys.stdout is not None:
+        sys.stdout.flush()
     saved = None
     with suppress(OSError, ValueError):  # one of them is closed
         saved = os.dup(1)
@@ -62,6 +64,7 @@ def diagnostics_on_stderr() -> Iterator[None]:
             yield
     finally:
         if saved is not None:
-            sys.stderr.flush()
+            if sys.stderr is not None:
+                sys.stderr.flush()
             os.dup2(saved, 1)
             os.close(saved)

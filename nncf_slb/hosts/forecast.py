@@ -284,7 +284,7 @@ def _milliseconds(model: nn.Module, example: Arguments, ctrl: Any = None) -> flo
     except Exception as error:  # whatever the user's network raises
         raise SettingError(
             f"input_info: the network does not train on it ({type(error).__name__}: {printable(error)}); give what the "
-            "network takes, with a batch that its batch norm can train on"
+            'network takes, such as "type": "long" for whole numbers, or let the function return (network, batches)'
         ) from error
     return statistics.median(times[1:])
 

@@ -105,6 +105,12 @@ def test_questions_are_asked_in_a_terminal_and_asked_again_after_a_wrong_answer(
     assert shown.count("Bits of a weight (1, 2, 3, 4 or auto) [2]: ") == 2 and "  allowed: 1, 2, 3, 4" in shown
 
 
+def test_the_mean_of_bits_is_asked_where_bits_are_auto(tmp_path):
+    status, _ = in_terminal("init", *SIZE, cwd=tmp_path, answers="auto\n2.5\n\n\n\n")
+    weights = json.loads((tmp_path / "config.json").read_text())["compression"]["weights"]
+    assert status == 0 and weights == {"bits": "auto", "budget": {"mean_bits": 2.5}, "edges": 8}
+
+
 def test_what_a_flag_states_is_not_asked(tmp_path):
     status, shown = in_terminal("init", "--bits", "1", "--edges", "8", *SIZE, cwd=tmp_path, answers="\n\n")
     assert status == 0 and "Bits of a weight" not in shown and "Epochs" in shown

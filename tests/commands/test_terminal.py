@@ -1,5 +1,6 @@
 """What the command shows in terminals, pipes and files, and how it ends."""
 
+import json
 import os
 import re
 import signal
@@ -74,6 +75,17 @@ def test_a_reader_that_leaves_is_no_error():
     ) as left:
         left.stdout.close()
         assert left.stderr.read() == b"" and left.wait() == 0
+
+
+def test_closed_outputs_mix_nothing_up(tmp_path):
+    def shell(line):
+        whole = ["sh", "-c", line.replace("nncf-slb", " ".join(COMMAND))]
+        return subprocess.run(whole, capture_output=True, text=True, cwd=tmp_path, env=environment())
+
+    done = shell("nncf-slb inspect missing.xml --json 2>&-")
+    assert done.returncode == 2 and json.loads(done.stdout)["exit_status"] == 2 and not done.stderr
+    done = shell("nncf-slb schema >&-")
+    assert done.returncode == 0 and not done.stdout and not done.stderr
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a device of Linux")
