@@ -16,7 +16,7 @@ import pytest
 import torch
 
 import nncf_slb
-from nncf_slb.cli import _parser
+from nncf_slb.commands.parser import make_parser as make_cli_parser
 from nncf_slb.config.section import parse_slb_config, validate_nncf_config
 from nncf_slb.search.reconstruction import Recipe
 from samples.tasks import TASKS
@@ -61,7 +61,7 @@ def check_command(program, *arguments):
             assert {a for a in arguments if "=" not in a and not a.startswith(".")} <= TARGETS
         case "nncf-slb":
             if len(arguments) > 1:  # else a command's name
-                _parser().parse_args(arguments)
+                make_cli_parser().parse_args(arguments)
         case "python":
             if arguments[0] == "-m":
                 module_runs(arguments[1], arguments[2:])

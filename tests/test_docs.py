@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import nncf_slb
-from nncf_slb.cli import _parser
+from nncf_slb.commands.parser import make_parser
 from nncf_slb.config.section import validate_nncf_config
 from nncf_slb.version import __version__
 from tests.plain_networks import DigitsNet
@@ -47,10 +47,10 @@ def test_readmes_code_runs_and_prints_its_table(tmp_path, monkeypatch, capsys):
     _, code = blocks(README, "python")
     exec(compile(code, "README.md", "exec"), {})
     printed = capsys.readouterr().out.splitlines()
-    layers = [line.split()[:7] for line in printed if " u2 " in line]  # behind these, what the machine runs
+    layers = [line.split()[:6] for line in printed if " u2 " in line]  # behind these, what the machine runs
     size = next(line for line in printed if line.startswith(".bin"))
     shown = README.read_text(encoding="utf-8").splitlines()
-    assert layers == [line.split()[:7] for line in shown if " u2 " in line] and len(layers) == 2
+    assert layers == [line.split()[:6] for line in shown if " u2 " in line] and len(layers) == 2
     assert size in shown
 
 
@@ -72,7 +72,7 @@ def test_the_config_and_the_command_of_a_search_without_labels_are_good():
     (text,) = blocks(page, "json")
     validate_nncf_config(json.loads(text))
     commands = re.findall(r"^nncf-slb (quantize .*)$", page.read_text(encoding="utf-8"), re.M)
-    assert commands and all(_parser().parse_args(command.split()) for command in commands)
+    assert commands and all(make_parser().parse_args(command.split()) for command in commands)
 
 
 def test_readmes_config_is_good():

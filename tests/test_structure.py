@@ -19,6 +19,7 @@ ARROWS = {
     "photos": ("search", "bits", "config", "openvino"),
     "reports": ("search", "bits", "config", "openvino"),
     "hosts": ("search", "bits", "config", "openvino", "onnx", "reports"),
+    "commands": ("search", "bits", "config", "openvino", "onnx", "photos", "reports", "hosts"),
 }
 HOSTLESS = ("search", "bits", "config")
 TEXTS_OF_HOSTS = re.compile(

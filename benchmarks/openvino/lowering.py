@@ -23,9 +23,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from benchmarks.documents import write_between_markers
+from nncf_slb.hosts.quiet import quieten
 from nncf_slb.openvino.ir import device_name
 from nncf_slb.tables import markdown_table
-from samples.training.quiet import quieten
 
 WEIGHTS = (1, 2, 3, 4)
 ACTIVATIONS = (1, 2, 4, 8, 32)

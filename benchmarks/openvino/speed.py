@@ -30,10 +30,10 @@ from benchmarks.openvino.networks import (
     export_searched,
     searched_controller,
 )
+from nncf_slb.hosts.quiet import quieten
 from nncf_slb.openvino.ir import device_name
 from nncf_slb.tables import markdown_table
 from samples.classification.recipes import RECIPES
-from samples.training.quiet import quieten
 
 RESULTS = Path(__file__).parent / "results"
 LIMITS = ("none", "AVX512_CORE_VNNI", "AVX512_CORE", "AVX2")

@@ -21,7 +21,7 @@ import nncf_slb
 from benchmarks.post_training import report, rivals
 from benchmarks.post_training.networks import NETWORKS, Subject
 from benchmarks.post_training.runs import SAMPLES, Run, Study
-from samples.training.quiet import quieten
+from nncf_slb.hosts.quiet import quieten
 
 PAIRS = ((4, 32), (3, 32), (2, 32), (1, 32), (4, 8), (3, 8), (2, 8), (1, 8))
 # The transformer's inputs stay in full precision: so does what lies between its layers.

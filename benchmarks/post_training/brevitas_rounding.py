@@ -30,8 +30,8 @@ from torch.utils.data import DataLoader, TensorDataset
 from benchmarks.post_training.networks import NETWORKS, Subject
 from benchmarks.post_training.runs import SAMPLES, Run, Study
 from nncf_slb.hosts.dataflow import observe
+from nncf_slb.hosts.quiet import quieten
 from nncf_slb.search.batchnorm import calibrate
-from samples.training.quiet import quieten
 
 WIDTHS = (4, 3, 2)
 _LAYERS = {

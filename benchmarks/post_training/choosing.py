@@ -23,13 +23,13 @@ from torch.utils._pytree import tree_map
 from benchmarks.documents import write_between_markers
 from benchmarks.post_training.report import DOCS
 from benchmarks.post_training.runs import SAMPLES, Run, Study
+from nncf_slb.hosts.quiet import quieten
 from nncf_slb.hosts.torch import task
 from nncf_slb.hosts.torch.settings import post_training_config
 from nncf_slb.search.batches import first_of_batch
 from nncf_slb.search.reconstruction import Recipe
 from nncf_slb.search.unlabeled import Unlabeled, collect
 from nncf_slb.tables import markdown_table
-from samples.training.quiet import quieten
 
 NETWORK = "small ResNet"
 WIDTHS = (2, 1)

@@ -24,8 +24,8 @@ import torch
 
 from benchmarks.training import loops, report
 from nncf_slb.files import new_file
+from nncf_slb.hosts.quiet import quieten
 from nncf_slb.openvino.ir import device_name
-from samples.training.quiet import quieten
 
 _WEIGHTS = (1_000_000, 10_000_000, 100_000_000)
 _METHODS_BY_WEIGHTS = ("float", "slb", "slb without mean")

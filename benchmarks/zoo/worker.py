@@ -23,8 +23,8 @@ from nncf.torch import create_compressed_model
 from torch import Tensor, nn
 
 from benchmarks.zoo.networks import NETWORKS, Input, Network
+from nncf_slb.hosts.quiet import quieten
 from nncf_slb.openvino.call_form import flat_outputs
-from samples.training.quiet import quieten
 
 FLOAT = 32
 RESULTS = "results.jsonl"

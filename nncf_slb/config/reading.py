@@ -16,6 +16,10 @@ class UnreadableConfigError(ValueError):
     """A file that holds no JSON object; the message names the file and the reason."""
 
 
+class MissingConfigError(UnreadableConfigError):
+    """A file that is not there, or cannot be opened."""
+
+
 class _Object(dict[str, Any]):
     """A JSON object that remembers the keys it had twice."""
 
@@ -29,14 +33,15 @@ def read_config_file(path: Path) -> tuple[dict[str, Any], list[str]]:
     """The JSON object of a file, and its problems: keys that stand twice, and numbers that are not finite.
 
     Raises:
-        UnreadableConfigError: If the file is missing, not JSON, or no object.
+        MissingConfigError: If the file cannot be read.
+        UnreadableConfigError: If it is not JSON, or no object.
     """
     try:
         config = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_Object)
     except FileNotFoundError:
-        raise UnreadableConfigError(f"'{printable(path)}' does not exist") from None
+        raise MissingConfigError(f"'{printable(path)}' does not exist") from None
     except OSError as error:
-        raise UnreadableConfigError(f"'{printable(path)}' cannot be read ({error.strerror})") from None
+        raise MissingConfigError(f"'{printable(path)}' cannot be read ({error.strerror})") from None
     except (ValueError, RecursionError) as error:
         raise UnreadableConfigError(f"'{printable(path)}' is not JSON ({printable(error)})") from None
     if deep := structure_problems(config):

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from nncf_slb.onnx.reading import load_session, read_own_onnx, runtime_name
+from nncf_slb.search.values import WIDTHS
 from nncf_slb.tables import terminal_table
 
 _FLOAT_BYTES = 4
@@ -45,6 +46,7 @@ class OnnxLayerInspection:
         effective_bits: ``8 * bytes / weights``.
         kernel: Operator in the graph as ONNX Runtime has rewritten it.
         precision: ``int8`` or ``float32``.
+        code_bits: Bits of one code, as of `nncf_slb.openvino.inspection.LayerInspection`; None without codes.
     """
 
     name: str
@@ -56,6 +58,7 @@ class OnnxLayerInspection:
     effective_bits: float
     kernel: str
     precision: str
+    code_bits: int | None
 
 
 @dataclass(frozen=True)
@@ -86,16 +89,17 @@ class OnnxInspection:
         """Table for the terminal."""
         rows = [
             [
-                layer.name, layer.op, "yes" if layer.searched else "no", layer.stored, f"{layer.weights:,}",
-                f"{layer.bytes:,}", f"{layer.effective_bits:.2f}", layer.kernel, layer.precision,
+                f"{layer.name}{' *' if layer.searched else ''}", layer.stored, f"{layer.weights:,}", f"{layer.bytes:,}",
+                f"{layer.effective_bits:.2f}", layer.kernel, layer.precision,
             ]
             for layer in self.layers
         ]  # fmt: skip
-        header = ["layer", "op", "searched", "stored", "weights", "bytes", "bits", "kernel", "precision"]
+        header = ["layer", "stored", "weights", "bytes", "bits", "kernel", "runs in"]
         return "\n".join(
             [
                 f"{self.path}: opset {self.opset}, loaded by {self.runtime}",
-                terminal_table(header, rows, "llllrrrll"),
+                terminal_table(header, rows, "llrrrll"),
+                "*: its weights were searched",
                 f"{self.file_bytes:,} bytes; with float32 weights {self.float_bytes:,}: "
                 f"{self.float_bytes / self.file_bytes:.1f} times as many",
             ]
@@ -133,8 +137,9 @@ def inspect_onnx(path: str | Path) -> OnnxInspection:
         saved[largest] = _FLOAT_BYTES * count - size
         layers.append(
             OnnxLayerInspection(
-                name, node.op_type, own is not None, stored, count, size, 8 * size / max(1, count), kernel,
-                "int8" if kernel.startswith(_INT8) else "float32",
+                name, node.op_type, own is not None and own.bits in WIDTHS, stored, count, size,
+                8 * size / max(1, count), kernel, "int8" if kernel.startswith(_INT8) else "float32",
+                None if own is None else own.bits,
             )
         )  # fmt: skip
     size = Path(path).stat().st_size

@@ -82,17 +82,16 @@ class Comparison:
                 printable(Path(timing.path).name), f"{timing.bin_bytes:,}", f"{timing.latency.median:.3f}",
                 f"{timing.latency.low:.3f} - {timing.latency.high:.3f}",
                 f"{timing.latency_ratio.median:.2f}", f"{timing.throughput.median:.1f}",
-                f"{timing.throughput.low:.1f} - {timing.throughput.high:.1f}",
                 f"{timing.throughput_ratio.median:.2f}",
             ]
             for timing in self.timings
         ]  # fmt: skip
-        header = ["file", "bytes", "ms", "10-90 %", "ratio", "samples/s", "10-90 %", "ratio"]
+        header = ["file", "bytes", "ms", "10-90 %", "ratio", "samples/s", "ratio"]
         threads = "the device's default" if self.threads is None else str(self.threads)
         return "\n".join(
             [
                 f"{self.device}, {self.date}, batch {self.batch}, threads: {threads}",
-                terminal_table(header, rows, "lrrrrrrr"),
+                terminal_table(header, rows, "lrrrrrr"),
                 "ratio: how many times as fast as the first file in the same round, median",
             ]
         )

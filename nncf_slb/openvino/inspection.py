@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from nncf_slb.openvino.graph import (
 from nncf_slb.openvino.ir import as_exported, bin_bytes, compile_ir, device_name, read_own_ir, with_batch
 from nncf_slb.openvino.lowering import LoweredLayer
 from nncf_slb.openvino.metadata import DYNAMIC_QUANTIZATION_OFF
+from nncf_slb.search.values import WIDTHS
 from nncf_slb.tables import terminal_table
 
 _FLOAT_BYTES = 4
@@ -62,6 +64,11 @@ class LayerInspection:
     code_bits: int | None
     zero_channels: int
 
+    @property
+    def coded(self) -> bool:
+        """Whether its weights are codes: searched, or rounded to 8 bits in a first or last layer."""
+        return self.searched or self.code_bits is not None
+
 
 @dataclass(frozen=True)
 class Inspection:
@@ -93,21 +100,27 @@ class Inspection:
         """Table for the terminal."""
         rows = [
             [
-                layer.name, layer.op, "yes" if layer.searched else "no", layer.stored, f"{layer.weights:,}",
-                f"{layer.bytes:,}", f"{layer.effective_bits:.2f}", layer.kernel, layer.precision,
+                f"{layer.name}{' *' if layer.searched else ''}", layer.stored, f"{layer.weights:,}", f"{layer.bytes:,}",
+                f"{layer.effective_bits:.2f}", short_kernel(layer.kernel), layer.precision,
             ]
             for layer in self.layers
         ]  # fmt: skip
-        header = ["layer", "op", "searched", "stored", "weights", "bytes", "bits", "kernel", "precision"]
+        header = ["layer", "stored", "weights", "bytes", "bits", "kernel", "runs in"]
         return "\n".join(
             [
                 f"{printable(self.path)}: exported for {printable(self.target_device)}, compiled on {self.device}",
-                terminal_table(header, rows, "llllrrrll"),
+                terminal_table(header, rows, "llrrrll"),
+                "*: its weights were searched",
                 f".bin {self.bin_bytes:,} bytes; with float32 weights {self.float_bytes:,}: "
                 f"{self.float_bytes / max(1, self.bin_bytes):.1f} times as many",
                 f"dynamic quantization of 32-bit inputs: {'on' if self.dynamic_quantization else 'off'}",
             ]
         )
+
+
+def short_kernel(kernel: str) -> str:
+    """A kernel without the type of layer that the plugin puts in front of it."""
+    return re.sub(r"^[A-Z]\w+ ", "", kernel)
 
 
 def inspect_openvino(
@@ -209,8 +222,9 @@ def _kernels(compiled: ov.CompiledModel) -> dict[str, tuple[str, str]]:
 def _layer(stored: _Stored, kernels: dict[str, tuple[str, str]], lowered: LoweredLayer | None) -> LayerInspection:
     # A FullyConnected may carry the name of its bias only.
     kernel, precision = next((kernels[n] for n in stored.chain if n in kernels), ("not told by the plugin", "?"))
+    searched = stored.searched and (lowered is None or lowered.bits in WIDTHS)
     return LayerInspection(
-        stored.name, stored.op, stored.searched, stored.type, stored.weights, stored.bytes,
+        stored.name, stored.op, searched, stored.type, stored.weights, stored.bytes,
         8 * stored.bytes / max(1, stored.weights), kernel, precision, stored.quantized_inputs,
         None if lowered is None else lowered.bits, 0 if lowered is None else lowered.zero_channels,
     )  # fmt: skip

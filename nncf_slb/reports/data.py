@@ -38,7 +38,7 @@ class Layer:
     @property
     def zero_channels(self) -> int:
         """Output channels whose weights are all zero, of the file where there is one."""
-        if self.found is not None and self.found.searched:
+        if self.found is not None and self.found.coded:
             return self.found.zero_channels
         return 0 if self.last is None else self.last.zero_channels
 

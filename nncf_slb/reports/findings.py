@@ -133,7 +133,7 @@ def _one_value(run: Run) -> Iterator[Finding]:
 
 
 def _in_float(run: Run) -> Iterator[Finding]:
-    layers = [layer for layer in run.layers if layer.found is not None and layer.found.searched]
+    layers = [layer for layer in run.layers if layer.found is not None and layer.found.coded]
     slow = [layer for layer in layers if _runs_in_float(layer)]
     any_quantized = any(layer.found is not None and layer.found.quantized_inputs for layer in run.layers)
     despite = [layer.name for layer in slow if layer.found is not None and layer.found.quantized_inputs]

@@ -85,17 +85,16 @@ class SearchStatistics:
         """Table for the terminal."""
         rows = [
             [
-                layer.name, layer.bits, layer.weights, layer.bytes, f"{layer.mean_confidence:.3f}",
-                f"{layer.lowest_confidence:.3f}", f"{layer.distance:.3f}",
+                layer.name, layer.bits, f"{layer.bytes:,}", f"{layer.mean_confidence:.3f}", f"{layer.distance:.3f}",
                 " ".join(f"{share:.0%}" for share in layer.histogram),
             ]
             for layer in self.layers
         ]  # fmt: skip
-        header = ["layer", "bits", "weights", "bytes", "confidence", "lowest", "distance", "share of each value"]
+        header = ["layer", "bits", "bytes", "confidence", "distance", "shares"]
         lines = [
             f"slb: 1/tau {self.inverse_temperature:.4g}, {len(rows)} layers searched, mean bits {self.mean_bits:.2f}, "
             f"{self.bytes:,} bytes of codes",
-            terminal_table(header, rows, "lrrrrrrl"),
+            terminal_table(header, rows, "lrrrrw"),
             f"8 bits: {', '.join(self.eight_bit_layers)}" if self.eight_bit_layers else "",
             "full precision: " + (", ".join(self.full_precision_layers) or "none"),
             self._left_out_table(),

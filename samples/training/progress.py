@@ -1,37 +1,16 @@
-"""Progress of a run: a bar on a terminal, plain lines elsewhere, and the files that a report reads."""
+"""Progress of a run: lines on the console, and the files that a report reads."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from nncf_slb.reports.facts import RunFacts
 from nncf_slb.reports.recording import Recording
 
-Item = TypeVar("Item")
 console = Console()
-
-
-def track(items: Iterable[Item], total: int, text: str, visible: bool = True, done: int = 0) -> Iterator[Item]:
-    """Pass items on, with a bar while that takes time; some of the total may be done before."""
-    if not (visible and console.is_terminal):
-        yield from items
-        return
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.percentage:3.0f}%"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task(text, total=total, completed=done)
-        for item in items:
-            yield item
-            progress.advance(task)
 
 
 class Log:

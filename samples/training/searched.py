@@ -16,6 +16,20 @@ def codes_of(network: nn.Module) -> list[Tensor]:
     return [weight.codes() for weight in searchable_weights(network)]
 
 
+def search_text(network: nn.Module, confidence: float | None, score: str) -> str:
+    """How a search stands, for a line or a bar.
+
+    Args:
+        network: The network; of a float one only the score is told.
+        confidence: Mean over the weights of the largest probability, when the last epoch ended; None before.
+        score: Last validation score of the discrete network, as text; empty before.
+    """
+    weights = searchable_weights(network)
+    parts = [f"val {score}"] if score else []
+    parts += [f"1/tau {weights[0].search.phase.inverse_temperature:.3g}"] if weights else []
+    return "  ".join(parts + ([] if confidence is None else [f"confidence {confidence:.3f}"]))
+
+
 def search_numbers(ctrl: Any, codes: list[Tensor], codes_before: list[Tensor]) -> dict[str, Any]:
     """Temperature, confidence, and the share of codes that the epoch has changed, over all weights and of each layer.
 

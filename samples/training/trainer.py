@@ -16,20 +16,21 @@ from torch import Tensor, nn
 import nncf_slb
 from nncf_slb.files import new_file
 from nncf_slb.hosts.config_check import refused_by_nncf
+from nncf_slb.hosts.quiet import quieten
 from nncf_slb.reports.facts import Score
 from nncf_slb.search.finite import refuse_not_finite
 from samples.training import checkpoint, interruption
+from samples.training.bars import Bars
 from samples.training.float_network import export_float, load_weights
 from samples.training.hosts import for_host
 from samples.training.measuring import measure_start
 from samples.training.optimizers import Optimizers
 from samples.training.processes import Processes
-from samples.training.progress import Log, track
-from samples.training.quiet import quieten
+from samples.training.progress import Log
 from samples.training.run_facts import run_facts
 from samples.training.run_folder import held
 from samples.training.saving import SaveEvery
-from samples.training.searched import codes_of, search_numbers
+from samples.training.searched import codes_of, search_numbers, search_text
 from samples.training.settings import Settings, SettingsError, Task
 from samples.training.state import (
     VERSION,
@@ -80,9 +81,10 @@ class Trainer(ABC):
             self._compress(resumed.compression_state if resumed else None)
         self.trained: nn.Module = self.processes.wrap(self.model)
         self.optimizers = Optimizers(self.model, self.config)
-        self.log = Log(settings.log_dir, self.processes.first)
+        self.log, self.bars = Log(settings.log_dir, self.processes.first), Bars(self.processes.first)
         self.epoch, self.step, self.best = 0, 0, -1.0
         self._loss_sum, self._codes_before = 0.0, codes_of(self.model)
+        self._found: tuple[float | None, str] = (None, "")  # confidence and score after the last epoch, for people
         self._save_every, self._interruption = SaveEvery(settings.save_every), interruption.Interruption()
         if settings.resume and resumed:
             self._restore(settings.resume, resumed)
@@ -216,7 +218,9 @@ class Trainer(ABC):
         with folder, interruption.noted(twice=self.processes.world == 1) as self._interruption:
             try:
                 self._begin()
-                self._train()
+                steps = len(self.train_batches)
+                with self.bars.training(self.config["epochs"] * steps, self.epoch * steps + self.step):
+                    self._train()
                 if self.best > -1:  # of an epoch whose network was discrete
                     self.log.network(self.own_name, scores={"validation": self.best})
                 self.log.finish()
@@ -259,9 +263,10 @@ class Trainer(ABC):
             score = self.evaluate(batches, "validation")
             worth = self.ctrl is None or self.ctrl.compression_stage() == nncf_slb.CompressionStage.FULLY_COMPRESSED
             self.epoch, self.step = self.epoch + 1, 0
-            shown = self.score_format.format(score)
-            self.log.line(f"epoch {self.epoch}/{epochs}  loss {loss:.4f}  validation {shown}  lr {rate:.4g}")
             found = search_numbers(self.ctrl, codes_of(self.model), self._codes_before)
+            self._found = found.get("confidence"), self.score_format.format(score)
+            text = search_text(self.model, *self._found)
+            self.log.line(f"epoch {self.epoch}/{epochs}  loss {loss:.4f}  {text}  lr {rate:.4g}")
             self.log.epoch(self.epoch, {"loss": loss, f"val_{self.score_name}": score, "lr": rate, **found})
             if worth and score > self.best:
                 self.best = score
@@ -279,9 +284,11 @@ class Trainer(ABC):
                 self.ctrl.scheduler.epoch_step()
             self._loss_sum, self._codes_before = 0.0, codes_of(self.model)
         total = len(self.train_batches)
-        for batch in track(self.train_batches.rest(self.step), total, text, self.processes.first, self.step):
+        for batch in self.train_batches.rest(self.step):
             self._loss_sum += self._train_step(*batch, text)
             self.step += 1
+            if self.bars.visible:
+                self.bars.step(text, search_text(self.model, *self._found))
             interrupted = self._is_interrupted()
             if interrupted or self._save_every.is_due(self.step):
                 refuse_not_finite(self.model)
@@ -314,7 +321,7 @@ class Trainer(ABC):
         self.model.eval()
         return [
             (self.model(inputs.to(self.device)).cpu(), targets)
-            for inputs, targets in track(batches, len(batches), text, self.processes.first)
+            for inputs, targets in self.bars.track(batches, len(batches), text)
         ]
 
     def test(self) -> float:

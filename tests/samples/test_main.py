@@ -131,7 +131,7 @@ def test_a_scope_of_another_algorithm_that_matches_nothing_is_one_line(tmp_path,
 
 def test_quiet_samples_leave_nncf_the_logger_that_it_needs():
     code = (
-        "from samples.training.quiet import quieten; quieten(); "
+        "from nncf_slb.hosts.quiet import quieten; quieten(); "
         "from nncf.common.logging import nncf_logger; nncf_logger.debug_once"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

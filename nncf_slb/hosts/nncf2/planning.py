@@ -38,7 +38,16 @@ COMPUTED = (
 
 
 class UnsupportedLayersError(SLBError, ValueError):
-    """Layers in scope that cannot be searched; the message names all of them, with reason and remedy."""
+    """Layers in scope that cannot be searched; the message names all of them, with reason and remedy.
+
+    Args:
+        message: The message.
+        ignored_scopes: Entries of ``ignored_scopes`` that leave these layers out; empty where that is no remedy.
+    """
+
+    def __init__(self, message: str, ignored_scopes: Iterable[str] = ()) -> None:
+        super().__init__(message)
+        self.ignored_scopes = tuple(ignored_scopes)
 
 
 @dataclass
@@ -143,7 +152,7 @@ def plan_search(
     _settle_edges(model, plan, edges)
     problems += _problems_of_sharing(model, plan, weight_settings)
     if problems:
-        raise UnsupportedLayersError(_unsupported_message(problems))
+        raise UnsupportedLayersError(_unsupported_message(problems), [problem.scope for problem in problems])
     if not plan.layers:
         raise UnsupportedLayersError(_nothing_left_message(plan))
     plan.weights = weight_count(model.parameters())

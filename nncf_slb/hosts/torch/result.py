@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -96,6 +96,13 @@ class PostTraining:
             milliseconds: Of a batch of 1.
         """
         self._recording.latency(name, milliseconds)
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON: fields by name, without the network."""
+        return {
+            "networks": [asdict(row) for row in self.rows], "bits": self.bits, "full_precision": self.full_precision,
+            "held_out": self.held_out, "interrupted": self.interrupted,
+        }  # fmt: skip
 
     def report(self) -> str:
         """Table for the terminal: agreement, score and bytes of each network, and the bits of the layers."""

@@ -1,4 +1,4 @@
-"""Keeps NNCF's notices that a user of this sample can do nothing about off the console."""
+"""Keeps NNCF's notices that a user can do nothing about off the console."""
 
 from __future__ import annotations
 

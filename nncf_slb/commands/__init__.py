@@ -1,0 +1,1 @@
+"""The commands of ``nncf-slb``, one file each."""

@@ -1,0 +1,75 @@
+"""What the user's own functions and files give to a command."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from nncf_slb.errors import SettingError, printable
+
+SEARCHED_HELP = (
+    "MODULE:FUNCTION of your code, called without arguments: returns the controller, or what its strip() returned, "
+    "with the weights that were exported. The current folder is searched first"
+)
+
+
+def called(text: str, argument: str = "model") -> Any:
+    """What a function of the user's returns.
+
+    Args:
+        text: ``MODULE:FUNCTION``; the current folder is searched first.
+        argument: Name of the argument, for messages.
+
+    Raises:
+        SettingError: If it cannot be imported or called.
+    """
+    module, colon, function = text.partition(":")
+    if not (module and colon and function):
+        raise SettingError(f"{argument}: received {text}; write MODULE:FUNCTION, such as my_project.networks:load")
+    sys.path.insert(0, os.getcwd())
+    try:
+        make = getattr(importlib.import_module(module), function)
+    except Exception as error:  # whatever the user's module raises
+        raise SettingError(f"{argument}: received {text}, which cannot be imported ({error})") from error
+    try:
+        return make()
+    except Exception as error:  # whatever the user's function raises
+        raise SettingError(f"{argument}: {text} cannot be called ({error})") from error
+
+
+def searched_network(text: str) -> Any:
+    """The stripped network that a function of the user's gives.
+
+    Raises:
+        SettingError: If it gives none.
+    """
+    from nncf_slb.openvino.stripped_network import stripped_network
+
+    made = called(text)
+    try:
+        return stripped_network(made)
+    except Exception as error:  # what the user's network raises
+        raise SettingError(f"model: {text} gives what cannot be verified ({error})") from error
+
+
+def read_data(path: Path | None) -> Any:
+    """Array of an ``.npy`` file, or arrays of an ``.npz`` file; None without a path.
+
+    Raises:
+        SettingError: If it cannot be read.
+    """
+    import numpy as np
+
+    if path is None:
+        return None
+    try:
+        with path.open("rb") as file:
+            loaded = np.load(file, allow_pickle=False)
+            return tuple(loaded[name] for name in loaded.files) if hasattr(loaded, "files") else loaded
+    except Exception as error:  # zip, its compression and NumPy's format have errors of their own
+        raise SettingError(
+            f"--data: {printable(path)} is no readable .npy or .npz file ({printable(error)})"
+        ) from error
