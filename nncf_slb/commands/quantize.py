@@ -88,6 +88,8 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         budget.add_argument(name, type=kind, metavar="N", help=meaning)
     add("--samples", type=int, help="samples to search with (default: 2000)")
     add("--steps", type=int, help="optimizer steps (default: 1000)")
+    add("--granularity", choices=("network", "block"), default="network", help="what is trained at once; block by "
+        "block takes less memory and loses more (default: network)")  # fmt: skip
     add("--seed", type=int, default=0, help="seed of the order of the samples (default: 0)")
     add("--checkpoint", type=Path, help="file to go on from after an interruption (default: none)")
     add("--log-dir", type=Path, help="folder to which the search writes its numbers, for nncf-slb report (default: "
@@ -118,6 +120,7 @@ def _run(arguments: argparse.Namespace) -> tuple[Result, int]:
             config=arguments.config,
             num_samples=arguments.samples,
             steps=arguments.steps,
+            granularity=arguments.granularity,
             seed=arguments.seed,
             score=score,
             checkpoint=arguments.checkpoint,
@@ -159,8 +162,7 @@ def _latency(found: PostTraining, path: Path) -> Comparison:
         compared = benchmark_files([reference, path], rounds=50)
     full, ours = compared.timings
     found.record_latency("float", full.latency.median)
-    if path.suffix == ".xml":
-        found.record_latency("IR", ours.latency.median)
+    found.record_latency(path.name, ours.latency.median)
     return compared
 
 

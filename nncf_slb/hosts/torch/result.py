@@ -59,6 +59,7 @@ class PostTraining:
     _row_of_file: Callable[[Path], Row] = field(repr=False)
     _samples: Any = field(repr=False)
     _recording: SearchRecording = field(repr=False)
+    _milliseconds: dict[str, float] = field(default_factory=dict, repr=False)
 
     def export(self, path: str | Path, **settings: Any) -> Path:
         """Write OpenVINO IR (``.xml``) or ONNX (``.onnx``), and add a row for the file to the report.
@@ -89,13 +90,15 @@ class PostTraining:
         return export_float(self._target, path, self._example)
 
     def record_latency(self, name: str, milliseconds: float) -> None:
-        """Add a latency to what the search has written to its ``log_dir``.
+        """Add a latency to the report, and to what the search has written to its ``log_dir``.
 
         Args:
-            name: ``float``, or ``IR`` for the exported file.
+            name: Of the row: ``float``, or the name of an exported file.
             milliseconds: Of a batch of 1.
         """
-        self._recording.latency(name, milliseconds)
+        self._milliseconds[name] = milliseconds
+        if name == "float" or name.endswith(".xml"):
+            self._recording.latency("float" if name == "float" else "IR", milliseconds)
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON: fields by name, without the network."""
@@ -105,8 +108,9 @@ class PostTraining:
         }  # fmt: skip
 
     def report(self) -> str:
-        """Table for the terminal: agreement, score and bytes of each network, and the bits of the layers."""
+        """Table for the terminal: agreement, score, bytes and latency of each network, and the bits of the layers."""
         scored = any(row.score is not None for row in self.rows)
+        timed = any(row.name in self._milliseconds for row in self.rows)
         rows = [
             [
                 row.name,
@@ -114,10 +118,12 @@ class PostTraining:
                 *(["-" if row.score is None else _shown(row.score)] if scored else []),
                 f"{row.bytes:,}",
                 f"{self.rows[0].bytes / row.bytes:.1f}",
+                *([_milliseconds(self._milliseconds.get(row.name))] if timed else []),
             ]
             for row in self.rows
         ]
         header = ["network", "agreement", *(["score"] if scored else []), "bytes", "times smaller"]
+        header += ["ms"] if timed else []
         lines = [
             terminal_table(header, rows, "l" + "r" * (len(header) - 1)),
             f"agreement with the float network on {self.held_out} samples that the search has not seen",
@@ -129,6 +135,10 @@ class PostTraining:
         if self.interrupted:
             lines.append("the search was interrupted before its last step")
         return "\n".join(lines)
+
+
+def _milliseconds(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
 
 
 def _shown(score: float) -> str:
