@@ -27,7 +27,7 @@ def test_the_file_is_the_network_and_runs_on_int8_kernels(bits, activations, tmp
     verified = nncf_slb.verify_onnx(ctrl, path, images())
     assert verified.passed and (activations < 32 or verified.outputs[0].relative < 1e-4), verified.to_str()
     layers = {layer.name: layer for layer in nncf_slb.inspect_onnx(path).layers}
-    assert len(layers) == 13 and all(layer.searched for layer in layers.values())
+    assert len(layers) == 13 and all(layer.code_bits for layer in layers.values())
     weights = {name: layer for name, layer in layers.items() if name not in ("stem", "head")}
     assert {layer.stored for layer in weights.values()} == {f"planes {bits}"}
     assert layers["conv"].bytes < 24 * 24 * 9 * bits / 8 + 250
