@@ -164,8 +164,13 @@ def _is_spread(data: ov.Output, result: ov.Output) -> bool:
 
 def _unchanged(data: ov.Output) -> ov.Output:
     """The larger of each number and the least there is: an operation that the plugin neither fuses nor quantizes."""
-    lowest = ops.constant(np.array(np.finfo(np.float32).min, np.float32))
-    return ops.maximum(data, lowest).output(0)
+    lowest = np.finfo(np.float32).min
+    node = data.get_node()
+    if node.get_type_name() == "Maximum":
+        other = node.input_value(1).get_node()
+        if other.get_type_name() == "Constant" and (other.data == lowest).all():
+            return data  # a detour that was taken before
+    return ops.maximum(data, ops.constant(np.array(lowest, np.float32))).output(0)
 
 
 def keep_other_axes_unfused(model: ov.Model) -> None:
