@@ -135,8 +135,8 @@ RULES = (
     DeviceRule(
         ("NPU",),
         "Sizes are fixed.",
-        f"{_OPENVINO}, docs/articles_en/openvino-workflow/running-inference/inference-devices-and-modes/npu-device.rst: "
-        "Limitations",
+        f"{_OPENVINO}, docs/articles_en/openvino-workflow/running-inference/inference-devices-and-modes/npu-device.rst"
+        ": Limitations",
         _free_sizes,
     ),
     DeviceRule(
