@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from nncf_slb.onnx.reading import load_session, read_own_onnx, runtime_name
-from nncf_slb.tables import terminal_table
+from nncf_slb.openvino.layer_facts import LayerFacts, layer_table
 
 _FLOAT_BYTES = 4
 _WEIGHTED = {"Conv", "ConvTranspose", "Gemm", "MatMul", "MatMulNBits"}
@@ -32,33 +32,6 @@ _SUFFIXES = ("/weight", ".packed", ".weight")
 
 
 @dataclass(frozen=True)
-class OnnxLayerInspection:
-    """One layer with weights.
-
-    Attributes:
-        name: Path in the torch model.
-        op: Operator in the file.
-        searched: Whether its weights were searched.
-        stored: How its codes are stored: ``planes`` and their number, ``uint2``, ``uint4``, ``int8`` or ``float32``.
-        weights: Number of weights.
-        bytes: Bytes of the weights in the file, with scales and tables.
-        effective_bits: ``8 * bytes / weights``.
-        kernel: Operator in the graph as ONNX Runtime has rewritten it.
-        precision: ``int8`` or ``float32``.
-    """
-
-    name: str
-    op: str
-    searched: bool
-    stored: str
-    weights: int
-    bytes: int
-    effective_bits: float
-    kernel: str
-    precision: str
-
-
-@dataclass(frozen=True)
 class OnnxInspection:
     """A whole ONNX file.
 
@@ -76,7 +49,7 @@ class OnnxInspection:
     opset: int
     file_bytes: int
     float_bytes: int
-    layers: tuple[OnnxLayerInspection, ...]
+    layers: tuple[LayerFacts, ...]
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON: fields by name."""
@@ -84,18 +57,10 @@ class OnnxInspection:
 
     def to_str(self) -> str:
         """Table for the terminal."""
-        rows = [
-            [
-                layer.name, layer.op, "yes" if layer.searched else "no", layer.stored, f"{layer.weights:,}",
-                f"{layer.bytes:,}", f"{layer.effective_bits:.2f}", layer.kernel, layer.precision,
-            ]
-            for layer in self.layers
-        ]  # fmt: skip
-        header = ["layer", "op", "searched", "stored", "weights", "bytes", "bits", "kernel", "precision"]
         return "\n".join(
             [
                 f"{self.path}: opset {self.opset}, loaded by {self.runtime}",
-                terminal_table(header, rows, "llllrrrll"),
+                layer_table(self.layers),
                 f"{self.file_bytes:,} bytes; with float32 weights {self.float_bytes:,}: "
                 f"{self.float_bytes / self.file_bytes:.1f} times as many",
             ]
@@ -132,7 +97,7 @@ def inspect_onnx(path: str | Path) -> OnnxInspection:
         kernel = _kernel(node, file, optimized)
         saved[largest] = _FLOAT_BYTES * count - size
         layers.append(
-            OnnxLayerInspection(
+            LayerFacts(
                 name, node.op_type, own is not None, stored, count, size, 8 * size / max(1, count), kernel,
                 "int8" if kernel.startswith(_INT8) else "float32",
             )

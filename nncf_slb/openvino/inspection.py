@@ -21,9 +21,9 @@ from nncf_slb.openvino.graph import (
     weighted_operations,
 )
 from nncf_slb.openvino.ir import as_exported, bin_bytes, compile_ir, device_name, read_own_ir, with_batch
+from nncf_slb.openvino.layer_facts import LayerFacts, layer_table
 from nncf_slb.openvino.lowering import LoweredLayer
 from nncf_slb.openvino.metadata import DYNAMIC_QUANTIZATION_OFF
-from nncf_slb.tables import terminal_table
 
 _FLOAT_BYTES = 4
 # Layer types of the CPU plugin that compute with weights; a Subgraph does where the batch is tiny.
@@ -31,33 +31,15 @@ _COMPUTING = {"Convolution", "BinaryConvolution", "Deconvolution", "FullyConnect
 
 
 @dataclass(frozen=True)
-class LayerInspection:
-    """One layer with weights.
+class LayerInspection(LayerFacts):
+    """One layer with weights, and what the plugin makes of it.
 
     Attributes:
-        name: Path in the torch model.
-        op: Operation in the IR.
-        searched: Whether its weights were searched.
-        stored: Element type of the weights in the file.
-        weights: Number of weights.
-        bytes: Bytes of the weights in the file, with their scales and zero points.
-        effective_bits: ``8 * bytes / weights``.
-        kernel: Kernel that runs on this machine.
-        precision: Precision that it runs in, as the plugin names it.
         quantized_inputs: Whether its inputs are rounded in front of it.
         code_bits: Bits of one code: 1 to 4 where it was searched, 8 in first and last layers; None without codes.
         zero_channels: Output channels whose searched weights are all zero.
     """
 
-    name: str
-    op: str
-    searched: bool
-    stored: str
-    weights: int
-    bytes: int
-    effective_bits: float
-    kernel: str
-    precision: str
     quantized_inputs: bool
     code_bits: int | None
     zero_channels: int
@@ -91,18 +73,10 @@ class Inspection:
 
     def to_str(self) -> str:
         """Table for the terminal."""
-        rows = [
-            [
-                layer.name, layer.op, "yes" if layer.searched else "no", layer.stored, f"{layer.weights:,}",
-                f"{layer.bytes:,}", f"{layer.effective_bits:.2f}", layer.kernel, layer.precision,
-            ]
-            for layer in self.layers
-        ]  # fmt: skip
-        header = ["layer", "op", "searched", "stored", "weights", "bytes", "bits", "kernel", "precision"]
         return "\n".join(
             [
                 f"{printable(self.path)}: exported for {printable(self.target_device)}, compiled on {self.device}",
-                terminal_table(header, rows, "llllrrrll"),
+                layer_table(self.layers),
                 f".bin {self.bin_bytes:,} bytes; with float32 weights {self.float_bytes:,}: "
                 f"{self.float_bytes / max(1, self.bin_bytes):.1f} times as many",
                 f"dynamic quantization of 32-bit inputs: {'on' if self.dynamic_quantization else 'off'}",
