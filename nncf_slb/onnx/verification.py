@@ -11,9 +11,10 @@ import numpy as np
 from torch import nn
 
 from nncf_slb.errors import DataError, SettingError
+from nncf_slb.onnx.layer_comparison import first_difference
 from nncf_slb.onnx.metadata import OnnxInfo
 from nncf_slb.onnx.reading import OnnxError, inputs_as_model, last_line, load_session, read_own_onnx, runtime_name
-from nncf_slb.openvino.layer_comparison import run_torch
+from nncf_slb.openvino.layer_comparison import LayerDifference, run_torch
 from nncf_slb.openvino.low_bit_model import in_float32
 from nncf_slb.openvino.output_comparison import (
     EXACT_TOLERANCE,
@@ -65,6 +66,8 @@ class OnnxVerification:
         loadings: The ways in which the file was run.
         by_rounding: Whether outputs beyond the tolerance are a matter of rounding: they differ no more than PyTorch's
             do when the inputs of its quantizers are off by the last digits.
+        first_layer: First layer out of tolerance, where outputs are, and not by rounding; None if none differs while
+            the outputs of all are kept.
     """
 
     path: str
@@ -74,6 +77,7 @@ class OnnxVerification:
     outputs: tuple[OutputDifference, ...]
     loadings: tuple[OnnxLoading, ...]
     by_rounding: bool
+    first_layer: LayerDifference | None = None
 
     @property
     def within(self) -> bool:
@@ -105,6 +109,8 @@ class OnnxVerification:
                 if self.by_rounding
                 else f"without optimizations the largest relative difference is {plain:.3g}"
             )
+            if self.first_layer is not None:
+                lines.append(self.first_layer.to_str())
         return "\n".join(lines)
 
 
@@ -149,12 +155,14 @@ def verify_onnx(model: Any, path: str | Path, data: Any = None, *, tolerance: fl
             loading = OnnxLoading(batch, optimized, max(difference.relative for difference in differences))
             ways.append((loading, tuple(differences), ours, reference))
     worst = max(ways, key=lambda way: way[0].relative)
-    by_rounding = False
-    if rounds and worst[0].relative > tolerance:
-        by_rounding = _rounding_explains(stripped, inputs, info, worst)
+    by_rounding, first_layer = False, None
+    if not worst[0].relative <= tolerance:
+        chunk, _ = next(chunks(inputs, worst[0].batch))
+        first_layer = first_difference(stripped, graph, chunk, info.call_form, tolerance)
+        by_rounding = rounds and first_layer is None and _rounding_explains(stripped, inputs, info, worst)
     loadings = tuple(way[0] for way in ways)
     return OnnxVerification(
-        str(path), runtime_name(), len(inputs[0]), tolerance, worst[1], loadings, by_rounding
+        str(path), runtime_name(), len(inputs[0]), tolerance, worst[1], loadings, by_rounding, first_layer
     )  # fmt: skip
 
 
