@@ -11,7 +11,7 @@ INSTALLED := $(VENV)/.installed
 # all later ones wait.
 EXTENSION := $(VENV)/.extension
 export TORCH_EXTENSIONS_DIR := $(CURDIR)/$(VENV)/torch_extensions
-TESTS_OF_HOSTS := nncf3_host.py torch_host.py same_search.py examples.py installed.py
+TESTS_OF_HOSTS := nncf3_host.py torch_host.py same_search.py examples.py exported_files.py installed.py
 PIP_QUIET := -q --disable-pip-version-check
 
 .PHONY: quickstart test digits fashion-mnist super-resolution super-resolution-study benchmark-openvino benchmark-training accuracy post-training zoo docs package clean check-python check-compiler

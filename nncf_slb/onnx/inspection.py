@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from nncf_slb.onnx.reading import load_session, read_own_onnx, runtime_name
+from nncf_slb.onnx.written_graph import WrittenGraph
+from nncf_slb.openvino.layer_facts import LayerFacts, layer_table
 from nncf_slb.search.values import WIDTHS
-from nncf_slb.tables import terminal_table
 
 _FLOAT_BYTES = 4
-_WEIGHTED = {"Conv", "ConvTranspose", "Gemm", "MatMul", "MatMulNBits"}
 _AFTER = {
     "BatchNormalization",
     "Relu",
@@ -29,36 +29,6 @@ _AFTER = {
     "Max",
 }
 _INT8 = ("QLinear", "QGemm", "MatMulInteger", "MatMulNBits", "DynamicQuantize", "Qlinear")
-_SUFFIXES = ("/weight", ".packed", ".weight")
-
-
-@dataclass(frozen=True)
-class OnnxLayerInspection:
-    """One layer with weights.
-
-    Attributes:
-        name: Path in the torch model.
-        op: Operator in the file.
-        searched: Whether its weights were searched.
-        stored: How its codes are stored: ``planes`` and their number, ``uint2``, ``uint4``, ``int8`` or ``float32``.
-        weights: Number of weights.
-        bytes: Bytes of the weights in the file, with scales and tables.
-        effective_bits: ``8 * bytes / weights``.
-        kernel: Operator in the graph as ONNX Runtime has rewritten it.
-        precision: ``int8`` or ``float32``.
-        code_bits: Bits of one code, as of `nncf_slb.openvino.inspection.LayerInspection`; None without codes.
-    """
-
-    name: str
-    op: str
-    searched: bool
-    stored: str
-    weights: int
-    bytes: int
-    effective_bits: float
-    kernel: str
-    precision: str
-    code_bits: int | None
 
 
 @dataclass(frozen=True)
@@ -79,7 +49,7 @@ class OnnxInspection:
     opset: int
     file_bytes: int
     float_bytes: int
-    layers: tuple[OnnxLayerInspection, ...]
+    layers: tuple[LayerFacts, ...]
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON: fields by name."""
@@ -87,19 +57,10 @@ class OnnxInspection:
 
     def to_str(self) -> str:
         """Table for the terminal."""
-        rows = [
-            [
-                f"{layer.name}{' *' if layer.searched else ''}", layer.stored, f"{layer.weights:,}", f"{layer.bytes:,}",
-                f"{layer.effective_bits:.2f}", layer.kernel, layer.precision,
-            ]
-            for layer in self.layers
-        ]  # fmt: skip
-        header = ["layer", "stored", "weights", "bytes", "bits", "kernel", "runs in"]
         return "\n".join(
             [
                 f"{self.path}: opset {self.opset}, loaded by {self.runtime}",
-                terminal_table(header, rows, "llrrrll"),
-                "*: its weights were searched",
+                layer_table(self.layers),
                 f"{self.file_bytes:,} bytes; with float32 weights {self.float_bytes:,}: "
                 f"{self.float_bytes / self.file_bytes:.1f} times as many",
             ]
@@ -119,14 +80,13 @@ def inspect_onnx(path: str | Path) -> OnnxInspection:
     model, info = read_own_onnx(path)
     optimized = _optimized(path)
     searched = {layer.name: layer for layer in info.layers}
-    file = _File(model)
+    file = WrittenGraph(model)
     layers = []
     saved = {}
     for node in file.weighted():
         held = file.constants_below(node.input[1])
-        largest = max(held, key=lambda name: (len(file.constants[name].dims) > 1, math.prod(file.constants[name].dims)))
-        name = next((name.removesuffix(s) for name in file.above(node.input[1]) for s in _SUFFIXES if name.endswith(s)),
-                    largest)  # fmt: skip
+        largest = file.largest(held)
+        name = file.layer(node)
         own = searched.get(name)
         stored = "float32" if own is None else own.stored
         if own is None and file.kind(largest) == "int8":
@@ -136,7 +96,7 @@ def inspect_onnx(path: str | Path) -> OnnxInspection:
         kernel = _kernel(node, file, optimized)
         saved[largest] = _FLOAT_BYTES * count - size
         layers.append(
-            OnnxLayerInspection(
+            LayerFacts(
                 name, node.op_type, own is not None and own.bits in WIDTHS, stored, count, size,
                 8 * size / max(1, count), kernel, "int8" if kernel.startswith(_INT8) else "float32",
                 None if own is None else own.bits,
@@ -157,58 +117,13 @@ def _optimized(path: str | Path) -> list[Any]:
         return list(onnx.load(written).graph.node)
 
 
-class _File:
-    """Nodes and constants of a file."""
-
-    def __init__(self, model: Any) -> None:
-        self.nodes = list(model.graph.node)
-        self.constants = {tensor.name: tensor for tensor in model.graph.initializer}
-        self.makers = {name: node for node in self.nodes for name in node.output}
-
-    def weighted(self) -> Iterator[Any]:
-        """Layers whose weight is computed from constants."""
-        for node in self.nodes:
-            if node.op_type in _WEIGHTED and len(node.input) > 1 and self.constants_below(node.input[1]):
-                yield node
-
-    def constants_below(self, name: str) -> set[str]:
-        """Constants that a tensor is computed from; none if it depends on anything else."""
-        if name in self.constants:
-            return {name}
-        node = self.makers.get(name)
-        below = [self.constants_below(each) for each in node.input if each] if node is not None else []
-        return set().union(*below) if below and all(below) else set()
-
-    def above(self, name: str) -> Iterator[str]:
-        """A tensor, and what it is computed from along first inputs."""
-        while name:
-            yield name
-            node = self.makers.get(name)
-            name = node.input[0] if node is not None and node.input else ""
-
-    def readers(self, name: str) -> list[Any]:
-        """Nodes that read a tensor."""
-        return [node for node in self.nodes if name in node.input]
-
-    def bytes(self, name: str) -> int:
-        """Bytes of a constant."""
-        tensor = self.constants[name]
-        return len(tensor.raw_data) or int(tensor.ByteSize())
-
-    def kind(self, name: str) -> str:
-        """Type of a constant."""
-        from onnx import TensorProto
-
-        return str(TensorProto.DataType.Name(self.constants[name].data_type)).lower()
-
-
-def _further(node: Any, file: _File) -> Iterator[str]:
+def _further(node: Any, file: WrittenGraph) -> Iterator[str]:
     """Scales that an operator takes as inputs of its own."""
     if node.op_type == "MatMulNBits":
         yield from (name for name in node.input[2:] if name in file.constants)
 
 
-def _kernel(node: Any, file: _File, optimized: list[Any]) -> str:
+def _kernel(node: Any, file: WrittenGraph, optimized: list[Any]) -> str:
     """Operator that a layer has become; the runtime keeps the name of a node, or of the last tensor it fused."""
     if node.name:
         for other in optimized:
@@ -226,7 +141,7 @@ def _kernel(node: Any, file: _File, optimized: list[Any]) -> str:
     return "not told by the runtime"
 
 
-def _following(node: Any, file: _File) -> Iterator[str]:
+def _following(node: Any, file: WrittenGraph) -> Iterator[str]:
     """Tensors behind a layer that may be fused into it."""
     name = node.output[0]
     while True:

@@ -84,6 +84,25 @@ def load_session(
         OnnxError: If ONNX Runtime is not installed, or cannot load the file.
     """
     runtime = _imported("onnxruntime")
+    try:
+        return session_of(str(path), threads, optimize, written)
+    except Exception as error:  # onnxruntime's share no class of their own
+        raise OnnxError(
+            f"{path}: ONNX Runtime {runtime.__version__} cannot load it ({last_line(error)}); export it again with an "
+            "older opset, or install a newer onnxruntime"
+        ) from error
+
+
+def session_of(
+    model: str | bytes, threads: int | None = None, optimize: bool = True, written: Path | None = None
+) -> Any:
+    """`load_session` of a path or of a file's bytes, whose errors are the runtime's own.
+
+    Raises:
+        OnnxError: If ONNX Runtime is not installed.
+        Exception: Those of the runtime, which share no class of their own.
+    """
+    runtime = _imported("onnxruntime")
     options = runtime.SessionOptions()
     options.log_severity_level = 4
     if threads is not None:
@@ -92,13 +111,7 @@ def load_session(
         options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
     if written is not None:
         options.optimized_model_filepath = str(written)
-    try:
-        return runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's share no class of their own
-        raise OnnxError(
-            f"{path}: ONNX Runtime {runtime.__version__} cannot load it ({last_line(error)}); export it again with an "
-            "older opset, or install a newer onnxruntime"
-        ) from error
+    return runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
 def runtime_name() -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,18 +11,26 @@ import numpy as np
 from torch import nn
 
 from nncf_slb.errors import DataError, SettingError
+from nncf_slb.onnx.layer_comparison import first_difference
 from nncf_slb.onnx.metadata import OnnxInfo
 from nncf_slb.onnx.reading import OnnxError, inputs_as_model, last_line, load_session, read_own_onnx, runtime_name
-from nncf_slb.openvino.layer_comparison import run_torch
+from nncf_slb.openvino.layer_comparison import LayerDifference, run_torch
 from nncf_slb.openvino.low_bit_model import in_float32
+from nncf_slb.openvino.output_comparison import (
+    EXACT_TOLERANCE,
+    QUANTIZED_TOLERANCE,
+    OutputDifference,
+    chunks,
+    difference_table,
+    moved_as_far,
+    output_difference,
+    refuse_without_samples,
+)
 from nncf_slb.openvino.same_side import NOISES, noisy_quantizers
 from nncf_slb.openvino.sample_data import Array, input_arrays
 from nncf_slb.openvino.stripped_network import stripped_network
-from nncf_slb.openvino.verification import EXACT_TOLERANCE, QUANTIZED_TOLERANCE, OutputDifference
-from nncf_slb.tables import terminal_table
 
 _BATCHES = (16, 1)
-_ROUNDING_FACTOR = 4
 _QUANTIZING = {"QuantizeLinear", "Where"}
 
 
@@ -59,6 +66,8 @@ class OnnxVerification:
         loadings: The ways in which the file was run.
         by_rounding: Whether outputs beyond the tolerance are a matter of rounding: they differ no more than PyTorch's
             do when the inputs of its quantizers are off by the last digits.
+        first_layer: First layer out of tolerance, where outputs are, and not by rounding; None if none differs while
+            the outputs of all are kept.
     """
 
     path: str
@@ -68,6 +77,7 @@ class OnnxVerification:
     outputs: tuple[OutputDifference, ...]
     loadings: tuple[OnnxLoading, ...]
     by_rounding: bool
+    first_layer: LayerDifference | None = None
 
     @property
     def within(self) -> bool:
@@ -85,18 +95,10 @@ class OnnxVerification:
 
     def to_str(self) -> str:
         """Table for the terminal."""
-        rows = [
-            [
-                output.name, f"{output.largest:.3g}", f"{output.mean:.3g}", f"{output.reference:.3g}",
-                f"{output.relative:.3g}", "" if output.agreement is None else f"{output.agreement:.2%}",
-            ]
-            for output in self.outputs
-        ]  # fmt: skip
-        header = ["output", "largest difference", "mean", "largest value", "relative", "same prediction"]
         worst = max(self.loadings, key=lambda loading: loading.relative)
         lines = [
             f"{self.path} in {self.runtime} against PyTorch, {self.samples} samples",
-            terminal_table(header, rows, "lrrrrr"),
+            difference_table(self.outputs),
             f"run in {len(self.loadings)} ways; most differs: {worst.to_str()}",
             f"{'within' if self.within else 'OUT OF'} tolerance: relative differences up to {self.tolerance:g} allowed",
         ]
@@ -107,6 +109,8 @@ class OnnxVerification:
                 if self.by_rounding
                 else f"without optimizations the largest relative difference is {plain:.3g}"
             )
+            if self.first_layer is not None:
+                lines.append(self.first_layer.to_str())
         return "\n".join(lines)
 
 
@@ -151,12 +155,14 @@ def verify_onnx(model: Any, path: str | Path, data: Any = None, *, tolerance: fl
             loading = OnnxLoading(batch, optimized, max(difference.relative for difference in differences))
             ways.append((loading, tuple(differences), ours, reference))
     worst = max(ways, key=lambda way: way[0].relative)
-    by_rounding = False
-    if rounds and worst[0].relative > tolerance:
-        by_rounding = _rounding_explains(stripped, inputs, info, worst)
+    by_rounding, first_layer = False, None
+    if not worst[0].relative <= tolerance:
+        chunk, _ = next(chunks(inputs, worst[0].batch))
+        first_layer = first_difference(stripped, graph, chunk, info.call_form, tolerance)
+        by_rounding = rounds and first_layer is None and _rounding_explains(stripped, inputs, info, worst)
     loadings = tuple(way[0] for way in ways)
     return OnnxVerification(
-        str(path), runtime_name(), len(inputs[0]), tolerance, worst[1], loadings, by_rounding
+        str(path), runtime_name(), len(inputs[0]), tolerance, worst[1], loadings, by_rounding, first_layer
     )  # fmt: skip
 
 
@@ -165,32 +171,19 @@ def _batches(session: Any, samples: int) -> list[int]:
     return [max(fixed)] if fixed else sorted({min(size, samples) for size in _BATCHES}, reverse=True)
 
 
-def _chunks(inputs: list[Array], batch: int) -> Iterator[tuple[list[Array], int]]:
-    """Batches of one size, the last one filled up with its own last sample, and the samples of each that count."""
-    for start in range(0, len(inputs[0]), batch):
-        chunk = [array[start : start + batch] for array in inputs]
-        count = len(chunk[0])
-        yield [np.concatenate([array, np.repeat(array[-1:], batch - count, axis=0)]) for array in chunk], count
-
-
 def _torch_outputs(stripped: nn.Module, inputs: list[Array], info: OnnxInfo, batch: int) -> list[Array]:
     results = []
-    for chunk, count in _chunks(inputs, batch):
-        outputs = [tensor.detach().cpu().numpy() for tensor in run_torch(stripped, chunk, info.call_form)]
-        wrong = [f"output {k}, {list(array.shape)}" for k, array in enumerate(outputs) if array.shape[:1] != (batch,)]
-        if wrong:
-            raise DataError(
-                f"model: a batch of {batch} gives {'; '.join(wrong)}; allowed are outputs whose first dimension counts "
-                "samples, such as logits but no loss. Export a network that returns only such outputs"
-            )
-        results.append([array[:count] for array in outputs])
+    for chunk, count in chunks(inputs, batch):
+        outputs = run_torch(stripped, chunk, info.call_form)
+        refuse_without_samples(outputs, batch)
+        results.append([tensor.detach().cpu().numpy()[:count] for tensor in outputs])
     return [np.concatenate(parts) for parts in zip(*results, strict=True)]
 
 
 def _outputs(session: Any, inputs: list[Array], batch: int) -> list[Array]:
     names = [port.name for port in session.get_inputs()]
     results = []
-    for chunk, count in _chunks(inputs, batch):
+    for chunk, count in chunks(inputs, batch):
         try:
             outputs = session.run(None, dict(zip(names, chunk, strict=True)))
         except Exception as error:  # onnxruntime's share no class of their own
@@ -204,12 +197,7 @@ def _difference(name: str, ours: Array, reference: Array) -> OutputDifference:
         raise OnnxError(
             f"output {name}: the file gives {list(ours.shape)}, PyTorch {list(reference.shape)}: another network?"
         )
-    apart = np.abs(ours.astype(np.float64) - reference)
-    agreement = None
-    if reference.ndim > 1 and reference.shape[1] > 1:
-        agreement = float((ours.argmax(1) == reference.argmax(1)).mean())
-    largest = float(apart.max()) if np.isfinite(apart).all() else float("inf")
-    return OutputDifference(name, largest, float(apart.mean()), float(np.abs(reference).max()), agreement)
+    return output_difference(name, ours, reference)
 
 
 def _rounding_explains(stripped: nn.Module, inputs: list[Array], info: OnnxInfo, worst: Any) -> bool:
@@ -221,6 +209,4 @@ def _rounding_explains(stripped: nn.Module, inputs: list[Array], info: OnnxInfo,
             noisy = _torch_outputs(stripped, inputs, info, loading.batch)
         for index, output in enumerate(noisy):
             moved[index] = max(moved[index], float(np.abs(output - reference[index]).mean()))
-    apart = [float(np.abs(a - b).mean()) for a, b in zip(ours, reference, strict=True)]
-    exact = [EXACT_TOLERANCE * float(np.abs(array).max()) for array in reference]
-    return all(a <= max(_ROUNDING_FACTOR * m, e) for a, m, e in zip(apart, moved, exact, strict=True))
+    return moved_as_far(ours, reference, moved)

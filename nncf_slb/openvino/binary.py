@@ -15,7 +15,7 @@ import openvino as ov
 from openvino import opset1
 from openvino import opset13 as ops
 
-from nncf_slb.openvino.graph import SCALE_SUFFIX, CodedUse, constant_of_bytes, replace_output
+from nncf_slb.openvino.graph import SCALE_SUFFIX, CodedUse, constant_of_bytes, replace_output, single_element_pooling
 from nncf_slb.openvino.inputs import is_sign, sign_as_bits
 
 
@@ -77,8 +77,7 @@ def keep_signs_unfused(signs: Iterable[ov.Node], constants: frozenset[str]) -> N
     """
     for sign in signs:
         if not _is_fused_right(sign.input_value(0).get_node(), constants):
-            pooled = opset1.max_pool(sign.input_value(0), [1, 1], [0, 0], [0, 0], [1, 1])
-            sign.input(0).replace_source_output(pooled.output(0))
+            sign.input(0).replace_source_output(single_element_pooling(sign.input_value(0)).output(0))
 
 
 def _is_fused_right(node: ov.Node, constants: frozenset[str]) -> bool:

@@ -1,19 +1,25 @@
 """Ways around faults of OpenVINO's CPU plugin, which show in any network, not only in those of this package.
 
-Each was measured with OpenVINO 2026.4.1, and each has a probe in ``tests/openvino/test_plugin_faults.py`` that fails on
-the day when the plugin is right, so that the detour can go. More of them, which concern one form of weights only,
-stand where that form is made: `binary.keep_signs_unfused`, `weights.use_table_form`, `weights.use_compressed_form`.
+Each was measured with OpenVINO 2026.4.1, and each has a probe in ``benchmarks/faults`` which a test runs, and which
+fails on the day when the plugin is right, so that the detour can go. More of them, which concern one form of weights
+only, stand where that form is made; ``docs/runtime-faults.md`` lists all.
 """
 
 from __future__ import annotations
-
-from collections.abc import Iterator
 
 import numpy as np
 import openvino as ov
 from openvino import opset13 as ops
 
-from nncf_slb.openvino.graph import INT8_SUFFIX, constant_names, following_chain, is_quantized, replace_output
+from nncf_slb.openvino.graph import (
+    ELEMENTWISE,
+    INT8_SUFFIX,
+    constant_names,
+    following_chain,
+    is_quantized,
+    replace_output,
+)
+from nncf_slb.openvino.subgraphs import decompose_group_norms, keep_products_apart, part_attention_from_sums
 
 # Small enough to change no float32 output of a layer, yet no zero, which the plugin would drop. Negative: the sign of
 # an output of exactly zero stays -1.
@@ -26,10 +32,6 @@ _MOVING = {
     "Reshape", "Squeeze", "Unsqueeze", "Transpose", "Slice", "StridedSlice", "Pad", "Split", "VariadicSplit", "Concat",
     "Gather", "Tile", "Broadcast", "MaxPool", "ReduceMax", "ReduceMin", "Interpolate", "Relu", "DepthToSpace",
     "SpaceToDepth", "ShuffleChannels",
-}  # fmt: skip
-_ELEMENTWISE = {
-    "Add", "Multiply", "Subtract", "Divide", "Maximum", "Minimum", "Relu", "Clamp", "Elu", "Gelu", "Sigmoid", "Swish",
-    "HSwish", "Tanh", "Exp", "FakeQuantize", "Abs", "Negative", "Sqrt", "Convert", "Power",
 }  # fmt: skip
 
 
@@ -46,6 +48,7 @@ def take_detours(model: ov.Model) -> None:
     keep_single_channels_unfused(model)
     stride_before_convolving(model)
     keep_products_apart(model)
+    part_attention_from_sums(model)
     model.validate_nodes_and_infer_types()
 
 
@@ -164,8 +167,13 @@ def _is_spread(data: ov.Output, result: ov.Output) -> bool:
 
 def _unchanged(data: ov.Output) -> ov.Output:
     """The larger of each number and the least there is: an operation that the plugin neither fuses nor quantizes."""
-    lowest = ops.constant(np.array(np.finfo(np.float32).min, np.float32))
-    return ops.maximum(data, lowest).output(0)
+    lowest = np.finfo(np.float32).min
+    node = data.get_node()
+    if node.get_type_name() == "Maximum":
+        other = node.input_value(1).get_node()
+        if other.get_type_name() == "Constant" and (other.data == lowest).all():
+            return data  # a detour that was taken before
+    return ops.maximum(data, ops.constant(np.array(lowest, np.float32))).output(0)
 
 
 def keep_other_axes_unfused(model: ov.Model) -> None:
@@ -198,7 +206,7 @@ def _behind(node: ov.Node, kinds: set[str]) -> ov.Node | None:
         node = node.input_value(0).get_node()
         if node.get_type_name() in kinds:
             return node
-        if node.get_type_name() not in _ELEMENTWISE:
+        if node.get_type_name() not in ELEMENTWISE:
             return None
 
 
@@ -241,64 +249,7 @@ def _behind_split(node: ov.Node) -> bool:
         source = waiting.pop()
         if source.get_output_size() > 1:
             return True
-        if source.get_type_name() in _ELEMENTWISE and source.get_name() not in seen:
+        if source.get_type_name() in ELEMENTWISE and source.get_name() not in seen:
             seen.add(source.get_name())
             waiting += [value.get_node() for value in source.input_values()]
     return False
-
-
-def decompose_group_norms(model: ov.Model) -> None:
-    """Write group normalizations as what they consist of.
-
-    Where one meets a tensor of another branch in an elementwise operation, and the batch is fixed to two or more, the
-    process dies when the model is compiled.
-    """
-    for node in model.get_ordered_ops():
-        if node.get_type_name() != "GroupNormalization":
-            continue
-        data, scale, shift = (node.input_value(index) for index in range(3))
-        attributes = node.get_attributes()
-        grouped = ops.reshape(data, ops.constant(np.array([0, attributes["num_groups"], -1])), special_zero=True)
-        normed = ops.mvn(grouped, ops.constant(np.array([2])), True, attributes["epsilon"], "inside_sqrt")
-        back = ops.reshape(normed, ops.shape_of(data), special_zero=False)
-        rank = data.get_partial_shape().rank.get_length()
-        per_channel = ops.constant(np.array([1, -1] + [1] * (rank - 2)))
-        scaled = ops.multiply(back, ops.reshape(scale, per_channel, special_zero=False))
-        result = ops.add(scaled, ops.reshape(shift, per_channel, special_zero=False))
-        result.set_friendly_name(node.get_friendly_name())
-        replace_output(node.output(0), result.output(0))
-
-
-def keep_products_apart(model: ov.Model) -> None:
-    """Give each matrix product that follows another one, with only elementwise operations between, a third axis.
-
-    With two, and a fixed batch, the plugin makes one kernel of the whole chain, which computes something else where
-    the inputs are quantized (on CPUs with AMX).
-    """
-    constants = constant_names(model)
-    for node in list(_chained_products(model)):
-        zero = ops.constant(np.array([0]))
-        data = node.input_value(0)
-        node.input(0).replace_source_output(ops.unsqueeze(data, zero).output(0))
-        node.validate_and_infer_types()
-        last = following_chain(node, constants)[-1]
-        for follower in following_chain(node, constants)[1:]:
-            follower.validate_and_infer_types()
-        squeezed = ops.squeeze(last, zero)
-        squeezed.set_friendly_name(f"{last.get_friendly_name()}/rows")
-        replace_output(last.output(0), squeezed.output(0), but=squeezed)
-
-
-def _chained_products(model: ov.Model) -> Iterator[ov.Node]:
-    behind: set[str] = set()  # names of nodes that only elementwise operations part from a product
-    for node in model.get_ordered_ops():
-        kind = node.get_type_name()
-        if not node.get_output_size() or not node.get_input_size():
-            continue
-        rank = node.get_output_partial_shape(0).rank
-        if kind == "MatMul" and rank.is_static and rank.get_length() == 2:
-            if node.input_value(0).get_node().get_name() in behind and is_quantized(node.input_value(0)):
-                yield node
-            behind.add(node.get_name())
-        elif kind in _ELEMENTWISE and any(value.get_node().get_name() in behind for value in node.input_values()):
-            behind.add(node.get_name())

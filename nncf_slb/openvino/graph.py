@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import openvino as ov
+from openvino import opset1
 from openvino import opset13 as ops
 
 from nncf_slb.errors import SLBError
@@ -29,6 +30,11 @@ _TYPES = {1: ov.Type.u1, 2: ov.Type.u2, 3: ov.Type.u3, 4: ov.Type.u4}
 _KEEP_NUMBERS = {
     "Reshape", "Squeeze", "Unsqueeze", "Transpose", "MaxPool", "Slice", "StridedSlice", "Pad", "Split",
     "VariadicSplit",
+}  # fmt: skip
+# Ops that compute each number of their result from one number of each input.
+ELEMENTWISE = {
+    "Add", "Multiply", "Subtract", "Divide", "Maximum", "Minimum", "Relu", "Clamp", "Elu", "Gelu", "Sigmoid", "Swish",
+    "HSwish", "Tanh", "Exp", "FakeQuantize", "Abs", "Negative", "Sqrt", "Convert", "Power",
 }  # fmt: skip
 
 
@@ -304,6 +310,17 @@ def is_quantized(output: ov.Output) -> bool:
                 seen.add(source.get_name())
                 waiting.append(source)
     return True
+
+
+def single_element_pooling(data: ov.Output) -> ov.Node:
+    """A pooling over single elements, which changes nothing and beyond which the CPU plugin fuses nothing.
+
+    Args:
+        data: Tensor of 3 to 5 dimensions.
+    """
+    ones = [1] * (data.get_partial_shape().rank.get_length() - 2)
+    zeros = [0] * len(ones)
+    return opset1.max_pool(data, ones, zeros, zeros, ones)
 
 
 def replace_output(old: ov.Output, new: ov.Output, but: ov.Node | None = None) -> None:

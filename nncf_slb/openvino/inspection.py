@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,10 +21,10 @@ from nncf_slb.openvino.graph import (
     weighted_operations,
 )
 from nncf_slb.openvino.ir import as_exported, bin_bytes, compile_ir, device_name, read_own_ir, with_batch
+from nncf_slb.openvino.layer_facts import LayerFacts, layer_table
 from nncf_slb.openvino.lowering import LoweredLayer
 from nncf_slb.openvino.metadata import DYNAMIC_QUANTIZATION_OFF
 from nncf_slb.search.values import WIDTHS
-from nncf_slb.tables import terminal_table
 
 _FLOAT_BYTES = 4
 # Layer types of the CPU plugin that compute with weights; a Subgraph does where the batch is tiny.
@@ -33,41 +32,16 @@ _COMPUTING = {"Convolution", "BinaryConvolution", "Deconvolution", "FullyConnect
 
 
 @dataclass(frozen=True)
-class LayerInspection:
-    """One layer with weights.
+class LayerInspection(LayerFacts):
+    """One layer with weights, and what the plugin makes of it.
 
     Attributes:
-        name: Path in the torch model.
-        op: Operation in the IR.
-        searched: Whether its weights were searched.
-        stored: Element type of the weights in the file.
-        weights: Number of weights.
-        bytes: Bytes of the weights in the file, with their scales and zero points.
-        effective_bits: ``8 * bytes / weights``.
-        kernel: Kernel that runs on this machine.
-        precision: Precision that it runs in, as the plugin names it.
         quantized_inputs: Whether its inputs are rounded in front of it.
-        code_bits: Bits of one code: 1 to 4 where it was searched, 8 in first and last layers; None without codes.
         zero_channels: Output channels whose searched weights are all zero.
     """
 
-    name: str
-    op: str
-    searched: bool
-    stored: str
-    weights: int
-    bytes: int
-    effective_bits: float
-    kernel: str
-    precision: str
     quantized_inputs: bool
-    code_bits: int | None
     zero_channels: int
-
-    @property
-    def coded(self) -> bool:
-        """Whether its weights are codes: searched, or rounded to 8 bits in a first or last layer."""
-        return self.searched or self.code_bits is not None
 
 
 @dataclass(frozen=True)
@@ -98,29 +72,15 @@ class Inspection:
 
     def to_str(self) -> str:
         """Table for the terminal."""
-        rows = [
-            [
-                f"{layer.name}{' *' if layer.searched else ''}", layer.stored, f"{layer.weights:,}", f"{layer.bytes:,}",
-                f"{layer.effective_bits:.2f}", short_kernel(layer.kernel), layer.precision,
-            ]
-            for layer in self.layers
-        ]  # fmt: skip
-        header = ["layer", "stored", "weights", "bytes", "bits", "kernel", "runs in"]
         return "\n".join(
             [
                 f"{printable(self.path)}: exported for {printable(self.target_device)}, compiled on {self.device}",
-                terminal_table(header, rows, "llrrrll"),
-                "*: its weights were searched",
+                layer_table(self.layers),
                 f".bin {self.bin_bytes:,} bytes; with float32 weights {self.float_bytes:,}: "
                 f"{self.float_bytes / max(1, self.bin_bytes):.1f} times as many",
                 f"dynamic quantization of 32-bit inputs: {'on' if self.dynamic_quantization else 'off'}",
             ]
         )
-
-
-def short_kernel(kernel: str) -> str:
-    """A kernel without the type of layer that the plugin puts in front of it."""
-    return re.sub(r"^[A-Z]\w+ ", "", kernel)
 
 
 def inspect_openvino(
@@ -225,6 +185,6 @@ def _layer(stored: _Stored, kernels: dict[str, tuple[str, str]], lowered: Lowere
     searched = stored.searched and (lowered is None or lowered.bits in WIDTHS)
     return LayerInspection(
         stored.name, stored.op, searched, stored.type, stored.weights, stored.bytes,
-        8 * stored.bytes / max(1, stored.weights), kernel, precision, stored.quantized_inputs,
-        None if lowered is None else lowered.bits, 0 if lowered is None else lowered.zero_channels,
+        8 * stored.bytes / max(1, stored.weights), kernel, precision,
+        None if lowered is None else lowered.bits, stored.quantized_inputs, 0 if lowered is None else lowered.zero_channels,
     )  # fmt: skip

@@ -10,6 +10,7 @@ import openvino as ov
 from nncf_slb.config.devices import TargetDevice
 from nncf_slb.openvino.binary import keep_signs_unfused, use_binary_form
 from nncf_slb.openvino.detours import take_detours
+from nncf_slb.openvino.device_rules import check_rules
 from nncf_slb.openvino.graph import (
     MODULE_PREFIX,
     CodedConstant,
@@ -65,7 +66,8 @@ def lower(
         binary: Use BinaryConvolution where it is possible.
 
     Raises:
-        nncf_slb.openvino.graph.LoweringError: If the model does not hold a layer's codes in a form that can be packed.
+        nncf_slb.openvino.graph.LoweringError: If the model does not hold a layer's codes in a form that can be packed,
+            or breaks a rule of the device.
     """
     layers: list[LoweredLayer] = []
     taken: set[str] = set()
@@ -88,6 +90,7 @@ def lower(
     model.validate_nodes_and_infer_types()
     if target_device != "NPU":
         take_detours(model)
+    check_rules(model, target_device)
     return layers
 
 

@@ -3,56 +3,36 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import openvino as ov
-from torch import Tensor, nn
+from torch import nn
 
-from nncf_slb.errors import DataError, SettingError, printable
+from nncf_slb.errors import SettingError, printable
 from nncf_slb.openvino.ir import IrError, as_exported, compile_ir, device_name, read_own_ir, running, with_batch
-from nncf_slb.openvino.layer_comparison import EXACT, LayerComparison, LayerDifference, compare_layers, run_torch
+from nncf_slb.openvino.layer_comparison import LayerComparison, LayerDifference, compare_layers, run_torch
 from nncf_slb.openvino.low_bit_model import in_float32
 from nncf_slb.openvino.metadata import ExportInfo
+from nncf_slb.openvino.output_comparison import (
+    EXACT_TOLERANCE,
+    QUANTIZED_TOLERANCE,
+    OutputDifference,
+    chunks,
+    difference_table,
+    moved_as_far,
+    output_difference,
+    refuse_without_samples,
+)
 from nncf_slb.openvino.same_side import NOISES, noisy_quantizers
 from nncf_slb.openvino.sample_data import Array, input_arrays
 from nncf_slb.openvino.stripped_network import stripped_network
-from nncf_slb.tables import terminal_table
 
 _BATCH, _OTHERS = 16, (5, 7)
 _FEW = 4
 _LARGEST_BATCH = 4096  # of an example that the file runs with
-_ROUNDING_FACTOR = 4
-EXACT_TOLERANCE = EXACT
-QUANTIZED_TOLERANCE = 0.05
-
-
-@dataclass(frozen=True)
-class OutputDifference:
-    """How one output of the IR differs from PyTorch's.
-
-    Attributes:
-        name: Name of the output, or its index.
-        largest: Largest absolute difference.
-        mean: Mean absolute difference.
-        reference: Largest absolute value of PyTorch's output.
-        agreement: Share of predictions (index of the largest value along dimension 1) that are equal, 0 to 1; None
-            for outputs without classes, that is with one dimension or one channel.
-    """
-
-    name: str
-    largest: float
-    mean: float
-    reference: float
-    agreement: float | None
-
-    @property
-    def relative(self) -> float:
-        """Largest difference in units of PyTorch's largest value; outputs below a millionth count as zero."""
-        return self.largest / max(self.reference, 1e-6)
 
 
 @dataclass(frozen=True)
@@ -120,17 +100,9 @@ class Verification:
 
     def to_str(self) -> str:
         """Table for the terminal."""
-        rows = [
-            [
-                output.name, f"{output.largest:.3g}", f"{output.mean:.3g}", f"{output.reference:.3g}",
-                f"{output.relative:.3g}", "" if output.agreement is None else f"{output.agreement:.2%}",
-            ]
-            for output in self.outputs
-        ]  # fmt: skip
-        header = ["output", "largest difference", "mean", "largest value", "relative", "same prediction"]
         lines = [
             f"{printable(self.path)} on {self.device} against PyTorch, {self.samples} samples",
-            terminal_table(header, rows, "lrrrrr"),
+            difference_table(self.outputs),
             f"loaded in {len(self.loadings)} ways; most differs: {self._worst.to_str()}",
             f"{'within' if self.within else 'OUT OF'} tolerance: relative differences up to {self.tolerance:g} allowed",
         ]
@@ -289,9 +261,9 @@ class _Run:
         compiled = compile_ir(ir, self.device, self.settings, self.path)
         reference: list[list[Array]] = []
         ours: list[list[Array]] = []
-        for chunk, count in _chunks([array[: way.samples] for array in inputs], way.batch):
+        for chunk, count in chunks([array[: way.samples] for array in inputs], way.batch):
             expected = run_torch(self.stripped, chunk, self.info.call_form)
-            _refuse_without_samples(expected, way.batch)
+            refuse_without_samples(expected, way.batch)
             with running(self.path, self.device):
                 result = compiled(chunk)
             reference.append([array.detach().cpu().numpy()[:count] for array in expected])
@@ -320,7 +292,7 @@ class _Run:
         form = self.info.call_form
         return [
             compare_layers(self.stripped, self.load(way), chunk, form, tolerance, self.device, self.settings)
-            for chunk, _ in _chunks([array[: way.samples] for array in inputs], way.batch)
+            for chunk, _ in chunks([array[: way.samples] for array in inputs], way.batch)
         ]
 
     def rounding_explains(
@@ -336,15 +308,13 @@ class _Run:
         joint_steps = {name: step for comparison in comparisons for name, step in comparison.joint_steps.items()}
         for lowest, highest in NOISES:
             outputs: list[list[Array]] = []
-            for chunk, count in _chunks([array[: way.samples] for array in inputs], way.batch):
+            for chunk, count in chunks([array[: way.samples] for array in inputs], way.batch):
                 with noisy_quantizers(self.stripped, lowest, highest, joint_steps):
                     run = run_torch(self.stripped, chunk, self.info.call_form)
                 outputs.append([array.cpu().numpy()[:count] for array in run])
             for index, output in enumerate(_joined(outputs)):
                 moved[index] = max(moved[index], float(np.abs(output - reference[index]).mean()))
-        apart = [float(np.abs(a - b).mean()) for a, b in zip(ours, reference, strict=True)]
-        exact = [EXACT_TOLERANCE * float(np.abs(array).max()) for array in reference]
-        return all(a <= max(_ROUNDING_FACTOR * m, e) for a, m, e in zip(apart, moved, exact, strict=True))
+        return moved_as_far(ours, reference, moved)
 
 
 def _are_those(comparisons: list[LayerComparison], ours: list[Array]) -> bool:
@@ -365,32 +335,10 @@ def _name(port: ov.Output, index: int) -> str:
     return names[0] if names else str(index)
 
 
-def _refuse_without_samples(outputs: list[Tensor], batch: int) -> None:
-    wrong = [f"output {k}, {list(array.shape)}" for k, array in enumerate(outputs) if array.shape[:1] != (batch,)]
-    if wrong:
-        raise DataError(
-            f"model: a batch of {batch} gives {'; '.join(wrong)}; allowed are outputs whose first dimension counts "
-            "samples, such as logits but no loss. Export a network that returns only such outputs"
-        )
-
-
-def _chunks(inputs: list[Array], batch: int) -> Iterator[tuple[list[Array], int]]:
-    """Batches of one size, the last one filled up with its own last sample, and the samples of each that count."""
-    for start in range(0, len(inputs[0]), batch):
-        chunk = [array[start : start + batch] for array in inputs]
-        count = len(chunk[0])
-        yield [np.concatenate([array, np.repeat(array[-1:], batch - count, axis=0)]) for array in chunk], count
-
-
 def _difference(name: str, ours: Array, reference: Array, path: str | Path) -> OutputDifference:
     if ours.shape != reference.shape:
         raise IrError(
             f"{printable(path)}: its output {printable(name)} is {list(ours.shape)}, PyTorch's "
             f"{list(reference.shape)}: another network?"
         )
-    apart = np.abs(ours.astype(np.float64) - reference)
-    agreement = None
-    if reference.ndim > 1 and reference.shape[1] > 1:
-        agreement = float((ours.argmax(1) == reference.argmax(1)).mean())
-    largest = float(apart.max()) if np.isfinite(apart).all() else float("inf")
-    return OutputDifference(name, largest, float(apart.mean()), float(np.abs(reference).max()), agreement)
+    return output_difference(name, ours, reference)

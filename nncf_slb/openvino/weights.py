@@ -19,15 +19,15 @@ from nncf_slb.openvino.graph import (
     CodedUse,
     Floats,
     LoweringError,
-    constant_of_bytes,
     packed_constant,
     replace_output,
 )
-from nncf_slb.openvino.packing import Bytes, pack
+from nncf_slb.openvino.packing import Bytes
 from nncf_slb.search.eight_bits import EIGHT_BITS
 
 _PORTABLE_BITS = 4
-_I4_RANGE = (-8, 7)
+_NPU_ZERO_POINT = 8
+_LARGEST_U4 = 15
 
 
 def use_integer_form(use: CodedUse, portable: bool) -> str:
@@ -66,7 +66,7 @@ def use_table_form(use: CodedUse, portable: bool) -> str:
 
 
 def use_plain_form(use: CodedUse) -> str:
-    """``Convert -> (Subtract) -> Multiply`` of an i4 or u4 constant, the form that the NPU plugin documents.
+    """``Convert -> Subtract -> Multiply`` of a u4 constant, or without ``Subtract`` of an i8 one, as the NPU reads it.
 
     Returns:
         Stored element type.
@@ -179,22 +179,25 @@ def _smallest(scale: Floats) -> Floats:
 
 
 def _plain(codes: Bytes, constant: CodedConstant) -> tuple[ov.Node, float, str]:
-    """Numbers, the factor that is still missing, and the stored type."""
+    """Numbers, the factor that is still missing, and the stored type.
+
+    4 bits where the values are multiples of one number around a whole zero point: the NPU's compiler rounds others.
+    """
     table = constant.table
     if table.dtype != np.int8:
         raise LoweringError(
             f"{constant.layer}: its values have no common step, so the types that the NPU reads cannot hold them; use "
             "values that are integers times one step, or another target_device"
         )
-    spacing = even_spacing(table)
-    if _I4_RANGE[0] <= table.min() and table.max() <= _I4_RANGE[1]:
-        packed = pack((table[codes].astype(np.int8) & 15).astype(np.uint8), 4)
-        return ops.convert(constant_of_bytes(packed, ov.Type.i4, codes.shape), "f32"), 1.0, "i4"
-    if spacing is not None and constant.bits != EIGHT_BITS:
-        first, step = spacing
-        shifted = ops.subtract(ops.convert(packed_constant(codes, 4), "f32"), np.float32(-first / step))
-        return shifted, float(step), "u4"
-    return ops.convert(ops.constant(table[codes].astype(np.int8)), "f32"), 1.0, "i8"
+    factor = max(1, int(np.gcd.reduce(table.astype(np.int16))))
+    levels = table.astype(np.int16) // factor
+    lowest, highest = min(0, int(levels.min())), max(0, int(levels.max()))
+    if constant.bits == EIGHT_BITS or highest - lowest > _LARGEST_U4:
+        return ops.convert(ops.constant(table[codes].astype(np.int8)), "f32"), 1.0, "i8"
+    zero_point = max(-lowest, min(_NPU_ZERO_POINT, _LARGEST_U4 - highest))
+    numbers = packed_constant((levels + zero_point).astype(np.uint8)[codes], _PORTABLE_BITS)
+    zero = packed_constant(np.full([1] * codes.ndim, zero_point, np.uint8), _PORTABLE_BITS)
+    return ops.subtract(ops.convert(numbers, "f32"), ops.convert(zero, "f32")), float(factor), "u4"
 
 
 def _integers(codes: Bytes, constant: CodedConstant, portable: bool) -> tuple[ov.Node, str]:

@@ -40,13 +40,44 @@ def test_commands_take_the_file(exported, tmp_path, capsys):
     assert len(both["timings"]) == 2 and "ONNX Runtime" in both["device"]
 
 
-def test_verify_finds_weights_that_are_others(exported, capsys):
-    model = onnx.load(exported)
-    (plane,) = [tensor for tensor in model.graph.initializer if tensor.name == "conv.plane0"]
-    changed = numpy_helper.to_array(plane) ^ 255
-    plane.CopyFrom(numpy_helper.from_array(changed, plane.name))
-    onnx.save(model, exported)
+def damaged(path, name, change):
+    model = onnx.load(path)
+    (constant,) = [tensor for tensor in model.graph.initializer if tensor.name == name]
+    array = numpy_helper.to_array(constant)
+    constant.CopyFrom(numpy_helper.from_array(change(array).astype(array.dtype), name))
+    onnx.save(model, path)
+
+
+def one_channel(scale):
+    return np.where(np.arange(scale.size).reshape(scale.shape) == 5, 3 * scale, scale)
+
+
+@pytest.mark.parametrize("activations", [32, 8])
+@pytest.mark.parametrize(
+    ("constant", "change", "layer"),
+    [
+        ("conv.plane0", np.bitwise_not, "conv"), ("depthwise.plane1", np.bitwise_not, "depthwise"),
+        ("tokens.plane0", np.bitwise_not, "tokens"), ("grouped.scale", lambda scale: 1.5 * scale, "grouped"),
+        ("dilated.scale", one_channel, "dilated"), ("up.scale", one_channel, "up"),
+        ("stem.int8", np.negative, "stem"), ("head.int8", np.negative, "head"),
+    ],
+)  # fmt: skip
+def test_verify_names_the_layer_whose_weights_are_others(constant, change, layer, activations, tmp_path):
+    ctrl = searched_chain(2, activations)
+    path = nncf_slb.export_openvino(ctrl, tmp_path / "m.onnx")
+    assert nncf_slb.verify_onnx(ctrl, path, images()).first_layer is None
+    constants = [tensor.name for tensor in onnx.load(path).graph.initializer]
+    (held,) = {name for name in constants if name.replace(".T.", ".").removesuffix(".1") == constant}
+    damaged(path, held, change)
+    result = nncf_slb.verify_onnx(ctrl, path, images())
+    assert not result.passed and result.first_layer.name == layer
+    assert f"first layer out of tolerance: {layer}, largest" in result.to_str()
+
+
+def test_the_command_fails_where_weights_are_others(exported, capsys):
+    damaged(exported, "conv.plane0", np.bitwise_not)
     assert main(["verify", str(exported), "tests.onnx.test_files:searched"]) == 1
+    assert "first layer out of tolerance: conv," in capsys.readouterr().out
 
 
 def foreign(path, external=False):
