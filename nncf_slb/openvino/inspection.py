@@ -186,5 +186,6 @@ def _layer(stored: _Stored, kernels: dict[str, tuple[str, str]], lowered: Lowere
     return LayerInspection(
         stored.name, stored.op, searched, stored.type, stored.weights, stored.bytes,
         8 * stored.bytes / max(1, stored.weights), kernel, precision,
-        None if lowered is None else lowered.bits, stored.quantized_inputs, 0 if lowered is None else lowered.zero_channels,
+        None if lowered is None else lowered.bits, stored.quantized_inputs,
+        0 if lowered is None else lowered.zero_channels,
     )  # fmt: skip
