@@ -22,7 +22,7 @@ def show_report(folder: Path, output: Path) -> Path:
     run = read_run(folder, latency=False)
     table = comparison(run)
     rows = [[cell.text for cell in row] for row in table.rows]
-    sides = "".join("r" if index in table.numbers else "l" for index in range(len(table.header)))
+    sides = "".join("r" if index in table.numbers else "w" for index in range(len(table.header)))
     for text in (terminal_table(table.header, rows, sides), sentence(run)):
         console.print(text, highlight=False, soft_wrap=True, markup=False)
     return write_report([folder], output)

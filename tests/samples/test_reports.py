@@ -94,4 +94,4 @@ def test_a_demo_ends_with_the_report(tmp_path, monkeypatch, capsys):
     report = run_demo("digits_net_digits_float", "digits_net_digits_w2a32", tmp_path)
     printed = capsys.readouterr().out
     assert report == tmp_path / "report.html" and (tmp_path / "low_bit.xml").exists()
-    assert "Searched, as OpenVINO file" in printed and "times smaller" in report.read_text()
+    assert "Searched, as OpenVINO" in printed and "times smaller" in report.read_text()
