@@ -1,6 +1,7 @@
 """Programs, configs and commands that the pages show are good ones.
 
-The programs of the README, of hosts.md, post-training.md, quick-starts.md, examples.md and runtime-faults.md run in tests of their own.
+The programs of the README, of hosts.md, post-training.md, quick-starts.md, examples.md and runtime-faults.md run in
+tests of their own.
 """
 
 import configparser
