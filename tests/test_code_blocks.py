@@ -1,6 +1,7 @@
 """Programs, configs and commands that the pages show are good ones.
 
-The programs of the README, of hosts.md, post-training.md, quick-starts.md and examples.md run in tests of their own.
+The programs of the README, of hosts.md, post-training.md, quick-starts.md, examples.md and runtime-faults.md run in
+tests of their own.
 """
 
 import configparser
@@ -25,7 +26,7 @@ from tests.plain_networks import DigitsNet
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-RUN_ELSEWHERE = {"README.md", "hosts.md", "quick-starts.md", "examples.md", "post-training.md"}
+RUN_ELSEWHERE = {"README.md", "hosts.md", "quick-starts.md", "examples.md", "post-training.md", "runtime-faults.md"}
 TARGETS = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.M))
 COMMAND = re.compile(r"(make|nncf-slb|python|pip|torchrun) ")
 
@@ -111,5 +112,6 @@ def prepare(names, loader):
     config = {"input_info": {"sample_size": [1, 1, 8, 8]}, "epochs": 1, "compression": {"algorithm": "slb"}}
     Path("config.json").write_text(json.dumps(config))
     names["ctrl"], searched = nncf_slb.create_compressed_model(DigitsNet(), config, loader, host="torch")
-    names["ctrl"].export_model("fixed.xml")
+    for name in ("fixed.xml", "w3.xml"):
+        names["ctrl"].export_model(name)
     assert searched is not None

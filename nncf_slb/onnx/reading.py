@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +46,8 @@ def read_onnx(path: str | Path) -> onnx.ModelProto:
         raise OnnxError(f"{file}: it is no complete ONNX file ({last_line(error)}); copy or export it again") from error
     if not model.graph.node or not model.opset_import:
         raise OnnxError(f"{file}: it is no complete ONNX file (it has no operators); copy or export it again")
+    if any(not isinstance(text, str) for text in _texts(model)):  # what is no UTF-8 comes as bytes
+        raise OnnxError(f"{file}: it is no complete ONNX file (a name in it is no text); copy or export it again")
     for name in sorted(_external(model)):
         if not (file.parent / name).is_file():
             raise OnnxError(f"{file}: its weights lie in {file.parent / name}, which is missing; copy both files")
@@ -111,7 +114,8 @@ def session_of(
         options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
     if written is not None:
         options.optimized_model_filepath = str(written)
-    return runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    # Its second attempt would print to the terminal.
+    return runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"], enable_fallback=0)
 
 
 def runtime_name() -> str:
@@ -139,6 +143,16 @@ def last_line(error: Exception) -> str:
     """The end of a message, whose beginning is often places in another program's source."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1] if lines else type(error).__name__
+
+
+def _texts(model: Any) -> Iterator[Any]:
+    """Names of operators and tensors, and properties."""
+    for node in model.graph.node:
+        yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
+    for named in (*model.graph.initializer, *model.graph.input, *model.graph.output):
+        yield named.name
+    for each in model.metadata_props:
+        yield from (each.key, each.value)
 
 
 def _external(model: Any) -> set[str]:

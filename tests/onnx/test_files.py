@@ -120,6 +120,41 @@ def test_other_files_are_one_message_and_exit_status_2(exported, tmp_path, capsy
     assert main(["benchmark", str(tmp_path / "foreign.onnx"), "--rounds", "1", "--batch", "3"]) == 0
 
 
+def test_damaged_files_are_one_error_or_read_as_they_are(exported, tmp_path, capfd):
+    whole, file = exported.read_bytes(), tmp_path / "damaged.onnx"
+    numbers = np.random.default_rng(0)
+    damages = [whole[: len(whole) * part // 12] for part in range(12)] + [whole[:-1]]
+    for _ in range(40):
+        changed = bytearray(whole)
+        for place in numbers.integers(0, len(whole), 3):
+            changed[place] = int(numbers.integers(256))
+        damages.append(bytes(changed))
+    refused = 0
+    for content in damages:
+        file.write_bytes(content)
+        try:
+            nncf_slb.inspect_onnx(file)
+        except nncf_slb.OnnxError as error:
+            refused += 1
+            assert str(file) in str(error)
+    assert refused >= 13 and not "".join(capfd.readouterr())
+
+
+@pytest.mark.parametrize("name", [b"nncf_slb.version", b"depthwise.plane1"])
+def test_a_name_that_is_no_text_is_one_error(name, exported):
+    exported.write_bytes(exported.read_bytes().replace(name, b"\x8a" + name[1:]))
+    with pytest.raises(nncf_slb.OnnxError, match="no complete ONNX file"):
+        nncf_slb.inspect_onnx(exported)
+
+
+def test_another_kind_of_file_with_this_suffix_and_a_folder_are_one_error(exported, tmp_path):
+    nncf_slb.save_packed(searched_chain().strip(), tmp_path / "m.safetensors").rename(tmp_path / "packed.onnx")
+    (tmp_path / "folder.onnx").mkdir()
+    for name, message in (("packed", "no complete ONNX file"), ("folder", "there is no such file")):
+        with pytest.raises(nncf_slb.OnnxError, match=message):
+            nncf_slb.inspect_onnx(tmp_path / f"{name}.onnx")
+
+
 def test_a_runtime_that_is_missing_is_named(exported, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     assert main(["inspect", str(exported)]) == 2
