@@ -7,6 +7,7 @@ from benchmarks.faults import (  # noqa: F401
     openvino_frontends,
     openvino_fusing,
     openvino_kernels,
+    openvino_process,
     openvino_rounding,
 )
 from benchmarks.faults.fault import FAULTS as _ENTERED
