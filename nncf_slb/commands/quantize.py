@@ -89,7 +89,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--samples", type=int, help="samples to search with (default: 2000)")
     add("--steps", type=int, help="optimizer steps (default: 1000)")
     add("--granularity", choices=("network", "block"), default="network", help="what is trained at once; block by "
-        "block takes less memory and loses more (default: network)")  # fmt: skip
+        "block serves networks that do not fit into memory, and loses more (default: network)")  # fmt: skip
     add("--seed", type=int, default=0, help="seed of the order of the samples (default: 0)")
     add("--checkpoint", type=Path, help="file to go on from after an interruption (default: none)")
     add("--log-dir", type=Path, help="folder to which the search writes its numbers, for nncf-slb report (default: "

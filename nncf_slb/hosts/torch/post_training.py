@@ -66,7 +66,8 @@ def search_post_training(
         num_samples: Samples to search with. By default 2,000, or what the config says.
         steps: Optimizer steps of up to 200 samples. By default 1,000, or what the config says.
         granularity: What is trained at once: the whole ``network``, or one ``block`` after the other, for networks
-            whose activations do not fit into memory. Blocks take `steps` steps each, and room for temporary files.
+            whose activations do not fit into memory; it loses more. Blocks take `steps` steps each, and room for
+            temporary files.
         seed: Seed of the order of the samples; the same seed gives the same codes.
         score: Function that measures a network (called like `model`), higher is better. It is shown, and chooses
             nothing but the bits with `max_drop`.
