@@ -1,6 +1,7 @@
 """Blocks of a network, and what goes into them: for a search that trains one block after the other.
 
-Whole networks train best at once. A block at a time needs the activations of that block alone (Li et al., "BRECQ: Pushing the Limit of Post-Training Quantization by Block Reconstruction", 2021).
+Whole networks train best at once. A block at a time needs the activations of that block alone (Li et al., "BRECQ:
+Pushing the Limit of Post-Training Quantization by Block Reconstruction", 2021).
 """
 
 from __future__ import annotations
