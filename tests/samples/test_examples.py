@@ -28,8 +28,9 @@ def test_an_example_searches_and_exports(title, tmp_path, capsys):
     assert stored & {"u2", "u4"}
 
 
-def test_the_page_has_the_four_tasks():
-    assert list(PROGRAMS) == ["Classification", "Super-resolution", "A detector", "A transformer block"]
+def test_the_page_has_its_tasks():
+    tasks = ["Classification", "Super-resolution", "A detector", "Segmentation", "A transformer block"]
+    assert list(PROGRAMS) == tasks
 
 
 def perfect_outputs(objects):
