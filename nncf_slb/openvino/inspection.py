@@ -133,7 +133,7 @@ class Inspection:
         return "\n".join(
             [
                 f"{printable(self.path)}: exported for {printable(self.target_device)}, compiled on {self.device}",
-                f"takes {', '.join(port.to_str() for port in self.inputs)}",
+                f"takes {', '.join(port.to_str() for port in self.inputs)}; "
                 f"gives {', '.join(port.to_str() for port in self.outputs)}",
                 terminal_table(header, rows, "llrrrll"),
                 "*: its weights were searched",
