@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import logging
 import os
 import sys
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from nncf_slb.errors import SettingError, SLBError, printable
 
 if TYPE_CHECKING:
     from nncf_slb.hosts.forecast import Forecast
+
+logger = logging.getLogger("nncf_slb")
 
 _BATCH, _BATCHES = 16, 64
 
@@ -83,6 +86,7 @@ def _checked(path: Path, model: str | None) -> CheckedConfig:
         add_problems_of_text,
         read_config_file,
     )
+    from nncf_slb.config.section import find_slb_sections
     from nncf_slb.hosts.config_check import config_problems
 
     try:
@@ -92,6 +96,8 @@ def _checked(path: Path, model: str | None) -> CheckedConfig:
     except UnreadableConfigError as error:
         return CheckedConfig(str(path), (str(error),))
     problems = add_problems_of_text((_check_of_samples(config) or config_problems)(config), of_text)
+    if not problems and not find_slb_sections(config):
+        logger.warning("slb: %s has no slb section, so it searches nothing; nncf-slb init writes one", printable(path))
     if problems or model is None:
         return CheckedConfig(str(path), tuple(problems))
     network, batches = network_and_batches(model)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import filecmp
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from nncf_slb.errors import printable
@@ -69,10 +71,16 @@ class Differences:
         names = [*first, *(name for name in second if name not in first)]
         self.layers = tuple(_difference(name, first.get(name), second.get(name)) for name in names)
 
+    @property
+    def same_bytes(self) -> bool:
+        """Whether the files that hold the weights are equal, byte for byte; layers alike in all numbers may not be."""
+        return filecmp.cmp(_weights_file(self.a), _weights_file(self.b), shallow=False)
+
     def to_dict(self) -> dict[str, Any]:
         """For JSON: both inspections, and the layers side by side."""
         return {
             "files": [self.a.to_dict(), self.b.to_dict()],
+            "same_bytes": self.same_bytes,
             "layers": [dataclasses.asdict(layer) for layer in self.layers],
         }
 
@@ -87,8 +95,14 @@ class Differences:
                 f"b: {printable(self.b.path)}, {sizes[1]:,} bytes ({sizes[1] - sizes[0]:+,})",
                 terminal_table(["layer", "change", *_COLUMNS], rows, "ll" + "l" * len(_COLUMNS)),
                 ", ".join(f"{count} {change}" for change, count in counts.items() if count) or "no layers",
+                f"weights, scales and biases are {'the same' if self.same_bytes else 'not the same'}, byte for byte",
             ]
         )
+
+
+def _weights_file(inspection: Any) -> Path:
+    path = Path(inspection.path)
+    return path.with_suffix(".bin") if path.suffix == ".xml" else path
 
 
 def _size(inspection: Any) -> int:

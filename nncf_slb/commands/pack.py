@@ -22,6 +22,6 @@ def _run(arguments: argparse.Namespace) -> tuple[Result, int]:
 
 
 COMMAND = Command(
-    "pack", "write a stripped network as a packed checkpoint", "pack my_project:load -o model.safetensors",
+    "pack", "write a stripped network as a packed checkpoint", "pack my_project:searched -o model.safetensors",
     _add_arguments, _run,
 )  # fmt: skip

@@ -29,6 +29,11 @@ def called(text: str, argument: str = "model") -> Any:
     module, colon, function = text.partition(":")
     if not (module and colon and function):
         raise SettingError(f"{argument}: received {text}; write MODULE:FUNCTION, such as my_project.networks:load")
+    if module.endswith(".py"):
+        raise SettingError(
+            f"{argument}: received {text}, the name of a file; write the module, such as "
+            f"{module.removesuffix('.py').replace(os.sep, '.')}:{function}"
+        )
     sys.path.insert(0, os.getcwd())
     try:
         make = getattr(importlib.import_module(module), function)

@@ -48,5 +48,5 @@ def _run(arguments: argparse.Namespace) -> tuple[Result, int]:
 
 COMMAND = Command(
     "verify", "run the stripped PyTorch model and an exported file on the same data and compare",
-    "verify model.xml my_project:load --data images.npy", _add_arguments, _run,
+    "verify model.xml my_project:searched --data images.npy", _add_arguments, _run,
 )  # fmt: skip

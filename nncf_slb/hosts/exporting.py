@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,8 +12,14 @@ from nncf_slb.config.devices import BinaryConvolution, LinearChoice, OnnxTypes
 from nncf_slb.openvino import export as openvino_export
 from nncf_slb.openvino.low_bit_model import ExportError
 from nncf_slb.openvino.request import export_request
+from nncf_slb.search.descent import MirrorDescent
+from nncf_slb.search.phases import SearchClock
+from nncf_slb.search.searchable import searchable_weights
+
+logger = logging.getLogger("nncf_slb")
 
 _IR, _ONNX = ".xml", ".onnx"
+_FIRST_STEP = 1  # of a mean: the pass that shows a network to its host may be one
 
 
 def export_openvino(
@@ -78,6 +85,7 @@ def export_openvino(
     request = export_request(
         model, target, (_IR, _ONNX), example_input, input_names, output_names, input_shapes
     )  # fmt: skip
+    _warn_of_a_search_under_way(model)
     if target.suffix == _IR:
         openvino_export.export_ir(request, target_device, binary_convolution, linear)
         return target
@@ -87,6 +95,33 @@ def export_openvino(
         raise ExportError(f"ONNX export needs the extra 'onnx': pip install '.[onnx]' ({error})") from error
     export_onnx(request, onnx_types, onnx_contrib, opset)
     return target
+
+
+def _warn_of_a_search_under_way(model: Any) -> None:
+    """Say that a controller's network has been trained, but not to the end of its schedule: rounding it costs most."""
+    for ctrl in getattr(model, "child_ctrls", [model]):
+        clock = getattr(getattr(ctrl, "scheduler", None), "clock", None)
+        if not isinstance(clock, SearchClock) or clock.phase.discrete:
+            continue
+        end = f"1/tau is {clock.phase.inverse_temperature:.3g} and reaches {clock.curve.end_value:.3g}"
+        if clock.epoch >= 0:
+            logger.warning(
+                "slb: exported before the search is over: at epoch %.3g %s at epoch %.3g. Weights that are undecided "
+                "lose accuracy when they are rounded. Train on, or set epochs in the config to those that you train",
+                clock.position, end, clock.curve.end_epoch,
+            )  # fmt: skip
+        elif _has_trained(model):
+            logger.warning(
+                "slb: exported a trained network whose search has not begun: %s. Call ctrl.scheduler.epoch_step() "
+                "before each epoch and ctrl.scheduler.step() before each step; with a checkpoint, hand its "
+                "compression_state to create_compressed_model",
+                end,
+            )  # fmt: skip
+
+
+def _has_trained(ctrl: Any) -> bool:
+    descents = [weight.descent for weight in searchable_weights(ctrl.model)]
+    return any(isinstance(descent, MirrorDescent) and descent.steps > _FIRST_STEP for descent in descents)
 
 
 def export_controller(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -10,12 +11,14 @@ from typing import Any
 from torch import Tensor, nn
 
 from nncf_slb.bits.sensitivity import Sensitivities
-from nncf_slb.search.descent import GradientDescent
+from nncf_slb.search.descent import GradientDescent, MirrorDescent
 from nncf_slb.search.discrete_batchnorm import DiscreteBatchNorm
 from nncf_slb.search.phases import Phase, SearchClock
 from nncf_slb.search.searchable import SearchableWeight
 from nncf_slb.search.state import SearchState, WeightKind
 from nncf_slb.search.statistics import layers_statistics
+
+logger = logging.getLogger("nncf_slb")
 
 _FLOAT_BITS, _EIGHT_BITS = 32, 8
 UNCOMPRESSED, PARTIALLY_COMPRESSED, FULLY_COMPRESSED = range(3)
@@ -66,11 +69,24 @@ class SearchHandle:
         self._model, self._search, self._weights = model, search, dict(weights)
         self._others, self._batchnorm = others, batchnorm
         self._codes_before: dict[SearchableWeight, Tensor] = {}
+        self._warned = False
 
     def remember_codes(self) -> None:
         """An epoch begins: statistics tell from here how many codes have changed."""
+        if self._codes_before:
+            self._warn_of_an_epoch_without_training()
         modules = dict.fromkeys(self._weights.values())
         self._codes_before = {searchable: searchable.codes() for searchable in modules}
+
+    def _warn_of_an_epoch_without_training(self) -> None:
+        """In evaluation mode the search stands still, though nothing fails: gradients reach the other parameters."""
+        means = [d for d in (w.descent for w in self._weights.values()) if isinstance(d, MirrorDescent) and d.averaging]
+        if means and not self._warned and all(descent.steps == 0 for descent in means):
+            self._warned = True
+            logger.warning(
+                "slb: an epoch is over, but no searched weight has been trained. Call model.train() before each epoch: "
+                "in evaluation mode the network runs its discrete weights, which get no gradients"
+            )
 
     def set_phase(self, phase: Phase) -> None:
         """Temperature, and whether training uses the chosen weights; with gradient descent these are final then."""

@@ -45,6 +45,26 @@ class LayerInspection(LayerFacts):
 
 
 @dataclass(frozen=True)
+class Port:
+    """An input or an output of the file.
+
+    Attributes:
+        name: Its name in the file; its index where it has none.
+        shape: Lengths of its dimensions; -1 for any.
+        type: Element type, such as ``f32``.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    type: str
+
+    def to_str(self) -> str:
+        """For the terminal: ``x [any,3,224,224] f32``."""
+        lengths = ",".join("any" if length < 0 else str(length) for length in self.shape)
+        return f"{printable(self.name)} [{lengths}] {self.type}"
+
+
+@dataclass(frozen=True)
 class Inspection:
     """A whole IR.
 
@@ -56,6 +76,8 @@ class Inspection:
         float_bytes: Size that it would have with all weights in float32.
         dynamic_quantization: Whether the file lets the CPU round 32-bit inputs to 8 bits as it runs.
         layers: Layers with weights, in the order in which they run.
+        inputs: What the file takes.
+        outputs: What it gives.
     """
 
     path: str
@@ -65,6 +87,8 @@ class Inspection:
     float_bytes: int
     dynamic_quantization: bool
     layers: tuple[LayerInspection, ...]
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON: fields by name."""
@@ -75,6 +99,8 @@ class Inspection:
         return "\n".join(
             [
                 f"{printable(self.path)}: exported for {printable(self.target_device)}, compiled on {self.device}",
+                f"takes {', '.join(port.to_str() for port in self.inputs)}; "
+                f"gives {', '.join(port.to_str() for port in self.outputs)}",
                 layer_table(self.layers),
                 f".bin {self.bin_bytes:,} bytes; with float32 weights {self.float_bytes:,}: "
                 f"{self.float_bytes / max(1, self.bin_bytes):.1f} times as many",
@@ -103,6 +129,7 @@ def inspect_openvino(
         nncf_slb.errors.DeviceError: If it does not compile.
     """
     model, info = read_own_ir(path)
+    inputs, outputs = _ports(model.inputs), _ports(model.outputs)
     # A function that computes with a weight first, as attention does, bears the name of the module that calls it.
     callers = {layer.name.rpartition(".")[0] for layer in info.layers if layer.form == "computed"}
     searched = {layer.name for layer in info.layers} | callers
@@ -116,7 +143,20 @@ def inspect_openvino(
     size = bin_bytes(path)
     saved = sum(_FLOAT_BYTES * weights - used for weights, used in unique.values())
     dynamic = not model.has_rt_info(DYNAMIC_QUANTIZATION_OFF)
-    return Inspection(str(path), device_name(device), info.target_device, size, size + saved, dynamic, layers)
+    return Inspection(
+        str(path), device_name(device), info.target_device, size, size + saved, dynamic, layers, inputs, outputs
+    )
+
+
+def _ports(ports: Sequence[Any]) -> tuple[Port, ...]:
+    return tuple(
+        Port(
+            min(port.names, default=str(index)),
+            tuple(-1 if length.is_dynamic else length.get_length() for length in port.partial_shape),
+            port.element_type.get_type_name(),
+        )
+        for index, port in enumerate(ports)
+    )
 
 
 @dataclass(frozen=True)

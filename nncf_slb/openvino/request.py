@@ -102,7 +102,11 @@ def arguments_for(model: Any, example_input: Any) -> Arguments:
     if example_input is None:
         defaults = export_defaults(model)
         if defaults is None:
-            raise ExportError("example_input: received None; a stripped model needs a tensor with the shape to export")
+            raise ExportError(
+                "example_input: received None; allowed is a tensor with the shape to export. A stripped model "
+                "needs one, and so does a search whose config has no input_info and that got no loader. Call "
+                "nncf_slb.export_openvino(..., example_input=tensor)"
+            )
         return defaults.example(model.model)
     return arguments_of(example_input)
 

@@ -87,12 +87,13 @@ def collect(images: Iterable[Any], inputs: Inputs, samples: int) -> Unlabeled:
     if isinstance(images, Tensor):
         images = [images]
     taken: list[Any] = []
-    seen = 0
+    seen, without_tensors = 0, ""
     try:
         for batch in images:
             arguments = tree_map(lambda x: x.detach() if isinstance(x, Tensor) else x, inputs(batch))
             number = count(arguments)
             if not number:
+                without_tensors = without_tensors or _kind_without_tensors(arguments)
                 continue
             _refuse_not_finite(arguments, seen)
             if seen + number > samples and _joined([arguments]) is not None:
@@ -110,7 +111,8 @@ def collect(images: Iterable[Any], inputs: Inputs, samples: int) -> Unlabeled:
         ) from error
     if seen < 2:
         raise DataError(
-            f"images: received {seen} samples; allowed are two or more. Some hundreds give good results, 2,000 the best"
+            f"images: received {seen} samples{without_tensors}; allowed are two or more. Some hundreds give good "
+            "results, 2,000 the best"
         )
     return Unlabeled(taken)
 
@@ -119,6 +121,14 @@ def count(arguments: Any) -> int:
     """Samples in a batch: length of its first tensor with dimensions."""
     tensors = [x for x in tree_leaves(arguments) if isinstance(x, Tensor) and x.dim()]
     return len(tensors[0]) if tensors else 0
+
+
+def _kind_without_tensors(arguments: Any) -> str:
+    """What a batch holds in place of tensors, for a message; empty where it holds tensors without samples."""
+    leaves = tree_leaves(arguments)
+    if not leaves or any(isinstance(x, Tensor) for x in leaves):
+        return ""
+    return f" as tensors, and batches of {type(leaves[0]).__name__}; torch.from_numpy makes tensors of NumPy arrays"
 
 
 def _refuse_not_finite(arguments: Any, seen: int) -> None:

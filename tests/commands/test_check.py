@@ -101,6 +101,7 @@ def test_problems_are_listed_by_file(tmp_path, capsys):
         (["."], "'.' cannot be read"),
         (["{config}", "--model", "tests.networks:Smal"], "cannot be imported"),
         (["{config}", "--model", "tests.networks"], "write MODULE:FUNCTION"),
+        (["{config}", "--model", "tests/networks.py:Small"], "such as tests.networks:Small"),
         (["{config}", "--modle", "x"], "unrecognized arguments: --modle"),
         ([], "the following arguments are required"),
     ],
@@ -112,6 +113,13 @@ def test_wrong_use_is_2_and_a_document_with_the_message(arguments, message, tmp_
     printed = json.loads(captured.out)
     assert message in printed["error"]["message"] and message in captured.err
     assert printed["exit_status"] == 2 and printed["command"] == "check" and printed["error"]["problems"]
+
+
+def test_a_config_without_a_search_is_good_but_said_to_search_nothing(tmp_path, caplog):
+    path = tmp_path / "other.json"
+    path.write_text('{"input_info": {"sample_size": [1, 1, 8, 8]}, "compression": {"algorithm": "quantization"}}')
+    assert main(["check", str(path)]) == 0
+    assert "other.json has no slb section" in caplog.text
 
 
 def test_each_layer_is_listed_with_what_becomes_of_it(tmp_path, capsys):

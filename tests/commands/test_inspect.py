@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import torch
 
 import nncf_slb
 from nncf_slb.cli import main
@@ -42,7 +43,19 @@ def test_a_file_is_the_same_as_itself(tmp_path, capsys):
     assert {layer["change"] for layer in layers.values()} == {"same"} and not any(x["fields"] for x in layers.values())
     assert main(["inspect", str(path), str(path)]) == 0
     shown = capsys.readouterr().out
-    assert "->" not in shown and "3 same" in shown
+    assert "->" not in shown and "3 same" in shown and "biases are the same" in shown
+
+
+def test_files_alike_in_all_numbers_but_not_in_their_weights_are_told_apart(tmp_path, capsys):
+    stripped = searched_small().strip()
+    a = nncf_slb.export_openvino(stripped, tmp_path / "a.xml", example_input=torch.zeros(1, 1, 8, 8))
+    with torch.no_grad():
+        stripped.get_parameter("head.bias").add_(1.0)
+    b = nncf_slb.export_openvino(stripped, tmp_path / "b.xml", example_input=torch.zeros(1, 1, 8, 8))
+    printed, layers = compared(capsys, a, b)
+    assert {layer["change"] for layer in layers.values()} == {"same"} and not printed["same_bytes"]
+    assert main(["inspect", str(a), str(b)]) == 0
+    assert "not the same, byte for byte" in capsys.readouterr().out
 
 
 def test_layers_of_other_networks_are_in_one_file_only(tmp_path, capsys):

@@ -365,6 +365,44 @@ class HostContract:
         with pytest.raises(ConfigError, match=rf"{setting}.*left"):
             self.create(network(1), settings(**other), compression_state=ctrl.get_compression_state())
 
+    def test_an_export_before_the_search_is_over_says_so(self, tmp_path, caplog):
+        ctrl, model = self.create()
+        ctrl.export_model(str(tmp_path / "untrained.xml"))
+        assert "exported" not in caplog.text
+        optimizer = train(ctrl, model, epochs=1)
+        ctrl.export_model(str(tmp_path / "early.xml"))
+        assert re.search(r"at epoch 0\.\d+ 1/tau is .* and reaches 20 at epoch 2\.55", caplog.text)
+        caplog.clear()
+        train(ctrl, model, epochs=EPOCHS - 1, optimizer=optimizer)
+        ctrl.export_model(str(tmp_path / "done.xml"))
+        assert "exported" not in caplog.text
+
+    def test_an_export_after_a_training_without_the_scheduler_says_so(self, tmp_path, caplog):
+        ctrl, model = self.create()
+        optimizer = torch.optim.Adam(model.parameters(), 0.01)
+        for images, labels in batches()[:3]:
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(model(images), labels).backward()
+            optimizer.step()
+        ctrl.export_model(str(tmp_path / "m.xml"))
+        assert "ctrl.scheduler.epoch_step() before each epoch" in caplog.text
+
+    def test_an_epoch_in_evaluation_mode_is_said_to_search_nothing(self, caplog):
+        ctrl, model = self.create()
+        optimizer = torch.optim.Adam(model.parameters(), 0.01)
+        for _ in range(2):
+            ctrl.scheduler.epoch_step()
+            model.eval()
+            for images, labels in batches()[:2]:
+                ctrl.scheduler.step()
+                optimizer.zero_grad()
+                nn.functional.cross_entropy(model(images), labels).backward()
+                optimizer.step()
+        assert "Call model.train() before each epoch" in caplog.text
+        caplog.clear()
+        train(*self.create(), epochs=2)
+        assert "model.train()" not in caplog.text
+
     def name_elsewhere(self, name):
         return f"Residual/NNCFConv2d[{name}]/conv2d_0"
 

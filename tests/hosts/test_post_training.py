@@ -213,6 +213,7 @@ def test_networks_of_other_kinds(make, activations, tmp_path):
 WRONG = [
     ({"images": []}, DataError, "received 0 samples"),
     ({"images": torch.zeros(0, 1, 8, 8)}, DataError, "received 0 samples"),
+    ({"images": np.zeros((40, 1, 8, 8), np.float32)}, DataError, "batches of ndarray; torch.from_numpy"),
     ({"images": torch.zeros(1, 1, 8, 8)}, DataError, "received 1 samples"),
     ({"images": torch.full((4, 1, 8, 8), torch.nan)}, DataError, "NaN or an infinity in the batch.*sample 0"),
     ({"images": torch.zeros(4, 3, 8, 8)}, DataError, "does not run on them"),
