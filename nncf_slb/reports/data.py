@@ -187,6 +187,12 @@ def _inspect(run: Run, folder: Path, device: str) -> None:
         if path.exists():
             try:
                 run.inspection = inspect_openvino(path, device)
+                others = [printable(other.name) for other in candidates if other != path]
+                if not named and others:
+                    run.problems.append(
+                        f"of several files the newest, {printable(path.name)}, is shown. Give the report the name of a "
+                        f"file to see another: {', '.join(others)}"
+                    )
                 return
             except SLBError as error:
                 if not isinstance(error, IrError) or path == (folder / named if named else None):

@@ -1,6 +1,8 @@
 """What a report reads of folders and files, also of damaged ones."""
 
 import json
+import os
+import shutil
 
 import pytest
 
@@ -31,6 +33,17 @@ def test_a_run_joins_its_layers_with_those_of_its_file(searched):
     inner = next(layer for layer in run.layers if layer.name == "inner")
     assert inner.plan.bits == 2 and inner.found.stored == "u2" and inner.last.confidence > 0.5
     assert run.verified.passed and run.verified.samples > 1
+
+
+def test_a_folder_of_several_files_says_which_is_shown(searched, tmp_path):
+    for index, name in enumerate(("older", "newer")):
+        for suffix in (".xml", ".bin"):
+            shutil.copy(searched / f"model{suffix}", tmp_path / f"{name}{suffix}")
+        os.utime(tmp_path / f"{name}.xml", (index, index))
+    run = read_run(tmp_path, latency=False)
+    assert run.inspection.path.endswith("newer.xml")
+    (problem,) = run.problems
+    assert "newer.xml, is shown" in problem and "older.xml" in problem
 
 
 def test_latency_is_measured_only_where_the_run_has_none(searched, tmp_path):
