@@ -68,13 +68,26 @@ def use_table_form(use: CodedUse, portable: bool) -> str:
 def use_plain_form(use: CodedUse) -> str:
     """``Convert -> Subtract -> Multiply`` of a u4 constant, or without ``Subtract`` of an i8 one, as the NPU reads it.
 
+    A scale of 4-bit weights changes along one axis there. Scales of grouped convolutions have two: where these come
+    first, the weight is decoded with both in one and then gets its shape; of transposed ones it takes i8.
+
     Returns:
         Stored element type.
 
     Raises:
         LoweringError: If the values are no integers times a step.
     """
-    decoded, factor, stored = _plain(use.codes, use.constant)
+    scale = None if use.scale is None else _smallest(use.scale)
+    axes = [] if scale is None else [axis for axis, length in enumerate(scale.shape) if length > 1]
+    if scale is not None and len(axes) > 1 and axes == list(range(len(axes))):
+        joined = use.codes.reshape(-1, *use.codes.shape[len(axes) :])
+        decoded, factor, stored = _plain(joined, use.constant)
+        decoded.set_friendly_name(f"{use.name}/decoded")
+        factors = scale.reshape(-1, *[1] * (joined.ndim - 1)) * np.float32(factor)
+        weight = ops.multiply(decoded, ops.constant(factors, dtype=np.float32))
+        _attach(use, ops.reshape(weight, ops.constant(np.array(use.codes.shape)), special_zero=False))
+        return stored
+    decoded, factor, stored = _plain(use.codes, use.constant, in_eight_bits=len(axes) > 1)
     _use(use, decoded, factor)
     return stored
 
@@ -178,7 +191,7 @@ def _smallest(scale: Floats) -> Floats:
     return np.ascontiguousarray(scale)
 
 
-def _plain(codes: Bytes, constant: CodedConstant) -> tuple[ov.Node, float, str]:
+def _plain(codes: Bytes, constant: CodedConstant, in_eight_bits: bool = False) -> tuple[ov.Node, float, str]:
     """Numbers, the factor that is still missing, and the stored type.
 
     4 bits where the values are multiples of one number around a whole zero point: the NPU's compiler rounds others.
@@ -192,7 +205,7 @@ def _plain(codes: Bytes, constant: CodedConstant) -> tuple[ov.Node, float, str]:
     factor = max(1, int(np.gcd.reduce(table.astype(np.int16))))
     levels = table.astype(np.int16) // factor
     lowest, highest = min(0, int(levels.min())), max(0, int(levels.max()))
-    if constant.bits == EIGHT_BITS or highest - lowest > _LARGEST_U4:
+    if in_eight_bits or constant.bits == EIGHT_BITS or highest - lowest > _LARGEST_U4:
         return ops.convert(ops.constant(table[codes].astype(np.int8)), "f32"), 1.0, "i8"
     zero_point = max(-lowest, min(_NPU_ZERO_POINT, _LARGEST_U4 - highest))
     numbers = packed_constant((levels + zero_point).astype(np.uint8)[codes], _PORTABLE_BITS)

@@ -1,12 +1,15 @@
 """Rules of devices that are not at hand: each finds what breaks it, exports keep them, and the page has them all."""
 
+from collections import OrderedDict
 from pathlib import Path
 
 import numpy as np
 import openvino as ov
 import pytest
+import torch
 from openvino import opset1
 from openvino import opset13 as ops
+from torch import nn
 
 import nncf_slb
 from benchmarks.openvino import devices
@@ -100,6 +103,22 @@ def test_the_npu_gets_unsigned_4_bits_with_whole_zero_points_and_the_same_number
     result = nncf_slb.inspect_openvino(path)
     assert {layer.stored for layer in result.layers if layer.searched} == {stored}
     assert nncf_slb.verify_openvino(ctrl, path, patterns_data(4), tolerance=1e-4).passed
+
+
+def test_the_npu_gets_grouped_convolutions_with_scales_of_one_axis(tmp_path):
+    torch.manual_seed(0)
+    layers = {
+        "grouped": nn.Conv2d(8, 12, 3, groups=2), "depthwise": nn.Conv2d(12, 12, 3, groups=12),
+        "grouped_up": nn.ConvTranspose2d(12, 8, 2, 2, groups=4),
+        "depthwise_up": nn.ConvTranspose2d(8, 8, 2, 2, groups=8),
+    }  # fmt: skip
+    network, x = nn.Sequential(OrderedDict(layers)).eval(), torch.randn(20, 8, 8, 8)
+    found = nncf_slb.search_post_training(network, x, bits=2, activations=8, edges="search", steps=1)
+    path = found.export(tmp_path / "m.xml", target_device="NPU")
+    check_rules(ov.Core().read_model(path), "NPU")
+    stored = {layer.name: layer.stored for layer in nncf_slb.inspect_openvino(path).layers}
+    assert stored == {"grouped": "u4", "depthwise": "u4", "grouped_up": "i8", "depthwise_up": "u4"}
+    assert nncf_slb.verify_openvino(found.model, path, x, tolerance=1e-4).passed
 
 
 def test_the_gpu_plugin_that_is_installed_does_not_take_u2_tensors():
