@@ -13,7 +13,7 @@ from nncf_slb.hosts.torch.checkpoint import SearchFile
 from tests.plain_networks import DigitsNet
 
 ROOT = Path(__file__).parents[2]
-# Says each step, saves after each, and writes the codes in the end.
+# Says each step and waits for an answer, saves after each, and writes the codes in the end.
 SEARCH = """
 import sys
 import torch
@@ -25,16 +25,21 @@ checkpoint._SECONDS = 0.0
 torch.manual_seed(0)
 model, images = DigitsNet().eval(), torch.randn(300, 1, 8, 8)
 own = sys.argv[1] if sys.argv[1] != "none" else None
-found = nncf_slb.search_post_training(
-    model, images, steps=30, checkpoint=own, progress=lambda now: print(now.step, flush=True)
-)
+
+
+def say(now):
+    print(now.step, flush=True)
+    sys.stdin.readline()
+
+
+found = nncf_slb.search_post_training(model, images, steps=30, checkpoint=own, progress=say)
 torch.save(found.model.state_dict(), sys.argv[2])
 """
 
 
-def start(*arguments):
+def start(*arguments, stdin=subprocess.DEVNULL):
     command = [sys.executable, "-c", SEARCH, *map(str, arguments)]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen(command, cwd=ROOT, stdin=stdin, stdout=subprocess.PIPE, text=True)
 
 
 def test_a_killed_search_goes_on_to_the_same_codes(tmp_path):
@@ -43,13 +48,16 @@ def test_a_killed_search_goes_on_to_the_same_codes(tmp_path):
     assert start("none", tmp_path / "whole.pt").wait() == 0
     firsts = []
     for kill_at in (5, 17, None):
-        search = start(file, tmp_path / "killed.pt")
+        search = start(file, tmp_path / "killed.pt", stdin=subprocess.PIPE)
         steps = []
         for line in search.stdout:
             steps.append(int(line))
             if kill_at is not None and steps[-1] >= kill_at:
                 search.kill()
-        search.wait()
+                break
+            search.stdin.write("\n")
+            search.stdin.flush()
+        search.communicate()
         firsts.append(steps[0])
     assert firsts[0] == 1 < firsts[1] < firsts[2] and steps[-1] == 30
     whole, killed = (torch.load(tmp_path / f"{name}.pt", weights_only=True) for name in ("whole", "killed"))
