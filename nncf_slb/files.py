@@ -1,14 +1,16 @@
-"""Files that are complete or not there at all."""
+"""Files that are complete or not there at all, and what JSON files can hold."""
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 try:
     import fcntl
@@ -91,3 +93,12 @@ def _lock(folder: Path, wait: bool) -> int | None:
 def _unlock(lock: int | None) -> None:
     if lock is not None:
         os.close(lock)
+
+
+def with_nulls(node: Any) -> Any:
+    """The same for JSON, which has no words for a NaN and infinities: null in their place."""
+    if isinstance(node, Mapping):
+        return {key: with_nulls(value) for key, value in node.items()}
+    if isinstance(node, list | tuple):
+        return [with_nulls(value) for value in node]
+    return None if isinstance(node, float) and not math.isfinite(node) else node

@@ -36,7 +36,9 @@ def figures() -> dict[str, Figures]:
     """Rows of the CSV files by machine and date."""
     found: dict[str, Figures] = {}
     for file in sorted(RESULTS.glob("speed-*.csv")):
-        machine, day = re.fullmatch(r"speed-(.+)-(\d{4}-\d\d-\d\d)", file.stem).groups()  # type: ignore[union-attr]
+        named = re.fullmatch(r"speed-(.+)-(\d{4}-\d\d-\d\d)", file.stem)
+        assert named is not None, f"{file}: allowed are names speed-MACHINE-YYYY-MM-DD.csv"
+        machine, day = named.groups()
         with file.open(newline="") as text:
             found[f"{TITLES.get(machine, machine)}, {day}"] = list(csv.DictReader(text))
     return found

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from nncf_slb.errors import printable
 from nncf_slb.tables import terminal_table
@@ -87,7 +87,7 @@ class Differences:
     def to_str(self) -> str:
         """Table for the terminal: a row for each layer, with what differs as ``a -> b``."""
         rows = [[layer.name, layer.change, *(_both(layer, field) for field in _COLUMNS)] for layer in self.layers]
-        counts = {change: sum(layer.change == change for layer in self.layers) for change in Change.__args__}  # type: ignore[attr-defined]
+        counts = {change: sum(layer.change == change for layer in self.layers) for change in get_args(Change)}
         sizes = [_size(each) for each in (self.a, self.b)]
         return "\n".join(
             [

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout, suppress
 from typing import Any, TextIO
 
+from nncf_slb.files import with_nulls
 from nncf_slb.tables import CUT
 
 SCHEMA_VERSION = 1
@@ -39,15 +39,7 @@ def show(text: str, stream: TextIO | None) -> None:
 def document(command: str | None, status: int, fields: Mapping[str, Any]) -> str:
     """A command's JSON document; numbers that are not finite, which JSON has not, are null."""
     head = {"schema_version": SCHEMA_VERSION, "command": command, "exit_status": status}
-    return json.dumps(_finite({**head, **fields}), indent=2, allow_nan=False)
-
-
-def _finite(node: Any) -> Any:
-    if isinstance(node, Mapping):
-        return {key: _finite(value) for key, value in node.items()}
-    if isinstance(node, list | tuple):
-        return [_finite(value) for value in node]
-    return None if isinstance(node, float) and not math.isfinite(node) else node
+    return json.dumps(with_nulls({**head, **fields}), indent=2, allow_nan=False)
 
 
 @contextmanager

@@ -18,5 +18,6 @@ def searched_network(ctrl: Any) -> AbstractContextManager[nn.Module]:
     """
     for candidate in [ctrl, *getattr(ctrl, "child_ctrls", [])]:
         if hasattr(candidate, "searched_network") and getattr(candidate, "name", None) == _NAME:
-            return candidate.searched_network()  # type: ignore[no-any-return]
+            network: AbstractContextManager[nn.Module] = candidate.searched_network()
+            return network
     raise TypeError(f"received {type(ctrl).__name__}; allowed is a controller of slb or a composite that holds one")

@@ -54,7 +54,8 @@ class RunLayer:
     @property
     def weight(self) -> nn.Parameter:
         """The weight itself."""
-        return getattr(self.module, self.parameter)  # type: ignore[no-any-return]
+        weight: nn.Parameter = getattr(self.module, self.parameter)
+        return weight
 
 
 @dataclass(frozen=True)

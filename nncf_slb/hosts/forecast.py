@@ -185,7 +185,8 @@ def _noise(config: Mapping[str, Any]) -> Arguments:
             x = x[:1].expand(batch, *x.shape[1:])
         return torch.randn_like(x) if x.is_floating_point() else x.contiguous()
 
-    return tree_map(noisy, example)  # type: ignore[no-any-return]
+    made: Arguments = tree_map(noisy, example)
+    return made
 
 
 def _names(config: Mapping[str, Any]) -> tuple[str, ...]:

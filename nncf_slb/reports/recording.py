@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
-from nncf_slb.files import new_file
+from nncf_slb.files import new_file, with_nulls
 from nncf_slb.reports.facts import RunFacts
 from nncf_slb.search.statistics import LayerStatistics
 
@@ -208,15 +208,7 @@ def _append(path: Path, line: Mapping[str, Any]) -> None:
         end = file.seek(0, 2)
         file.seek(max(0, end - 1))
         cut = end > 0 and file.read(1) != b"\n"
-        file.write((("\n" if cut else "") + json.dumps(_finite(line)) + "\n").encode())
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {name: _finite(inner) for name, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+        file.write((("\n" if cut else "") + json.dumps(with_nulls(line)) + "\n").encode())
 
 
 def _rounded(number: float) -> float:
