@@ -9,6 +9,7 @@ from torch import nn
 
 import nncf_slb
 from nncf_slb.errors import SettingError
+from nncf_slb.reports.data import read_run
 from nncf_slb.search.blocks import Block, BlockInputs, find_blocks
 from nncf_slb.search.runtime import CodedWeight
 from tests.plain_networks import TwoInputs
@@ -169,6 +170,19 @@ def test_an_interrupted_search_goes_on_in_its_block_with_the_same_bits(model, tm
     )  # fmt: skip
     assert steps == [(step, 16) for step in range(7, 17)] and not rest.interrupted
     assert all(torch.equal(a, b) for a, b in zip(codes(whole), codes(rest), strict=True))
+
+
+def test_a_report_counts_the_steps_of_all_blocks_also_of_a_search_that_goes_on(model, tmp_path):
+    def interrupt(progress):
+        if progress.step == 6:
+            _thread.interrupt_main()
+
+    kept = {"steps": 4, "checkpoint": tmp_path / "search.pt", "log_dir": tmp_path / "log"}
+    by_blocks(model, images_of(120), progress=interrupt, **kept)
+    by_blocks(model, images_of(120), **kept)
+    run = read_run(tmp_path / "log", latency=False)
+    assert run.length == 16 and run.ended
+    assert [moment.count for moment in run.moments] == list(range(1, 17))
 
 
 def test_temporary_files_go_and_a_full_disk_is_one_error(model, tmp_path, monkeypatch):

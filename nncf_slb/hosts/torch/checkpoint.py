@@ -47,21 +47,45 @@ class SearchFile:
         self._settings = settings
         self._saved = time.monotonic()
 
+    def done(self) -> int:
+        """Steps that the file has behind it; 0 without one.
+
+        Raises:
+            SettingError: As `load`.
+        """
+        search = self._read()
+        step = 0 if search is None else search.get("step")
+        return step if isinstance(step, int) else 0
+
     def load(self, training: Reconstruction) -> None:
         """Go on from the file, if there is one.
 
         Raises:
             SettingError: If it is not a file of a search with these settings.
         """
-        if self._path is None:
+        search = self._read()
+        if search is None:
             return
+        try:
+            training.load_state_dict(search)
+        except Exception as error:  # what is wrong inside makes torch fail in any way
+            raise SettingError(
+                f"checkpoint: received {self._path}, which is damaged or of a search of another network "
+                f"({type(error).__name__}: {str(error).splitlines()[0]}); allowed is the same network. Use another "
+                "name, or remove the file"
+            ) from error
+
+    def _read(self) -> dict[str, Any] | None:
+        """State of the search in the file; None without one."""
+        if self._path is None:
+            return None
         remove_leftovers(self._path.parent, self._path.name)
         if not self._path.exists():
-            return
+            return None
         try:
             check_archive(self._path)
             state: dict[str, Any] = torch.load(self._path, weights_only=True)
-            settings, search = state["settings"], state["search"]
+            settings, search = state["settings"], dict(state["search"])
         except Exception as error:  # bytes that are no checkpoint make torch's reader fail in any way
             raise SettingError(
                 f"checkpoint: received {self._path}, which is no file of a search without labels "
@@ -72,14 +96,7 @@ class SearchFile:
                 f"checkpoint: received {self._path}, of a search with other settings ({settings}); allowed are the "
                 f"same ({self._settings}). Use another name, or remove the file"
             )
-        try:
-            training.load_state_dict(search)
-        except Exception as error:  # what is wrong inside makes torch fail in any way
-            raise SettingError(
-                f"checkpoint: received {self._path}, which is damaged or of a search of another network "
-                f"({type(error).__name__}: {str(error).splitlines()[0]}); allowed is the same network. Use another "
-                "name, or remove the file"
-            ) from error
+        return search
 
     def save(self, training: Reconstruction, now: bool = False) -> None:
         """Write the file if it is time to, or `now`.

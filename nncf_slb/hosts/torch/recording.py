@@ -32,7 +32,6 @@ class SearchRecording:
         folder: The folder; None for none.
         model: Float network.
         settings: Settings of the search.
-        steps: Steps of a search.
         sensitivities: For each layer, its sensitivity by bits, where bits are chosen by measurement.
 
     Raises:
@@ -44,7 +43,6 @@ class SearchRecording:
         folder: str | os.PathLike[str] | None,
         model: nn.Module,
         settings: SLBConfig,
-        steps: int,
         sensitivities: dict[str, dict[int, float]],
     ) -> None:
         self._folder = None if folder is None else Path(folder)
@@ -52,7 +50,7 @@ class SearchRecording:
         budget = settings.weights.budget
         self._of_searches: dict[str | None, RunFacts] = {}
         self._facts = RunFacts(
-            way="post-training", network=type(model).__name__, length=steps, sensitivities=sensitivities,
+            way="post-training", network=type(model).__name__, sensitivities=sensitivities,
             machine=machine(str(next(model.parameters()).device)), config=settings.model_dump(mode="json"),
             budget_bytes=None if budget is None else budget.bytes,
         )  # fmt: skip
@@ -61,13 +59,14 @@ class SearchRecording:
         self._inserted = Inserted()
         self._codes: dict[Any, Tensor] = {}
 
-    def begin(self, inserted: Inserted, plan: Plan, done: int, search: str | None) -> None:
+    def begin(self, inserted: Inserted, plan: Plan, done: int, steps: int, search: str | None) -> None:
         """Begin a search.
 
         Args:
             inserted: What was put into the network.
             plan: What becomes of each layer.
             done: Steps that it has behind it.
+            steps: Its steps in all.
             search: Its name, where there are several.
         """
         if self._recording is None:
@@ -78,6 +77,7 @@ class SearchRecording:
         kept = {path: str(reason) for path, reason in plan.full_precision.items()}
         facts = self._facts.model_copy(update={
             "layers": layer_plans(layers, str), "eight_bit_layers": edges, "full_precision_layers": kept,
+            "length": steps,
         })  # fmt: skip
         self._of_searches[search] = facts
         self._write(self._recording.begin, facts, "step", done, not (self._began or done), search)

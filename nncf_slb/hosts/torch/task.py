@@ -116,7 +116,7 @@ class Task:
             needed = _SENSITIVITY_SAMPLES if budget is None else budget.samples
             self.bits.measure(partial(self._run, self._target), _first(self._seen.in_order(self.batch), needed))
         measured = {name: dict(found) for name, found in self.bits.measured.items()}
-        self.recording = SearchRecording(log_dir, self._target, settings, recipe.steps, measured)
+        self.recording = SearchRecording(log_dir, self._target, settings, measured)
 
     @property
     def target(self) -> nn.Module:
@@ -165,7 +165,7 @@ class Task:
         training = Reconstruction(searched, self._target, inserted.search, observed, self._run, self._recipe)
         file = self._file(steps, self._recipe)
         file.load(training)
-        self.recording.begin(inserted, self.plan, training.step, steps.name)
+        self.recording.begin(inserted, self.plan, training.step, self._recipe.steps, steps.name)
         batches = endless(partial(self._seen.shuffled, self.batch), self._seed, training.step)
         take_steps(training, file, batches, partial(self._note, steps), interrupt)
 
@@ -175,11 +175,12 @@ class Task:
         """Search one block after the other."""
         blocks = BlockSearch(self._target, searched, inserted, self.plan, self._run, self._recipe, self.example)
         batch = _batch_size(blocks.activation_bytes, count(self.example))
-        self.recording.begin(inserted, self.plan, 0, steps.name)
-        for index, block in enumerate(blocks.blocks):
+        files = [self._file(steps, blocks.recipe, block.path) for block in blocks.blocks]
+        done, total = sum(file.done() for file in files), len(files) * self._recipe.steps
+        self.recording.begin(inserted, self.plan, done, total, steps.name)
+        for index, (block, file) in enumerate(zip(blocks.blocks, files, strict=True)):
             seen = takewhile(lambda _: not interrupt.is_set(), self._seen.in_order(batch))
             with blocks.opened(block, seen) as (training, inputs):
-                file = self._file(steps, blocks.recipe, block.path)
                 file.load(training)
                 batches = endless(partial(shuffled, inputs), self._seed, training.step)
                 note = partial(self._note, steps, before=index, of=len(blocks.blocks))
