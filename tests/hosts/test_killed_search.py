@@ -1,5 +1,6 @@
 """A search without labels that is killed goes on from its file to the same codes, and leaves nothing beside it."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -39,7 +40,9 @@ torch.save(found.model.state_dict(), sys.argv[2])
 
 def start(*arguments, stdin=subprocess.DEVNULL):
     command = [sys.executable, "-c", SEARCH, *map(str, arguments)]
-    return subprocess.Popen(command, cwd=ROOT, stdin=stdin, stdout=subprocess.PIPE, text=True)
+    # Sums of several threads may differ in their last bits from run to run.
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(command, cwd=ROOT, env=environment, stdin=stdin, stdout=subprocess.PIPE, text=True)
 
 
 def test_a_killed_search_goes_on_to_the_same_codes(tmp_path):
