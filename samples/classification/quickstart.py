@@ -92,7 +92,7 @@ def _median_latencies(results: list[_Result]) -> list[float]:
     for result, milliseconds in zip(results[1:], low, strict=True):
         assert result.found is not None
         result.found.record_latency("float", full)
-        result.found.record_latency("IR", milliseconds)
+        result.found.record_latency(result.path.name, milliseconds)
     return latencies
 
 
@@ -106,7 +106,8 @@ def _show(results: list[_Result], latencies: list[float], folder: Path, seconds:
         for result, latency in zip(results, latencies, strict=True)
     ]  # fmt: skip
     notes = [
-        "accuracy: of the files, loaded in OpenVINO; nearest values: rounded without a search",
+        "accuracy: of the files, loaded in OpenVINO; one digit is 0.28 points",
+        "nearest values: rounded without a search",
         "first and last layer in 8 bits; inputs in 32 bits, with which the kernels are those of the float network",
         f"files, report and picture: {folder}/ (w2.xml, report.html, results.png, ...)",
         f"{machine()}, {date.today()}, {seconds:.0f} s in all",

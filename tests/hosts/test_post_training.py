@@ -15,6 +15,7 @@ from nncf_slb.config.errors import ConfigError
 from nncf_slb.errors import DataError, SettingError
 from nncf_slb.hosts.torch.planning import NothingToSearchError
 from nncf_slb.openvino.network import IrNetwork
+from nncf_slb.reports.data import read_run
 from nncf_slb.search.finite import NotFiniteError
 from nncf_slb.search.runtime import CodedWeight, FixedActivation
 from tests.plain_networks import DigitsNet, Tokens, TwoInputs, Unusual
@@ -103,6 +104,19 @@ def test_a_seed_gives_the_same_codes_however_the_samples_come(trained, digits):
     other = quick(trained, digits[0][:400], steps=6, seed=6)
     assert all(torch.equal(a, b) for a, b in zip(codes(first), codes(second), strict=True))
     assert not all(torch.equal(a, b) for a, b in zip(codes(first), codes(other), strict=True))
+
+
+def test_latencies_stand_beside_their_networks(trained, digits, tmp_path):
+    found = quick(trained, digits[0][:200], log_dir=tmp_path / "log")
+    found.export(tmp_path / "model.xml")
+    found.record_latency("float", 3.0)
+    found.record_latency("model.xml", 1.5)
+    cells = {line.split()[0]: line.split()[-1] for line in found.report().splitlines()[2:6]}
+    assert cells == {"float": "3.000", "nearest": "-", "searched": "-", "model.xml": "1.500"}
+    run = read_run(tmp_path / "log", latency=False)
+    assert [run.networks[name].milliseconds for name in ("float", "IR")] == [3.0, 1.5]
+    with pytest.raises(SettingError, match=r"name: received 'IR'; allowed: float, model\.xml"):
+        found.record_latency("IR", 1.0)
 
 
 def test_an_interrupted_search_keeps_what_there_is_and_goes_on_with_the_same_bits(trained, digits, tmp_path, caplog):

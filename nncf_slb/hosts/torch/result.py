@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
+from nncf_slb.errors import SettingError
 from nncf_slb.hosts.exporting import export_openvino
 from nncf_slb.openvino.export import export_float
 from nncf_slb.search.agreement import Agreement
@@ -95,10 +96,15 @@ class PostTraining:
         Args:
             name: Of the row: ``float``, or the name of an exported file.
             milliseconds: Of a batch of 1.
+
+        Raises:
+            SettingError: If there is no such row.
         """
+        timed = [row.name for row in self.rows if row.name == "float" or row.name.endswith(".xml")]
+        if name not in timed:
+            raise SettingError(f"name: received {name!r}; allowed: {', '.join(timed)}")
         self._milliseconds[name] = milliseconds
-        if name == "float" or name.endswith(".xml"):
-            self._recording.latency("float" if name == "float" else "IR", milliseconds)
+        self._recording.latency("float" if name == "float" else "IR", milliseconds)
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON: fields by name, without the network."""
