@@ -24,27 +24,36 @@ from benchmarks.post_training.runs import SAMPLES, Run, Study
 from nncf_slb.hosts.quiet import quieten
 
 PAIRS = ((4, 32), (3, 32), (2, 32), (1, 32), (4, 8), (3, 8), (2, 8), (1, 8))
+_FEWER = ((4, 32), (4, 8), (3, 8), (2, 8), (1, 8))
 # The transformer's inputs stay in full precision: so does what lies between its layers.
-PAIRS_OF = {"vision transformer": ((4, 32), (3, 32), (2, 32), (1, 32))}
+PAIRS_OF = {
+    "ResNet-20": _FEWER, "ESPCN x2": _FEWER, "CREPE tiny": _FEWER,
+    "vision transformer": ((4, 32), (3, 32), (2, 32), (1, 32)),
+}  # fmt: skip
+# For networks with much to compute, so that a search takes no longer than two epochs of 60,000 images.
+SHORTER = {"steps": 800, "batch_size": 100}
+SETTINGS_OF: dict[str, dict[str, int]] = {"ResNet-20": SHORTER, "CREPE tiny": SHORTER}
 COUNTS = (100, 500, 2000, 10000)
 RESULTS = Path(__file__).parent / "results"
 
 
-def search(subject: Subject, weights: int, activations: int, count: int, seed: int) -> Run:
+def search(subject: Subject, weights: int, activations: int, count: int, seed: int, settings: dict[str, int]) -> Run:
     """One search, scored on the test part."""
     started = time.perf_counter()
     seconds: list[float] = []
     found = nncf_slb.search_post_training(
         subject.model, subject.samples[: count + 500], bits=weights, activations=activations, num_samples=count,
-        seed=seed, score=subject.test, progress=lambda _: seconds.append(time.perf_counter() - started),
+        seed=seed, score=subject.test, progress=lambda _: seconds.append(time.perf_counter() - started), **settings,
     )  # fmt: skip
     scores = {row.name: row.score for row in found.rows}
     agreement = {row.name: row.agreement.value for row in found.rows if row.agreement is not None}
-    return {**scores, "agreement": agreement["searched"], "seconds": seconds[-1], "threads": torch.get_num_threads()}
+    return {**scores, "agreement": agreement["searched"], "seconds": seconds[-1], "threads": torch.get_num_threads(),
+            **settings}  # fmt: skip
 
 
 def _searched(study: Study, network: str, weights: int, activations: int, count: int, seed: int) -> Run:
-    return search(study.subject(network, seed, count), weights, activations, count, seed)
+    subject = study.subject(network, seed, count)
+    return search(subject, weights, activations, count, seed, SETTINGS_OF.get(network, {}))
 
 
 def searches(study: Study, networks: list[str]) -> None:

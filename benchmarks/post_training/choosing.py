@@ -54,6 +54,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "250 steps": {"steps": 250},
     "500 steps": {"steps": 500},
     "1,000 steps of 100 images": {"batch": 100},
+    "2,000 steps of 50 images": {"steps": 2000, "batch": 50},
     "no mean of the latents": {"average": "none"},
     "straight-through gradient": {"gradient": "straight"},
     "images mixed by up to half": {"mixed": 0.5},
@@ -90,7 +91,8 @@ def run(study: Study, variant: str, bits: int, seed: int) -> Run:
     batch, mixed = changes.pop("batch", None), changes.pop("mixed", None)
     assert changes.keys() <= {field.name for field in fields(Recipe)}
     samples = collect(subject.samples, first_of_batch, SAMPLES + task.HELD_OUT_AT_MOST)
-    search = task.Task(subject.model, samples, SAMPLES, settings, Recipe(**changes), seed, subject.validation)
+    search = task.Task(subject.model, samples, SAMPLES, settings, Recipe(**changes), "network", seed,
+                       subject.validation)  # fmt: skip
     search.batch = batch or search.batch
     with nullcontext() if mixed is None else _mixed_images(mixed):
         found = search.search({}, None, None)

@@ -42,7 +42,13 @@ class ReconstructionConfig(Section):
     num_samples: Whole = Field(
         default=2000, ge=2, description="Samples to search with; labels are not used. More are seldom better."
     )
-    steps: PositiveWhole = Field(default=1000, description="Optimizer steps, of up to 200 samples each.")
+    steps: PositiveWhole = Field(default=1000, description="Optimizer steps.")
+    batch_size: Whole = Field(
+        default=200,
+        ge=2,
+        description="Samples of a step; fewer where the activations of the float network would take more than 640 MiB. "
+        "Half as many take half the time and lose a little more.",
+    )
 
 
 class InitializerConfig(Section):

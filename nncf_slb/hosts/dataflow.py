@@ -222,6 +222,11 @@ def _tensors(tree: Any) -> Iterator[Tensor]:
     return (x for x in tree_leaves(tree) if isinstance(x, Tensor))
 
 
+def _is_innermost(module: nn.Module) -> bool:
+    """Whether a module holds none that runs; NNCF 2.19's layers hold empty containers."""
+    return all(isinstance(child, nn.ModuleDict) and not child for child in module.children())
+
+
 @contextmanager
 def _hooks(model: nn.Module, flow: _Flow) -> Iterator[None]:
     handles = [model.register_forward_pre_hook(flow.begin_network, with_kwargs=True)]
@@ -231,7 +236,7 @@ def _hooks(model: nn.Module, flow: _Flow) -> Iterator[None]:
             handles.append(module.register_forward_hook(flow.end_layer))
         elif isinstance(module, _BatchNorm):
             handles.append(module.register_forward_pre_hook(flow.begin_norm))
-        if not list(module.children()):
+        if _is_innermost(module):
             handles.append(module.register_forward_hook(flow.count))
     handles.append(model.register_forward_hook(flow.end_network))
     try:

@@ -13,17 +13,16 @@ import torch
 from torch import nn
 
 from nncf_slb.config.training import ReconstructionConfig
-from nncf_slb.search.batches import Batches, run_on
+from nncf_slb.hosts.dataflow import observe
+from nncf_slb.search.batches import Batches, run_on, size_within_memory
 from nncf_slb.search.batchnorm import calibrate, preserved_modes
 from nncf_slb.search.descent import MirrorDescent
 from nncf_slb.search.processes import take_all_from_
 from nncf_slb.search.reconstruction import Recipe, Reconstruction
 from nncf_slb.search.state import SearchState
-from nncf_slb.search.unlabeled import collect
+from nncf_slb.search.unlabeled import collect, count
 
 logger = logging.getLogger("nncf_slb")
-
-_BATCH = 200
 
 
 def reconstruct(
@@ -54,10 +53,12 @@ def reconstruct(
     samples = collect(batches.take_samples(settings.num_samples), batches.inputs, settings.num_samples)
     run = partial(run_on, next(model.parameters()).device)
     target.eval()
+    flow = observe(target, lambda: run(target, samples.sample))
+    size = size_within_memory(flow.activation_bytes, count(samples.sample), settings.batch_size)
     numbers = torch.Generator().manual_seed(0)
     with preserved_modes(model), _preserved_gradients(model), search.preserved_phase():
         training = Reconstruction(model, target, search, observed, run, Recipe(steps=settings.steps))
-        stream = chain.from_iterable(samples.shuffled(_BATCH, numbers) for _ in repeat(None))
+        stream = chain.from_iterable(samples.shuffled(size, numbers) for _ in repeat(None))
         while not training.is_done:
             training.advance(next(stream))
         training.end()
@@ -65,7 +66,7 @@ def reconstruct(
             if isinstance(weight.descent, MirrorDescent):
                 weight.descent.settle()
         take_all_from_(model, 0)  # each process has searched with its own share of the data
-        calibrate(model, partial(run, model), samples.in_order(_BATCH))
+        calibrate(model, partial(run, model), samples.in_order(size))
     logger.info(
         "slb: a search without labels took %.0f s for %d steps with %d samples",
         time.perf_counter() - started, settings.steps, len(samples),

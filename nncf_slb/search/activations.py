@@ -75,12 +75,18 @@ class _LearnedStep(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None]:
         x, step, quantized = ctx.saved_tensors
         lowest, highest = ctx.range
-        inside = (x >= step * lowest).logical_and_(x <= step * highest)
+        inside = x.clamp(step * lowest, step * highest).eq_(x)
+        grad_of_x = inside.mul_(grad)
         # Slope times step: the rounding error inside, the clipped value outside.
-        slope = torch.sub(quantized, x * inside)
+        slope = _sum_of_products(grad, quantized) - _sum_of_products(grad_of_x, x)
         features = x.numel() // max(1, x.shape[0])
         scale = (max(1, features) * max(1, highest)) ** -0.5 / step
-        return grad * inside, slope.mul_(grad).sum() * scale, None, None
+        return grad_of_x, slope * scale, None, None
+
+
+def _sum_of_products(a: Tensor, b: Tensor) -> Tensor:
+    dtype = torch.promote_types(a.dtype, torch.float32)
+    return torch.dot(a.flatten().to(dtype), b.flatten().to(dtype))
 
 
 def fit_step(x: Tensor, lowest: int, highest: int, candidates: int = 80) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
 Inputs = Callable[[Any], tuple[tuple[Any, ...], dict[str, Any]]]
+_LEAST, _BYTES = 2, 5 * 2**27
 
 
 def first_of_batch(batch: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -22,6 +23,17 @@ def run_on(device: torch.device, network: nn.Module, arguments: Any) -> Any:
     """Run a network on positional and keyword arguments, moved to its device."""
     args, kwargs = tree_map(lambda x: x.to(device) if isinstance(x, Tensor) else x, arguments)
     return network(*args, **kwargs)
+
+
+def size_within_memory(activation_bytes: int, samples: int, at_most: int) -> int:
+    """Samples of a step: as many as keep the activations of one pass within 640 MiB, but two at least.
+
+    Args:
+        activation_bytes: Bytes of all activations of a pass of the float network.
+        samples: Samples in that pass.
+        at_most: The largest size.
+    """
+    return max(_LEAST, min(at_most, _BYTES * samples // max(1, activation_bytes)))
 
 
 class Batches:

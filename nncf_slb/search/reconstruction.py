@@ -36,6 +36,7 @@ class Recipe:
 
     Attributes:
         steps: Optimizer steps.
+        batch_size: Samples of a step at most, as `nncf_slb.search.batches.size_within_memory` has it.
         latent_rate: Rate of the latents, as a share of the mean distance between neighbouring values of each layer.
         scale_rate: Rate of the scales, as a share of each layer's mean scale.
         other_rate: Rate of affine numbers of norms, biases and logarithms of steps of activations.
@@ -48,6 +49,7 @@ class Recipe:
     """
 
     steps: int = 1000
+    batch_size: int = 200
     latent_rate: float = 0.06
     scale_rate: float = 0.005
     other_rate: float = 0.001

@@ -29,6 +29,7 @@ from nncf_slb.search.activations import ActivationQuantizer
 from nncf_slb.search.finite import NotFiniteError
 from nncf_slb.search.runtime import CodedWeight
 from nncf_slb.search.searchable import searchable_weights
+from nncf_slb.search.unlabeled import Unlabeled
 
 EPOCHS = 3
 EXACT = {"INFERENCE_PRECISION_HINT": "f32"}
@@ -423,6 +424,22 @@ class HostContract:
             ctrl, _ = self.create(copy.deepcopy(model), searching)
             agreement[steps] = (outputs(ctrl.strip()).argmax(1) == wanted).float().mean()
         assert agreement[60] > agreement[1]
+
+    @feature("search without labels at creation")
+    def test_steps_of_a_search_without_labels_fit_into_memory(self, monkeypatch):
+        sizes, shuffled = [], Unlabeled.shuffled
+
+        def noted(samples, size, numbers):
+            sizes.append(size)
+            return shuffled(samples, size, numbers)
+
+        monkeypatch.setattr(Unlabeled, "shuffled", noted)
+        for memory, more in ((2**18, {}), (2**19, {}), (2**30, {"batch_size": 24})):
+            monkeypatch.setattr("nncf_slb.search.batches._BYTES", memory)
+            images = {"num_samples": 200, "steps": 1, **more}
+            self.create(config=settings(initializer={"reconstruction": images}))
+        small, twice, stated = sizes
+        assert 2 < small < 100 and twice // 2 == small and stated == 24, sizes
 
     @feature("distillation")
     @pytest.mark.parametrize("kind", ["softmax", "mse"])

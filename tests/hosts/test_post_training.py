@@ -251,6 +251,7 @@ WRONG = [
     ({"max_drop": 0.5, "bits": 2}, SettingError, "beside bits 2"),
     ({"bits": "auto", "budget": {"mean_bits": 0.5}}, ConfigError, "budget.mean_bits: received 0.5"),
     ({"steps": 0}, SettingError, "steps: received 0"),
+    ({"batch_size": 1}, SettingError, "batch_size: received 1"),
     ({"num_samples": 1}, SettingError, "num_samples: received 1"),
 ]  # fmt: skip
 

@@ -11,6 +11,7 @@ from torch import nn
 
 from nncf_slb.config.budget import AUTO
 from nncf_slb.config.section import SLBConfig
+from nncf_slb.config.training import ReconstructionConfig
 from nncf_slb.errors import SettingError
 from nncf_slb.hosts.torch.measuring import Score
 from nncf_slb.hosts.torch.result import PostTraining, Row
@@ -23,7 +24,7 @@ from nncf_slb.search.unlabeled import collect
 
 logger = logging.getLogger("nncf_slb")
 
-_SAMPLES, _LEAST = 2000, 2
+_LEAST = 2
 _MEAN_BITS_STEP = 0.25
 _WIDEST = 4
 _VERIFIED = 64  # samples that a file is compared with PyTorch on, for a report
@@ -41,6 +42,7 @@ def search_post_training(
     config: Mapping[str, Any] | str | os.PathLike[str] | None = None,
     num_samples: int | None = None,
     steps: int | None = None,
+    batch_size: int | None = None,
     granularity: Granularity = "network",
     seed: int = 0,
     score: Score | None = None,
@@ -64,7 +66,9 @@ def search_post_training(
         config: In place of these: an slb section, a whole NNCF config that holds one, or the path of either. Scopes are
             paths of modules, or ``{re}`` and a regular expression.
         num_samples: Samples to search with. By default 2,000, or what the config says.
-        steps: Optimizer steps of up to 200 samples. By default 1,000, or what the config says.
+        steps: Optimizer steps. By default 1,000, or what the config says.
+        batch_size: Samples of a step; fewer where the activations of the float network would take more than 640 MiB.
+            By default 200, or what the config says. Half as many take half the time and lose a little more.
         granularity: What is trained at once: the whole ``network``, or one ``block`` after the other, for networks
             whose activations do not fit into memory; it loses more. Blocks take `steps` steps each, and room for
             temporary files.
@@ -98,9 +102,8 @@ def search_post_training(
     settings = post_training_config(config, bits, activations, edges, budget)
     samples = _samples(settings, num_samples)
     given = collect(images, inputs, samples + HELD_OUT_AT_MOST)
-    task = Task(
-        model, given, samples, settings, _recipe(settings, steps), _granularity(granularity), seed, score, log_dir
-    )
+    recipe = _recipe(settings, steps, batch_size)
+    task = Task(model, given, samples, settings, recipe, _granularity(granularity), seed, score, log_dir)
     reference = task.measurement.float_row()
     path = None if checkpoint is None else os.fspath(checkpoint)
     if max_drop is not None:
@@ -180,13 +183,14 @@ def _drop(reference: Row, row: Row) -> float:
     return 100.0 - row.agreement.value
 
 
-def _recipe(settings: SLBConfig, steps: int | None) -> Recipe:
-    stated = settings.initializer.reconstruction
-    if steps is None:
-        steps = Recipe().steps if stated is None else stated.steps
-    if steps < 1:
-        raise SettingError(f"steps: received {steps}; allowed is at least 1")
-    return Recipe(steps=steps)
+def _recipe(settings: SLBConfig, steps: int | None, batch_size: int | None) -> Recipe:
+    stated = settings.initializer.reconstruction or ReconstructionConfig()
+    steps = stated.steps if steps is None else steps
+    batch_size = stated.batch_size if batch_size is None else batch_size
+    for name, received, least in (("steps", steps, 1), ("batch_size", batch_size, _LEAST)):
+        if received < least:
+            raise SettingError(f"{name}: received {received}; allowed is at least {least}")
+    return Recipe(steps=steps, batch_size=batch_size)
 
 
 def _granularity(granularity: Granularity) -> Granularity:
@@ -197,9 +201,8 @@ def _granularity(granularity: Granularity) -> Granularity:
 
 
 def _samples(settings: SLBConfig, num_samples: int | None) -> int:
-    stated = settings.initializer.reconstruction
     if num_samples is None:
-        return _SAMPLES if stated is None else stated.num_samples
+        return (settings.initializer.reconstruction or ReconstructionConfig()).num_samples
     if num_samples < _LEAST:
         raise SettingError(f"num_samples: received {num_samples}; allowed is at least {_LEAST}")
     return num_samples

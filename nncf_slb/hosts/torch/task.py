@@ -29,7 +29,7 @@ from nncf_slb.hosts.torch.search import Inserted, insert_search
 from nncf_slb.hosts.torch.steps import endless, take_steps
 from nncf_slb.openvino.call_form import Arguments
 from nncf_slb.search.activation_ranges import initialize_activations
-from nncf_slb.search.batches import run_on
+from nncf_slb.search.batches import run_on, size_within_memory
 from nncf_slb.search.batchnorm import calibrate
 from nncf_slb.search.finite import NotFiniteError, refuse_not_finite
 from nncf_slb.search.outputs import floating_outputs
@@ -42,8 +42,6 @@ logger = logging.getLogger("nncf_slb")
 
 Granularity = Literal["network", "block"]
 _FEW = 100
-_BATCH, _LEAST_BATCH = 200, 2
-_BATCH_BYTES = 5 * 2**27  # of all activations of a batch in the float network
 _HELD_OUT_SHARE = 1 / 8
 HELD_OUT_AT_MOST = 500
 _CALIBRATION_SAMPLES = 2000
@@ -107,7 +105,7 @@ class Task:
         self._run = partial(run_on, next(self._target.parameters()).device)
         flow = _observe(self._target, given, self._run)
         self.plan = plan_search(self._target, flow, settings)
-        self.batch = _batch_size(flow.activation_bytes, count(given.sample))
+        self.batch = size_within_memory(flow.activation_bytes, count(given.sample), recipe.batch_size)
         self.example: Arguments = given.sample
         self.measurement = Measurement(self._target, self.held_out, self._run, self.batch, score)
         self.bits = BitsByMeasurement(self._target, self.plan, settings)
@@ -174,7 +172,7 @@ class Task:
     ) -> None:
         """Search one block after the other."""
         blocks = BlockSearch(self._target, searched, inserted, self.plan, self._run, self._recipe, self.example)
-        batch = _batch_size(blocks.activation_bytes, count(self.example))
+        batch = size_within_memory(blocks.activation_bytes, count(self.example), self._recipe.batch_size)
         files = [self._file(steps, blocks.recipe, block.path) for block in blocks.blocks]
         done, total = sum(file.done() for file in files), len(files) * self._recipe.steps
         self.recording.begin(inserted, self.plan, done, total, steps.name)
@@ -257,11 +255,6 @@ def _observe(target: nn.Module, given: Unlabeled, run: Callable[[nn.Module, Any]
     if not all(bool(x.isfinite().all()) for x in tensors):
         raise NotFiniteError("the float network gives a NaN or an infinity on the first images; look at both")
     return flow
-
-
-def _batch_size(activation_bytes: int, samples: int) -> int:
-    """Samples of a step: as many as keep the activations of one pass within `_BATCH_BYTES`, 200 at most."""
-    return max(_LEAST_BATCH, min(_BATCH, _BATCH_BYTES * samples // max(1, activation_bytes)))
 
 
 def _first(batches: Iterable[Any], samples: int) -> Iterator[Any]:
