@@ -12,6 +12,8 @@ INSTALLED := $(VENV)/.installed
 EXTENSION := $(VENV)/.extension
 export TORCH_EXTENSIONS_DIR := $(CURDIR)/$(VENV)/torch_extensions
 TESTS_OF_HOSTS := nncf3_host.py torch_host.py same_search.py examples.py exported_files.py installed.py
+# Files of tests side by side, each process with one thread: threads of several processes would wait for each other.
+IN_PROCESSES := -n auto --maxprocesses 4 --dist loadfile
 PIP_QUIET := -q --disable-pip-version-check
 
 .PHONY: quickstart test digits fashion-mnist super-resolution super-resolution-study benchmark-openvino benchmark-training accuracy post-training zoo docs package clean check-python check-compiler
@@ -23,13 +25,15 @@ quickstart: $(INSTALLED)
 digits: $(INSTALLED)
 	$(RUN) -m samples.classification.digits --log-dir runs/digits
 
+test: export OMP_NUM_THREADS := 1
 test: $(EXTENSION) .venv-nncf3/.installed
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
-	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(RUN) -m pytest
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(RUN) -m pytest $(IN_PROCESSES)
 	TORCH_EXTENSIONS_DIR=$(CURDIR)/.venv-nncf3/torch_extensions NNCF_EXTENSION_LOAD_TIMEOUT=0 \
-	  PATH="$(CURDIR)/.venv-nncf3/bin:$$PATH" .venv-nncf3/bin/python -m pytest $(addprefix tests/hosts/test_,$(TESTS_OF_HOSTS))
+	  PATH="$(CURDIR)/.venv-nncf3/bin:$$PATH" .venv-nncf3/bin/python -m pytest $(IN_PROCESSES) \
+	  $(addprefix tests/hosts/test_,$(TESTS_OF_HOSTS))
 
 fashion-mnist: $(EXTENSION)
 	@if [ ! -d /usr/share/datasets/fashion-mnist ] && [ -z "$(DATA)" ]; then \
@@ -133,7 +137,7 @@ $(EXTENSION): $(INSTALLED) | check-compiler
 	$(PYTHON) -m venv .venv-nncf3
 	.venv-nncf3/bin/python -m pip install $(PIP_QUIET) $$(grep '^torch==' constraints-nncf3.txt)
 	.venv-nncf3/bin/python -m pip install $(PIP_QUIET) -c constraints-nncf3.txt -e '.[nncf3,trainers]' \
-	  pytest hypothesis scikit-learn
+	  pytest pytest-xdist hypothesis scikit-learn
 	@touch $@
 
 check-python:
