@@ -31,8 +31,8 @@ PAIRS_OF = {
     "vision transformer": ((4, 32), (3, 32), (2, 32), (1, 32)),
 }  # fmt: skip
 # For networks with much to compute, so that a search takes no longer than two epochs of 60,000 images.
-SHORTER = {"steps": 800, "batch_size": 100}
-SETTINGS_OF: dict[str, dict[str, int]] = {"ResNet-20": SHORTER, "CREPE tiny": SHORTER}
+LONG, SHORT = {"steps": 1000, "batch_size": 200}, {"steps": 800, "batch_size": 100}
+SETTINGS_OF = {"ResNet-20": SHORT, "CREPE tiny": SHORT}
 COUNTS = (100, 500, 2000, 10000)
 RESULTS = Path(__file__).parent / "results"
 
@@ -53,7 +53,7 @@ def search(subject: Subject, weights: int, activations: int, count: int, seed: i
 
 def _searched(study: Study, network: str, weights: int, activations: int, count: int, seed: int) -> Run:
     subject = study.subject(network, seed, count)
-    return search(subject, weights, activations, count, seed, SETTINGS_OF.get(network, {}))
+    return search(subject, weights, activations, count, seed, SETTINGS_OF.get(network, LONG))
 
 
 def searches(study: Study, networks: list[str]) -> None:

@@ -36,7 +36,7 @@ def losses(runs: pd.DataFrame) -> str:
     searched = runs[runs["method"] == "search"]
     pairs = list(dict.fromkeys(zip(searched["weights"], searched["activations"], strict=True)))
     pairs.sort(key=lambda pair: (-pair[1], -pair[0]))
-    header = ["network", "float", *(f"W{w}A{a}" for w, a in pairs), "NNCF 8-bit", "seconds"]
+    header = ["network", "float", *(f"W{w}A{a}" for w, a in pairs), "NNCF 8-bit", "steps", "seeds", "seconds"]
     rows = []
     for network in [name for name in NETWORKS if (searched["network"] == name).any()]:
         own = searched[searched["network"] == network]
@@ -46,12 +46,27 @@ def losses(runs: pd.DataFrame) -> str:
         rows.append([
             f"{network}, {unit}", f"{own['float'].mean():.2f}", *cells,
             "" if eight.empty else f"{(eight['float'] - eight['searched']).mean():.2f}",
-            f"{own['seconds'].min():.0f}-{own['seconds'].max():.0f}",
+            _steps(own), _seeds(own), _range(own["seconds"]),
         ])  # fmt: skip
     threads = ", ".join(sorted({f"{int(n)} threads" for n in searched["threads"].dropna()}))
     machine = ", ".join(sorted(set(runs["device"])))
     table = markdown_table(header, rows, "l" + "r" * (len(header) - 1))
     return f"{machine}, {threads}.\n\n{table}"
+
+
+def _steps(runs: pd.DataFrame) -> str:
+    """Steps and the samples of each."""
+    return f"{runs['steps'].max():,.0f} of {runs['batch_size'].max():.0f}"
+
+
+def _seeds(runs: pd.DataFrame) -> str:
+    counts = runs.groupby(["weights", "activations"])["seed"].nunique()
+    return _range(counts)
+
+
+def _range(numbers: pd.Series) -> str:
+    low, high = f"{numbers.min():.0f}", f"{numbers.max():.0f}"
+    return low if low == high else f"{low} to {high}"
 
 
 def _cell(runs: pd.DataFrame) -> str:
