@@ -34,6 +34,7 @@ from nncf_slb.hosts.quiet import quieten
 from nncf_slb.search.batchnorm import calibrate
 
 WIDTHS = (4, 3, 2)
+GPTQ, LEARNED = "Brevitas, GPTQ", "Brevitas, learned rounding"
 _LAYERS = {
     nn.Conv1d: qnn.QuantConv1d, nn.Conv2d: qnn.QuantConv2d, nn.Linear: qnn.QuantLinear,
     nn.ConvTranspose2d: qnn.QuantConvTranspose2d,
@@ -110,16 +111,18 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("runs/post_training"))
     parser.add_argument("--networks", nargs="+", choices=list(NETWORKS), default=list(NETWORKS))
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--methods", nargs="+", choices=[GPTQ, LEARNED], default=[GPTQ, LEARNED])
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     quieten()
     torch.set_num_threads(arguments.threads)
     study = Study(arguments.work, arguments.seeds)
-    methods = {"Brevitas, GPTQ": (_gptq, _GPTQ), "Brevitas, learned rounding": (_rounded, _ROUNDINGS)}
+    methods = {GPTQ: (_gptq, _GPTQ), LEARNED: (_rounded, _ROUNDINGS)}
     for network in arguments.networks:
         for seed in study.seeds:
             for bits in WIDTHS:
-                for name, (make, choices) in methods.items():
+                for name in arguments.methods:
+                    make, choices = methods[name]
                     labels = {"network": network, "seed": seed, "weights": bits, "activations": 32,
                               "samples": SAMPLES, "method": name}  # fmt: skip
                     of_this = partial(_run, study, network, seed, make, bits, choices)
