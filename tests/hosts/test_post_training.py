@@ -253,6 +253,7 @@ WRONG = [
     ({"steps": 0}, SettingError, "steps: received 0"),
     ({"batch_size": 1}, SettingError, "batch_size: received 1"),
     ({"num_samples": 1}, SettingError, "num_samples: received 1"),
+    ({"num_samples": "all"}, SettingError, "num_samples: received 'all'"),
 ]  # fmt: skip
 
 

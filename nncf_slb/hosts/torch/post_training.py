@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterable, Mapping
+from numbers import Integral
 from typing import Any, Literal, get_args
 
 from torch import nn
@@ -188,9 +189,8 @@ def _recipe(settings: SLBConfig, steps: int | None, batch_size: int | None) -> R
     stated = settings.initializer.reconstruction or ReconstructionConfig()
     steps = stated.steps if steps is None else steps
     batch_size = stated.batch_size if batch_size is None else batch_size
-    for name, received, least in (("steps", steps, 1), ("batch_size", batch_size, _LEAST)):
-        if received < least:
-            raise SettingError(f"{name}: received {received}; allowed is at least {least}")
+    _refuse_less("steps", steps, 1)
+    _refuse_less("batch_size", batch_size, _LEAST)
     return Recipe(steps=steps, batch_size=batch_size)
 
 
@@ -204,6 +204,10 @@ def _granularity(granularity: Granularity) -> Granularity:
 def _samples(settings: SLBConfig, num_samples: int | None) -> int:
     if num_samples is None:
         return (settings.initializer.reconstruction or ReconstructionConfig()).num_samples
-    if num_samples < _LEAST:
-        raise SettingError(f"num_samples: received {num_samples}; allowed is at least {_LEAST}")
+    _refuse_less("num_samples", num_samples, _LEAST)
     return num_samples
+
+
+def _refuse_less(name: str, received: Any, least: int) -> None:
+    if not isinstance(received, Integral) or received < least:
+        raise SettingError(f"{name}: received {received!r}; allowed is an integer of at least {least}")
