@@ -48,7 +48,8 @@ def losses(runs: pd.DataFrame) -> str:
             "" if eight.empty else f"{(eight['float'] - eight['searched']).mean():.2f}",
             _steps(own), _seeds(own), _range(own["seconds"]),
         ])  # fmt: skip
-    threads = ", ".join(sorted({f"{int(n)} threads" for n in searched["threads"].dropna()}))
+    counts = sorted({int(count) for count in searched["threads"].dropna()})
+    threads = ", ".join(f"{count} thread{'s' if count > 1 else ''}" for count in counts)
     machine = ", ".join(sorted(set(runs["device"])))
     table = markdown_table(header, rows, "l" + "r" * (len(header) - 1))
     return f"{machine}, {threads}.\n\n{table}"
@@ -104,6 +105,8 @@ def by_images(runs: pd.DataFrame) -> str:
         [f"W{weights}", *(_mean(own[(own["weights"] == weights) & (own["samples"] == count)]) for count in counts)]
         for weights in sorted(set(own["weights"]), reverse=True)
     ]
+    if not counts:
+        return "Not run yet."
     return markdown_table(["bits", *(f"{count:,} images" for count in counts)], rows, "l" + "r" * len(counts))
 
 
