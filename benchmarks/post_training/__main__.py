@@ -32,7 +32,7 @@ PAIRS_OF = {
 }  # fmt: skip
 # For networks with much to compute, so that a search takes no longer than two epochs of 60,000 images.
 LONG, SHORT = {"steps": 1000, "batch_size": 200}, {"steps": 800, "batch_size": 100}
-SETTINGS_OF = {"ResNet-20": SHORT, "ESPCN x2": SHORT, "CREPE tiny": SHORT}
+SETTINGS_OF = dict.fromkeys(["ResNet-20", "ESPCN x2", "vision transformer", "CREPE tiny"], SHORT)
 COUNTS = (100, 500, 2000, 10000)
 RESULTS = Path(__file__).parent / "results"
 

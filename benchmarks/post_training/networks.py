@@ -59,8 +59,11 @@ class Network:
 def _classifier(recipe: str) -> Callable[[Path, int, int], Subject]:
     def make(work: Path, seed: int, count: int) -> Subject:
         folder = work / "float" / recipe
-        run = trainer(recipe, folder, None, weights=fit(recipe, folder, None))
-        return _of_images(run.model.eval(), seed, count)
+        best, done = folder / "best.pth", folder / "done"  # with it several processes can read the network
+        if not done.exists():
+            best = fit(recipe, folder, None)
+            done.touch()
+        return _of_images(trainer(recipe, folder, None, weights=best).model.eval(), seed, count)
 
     return make
 

@@ -37,7 +37,8 @@ class Recipe:
     Attributes:
         steps: Optimizer steps.
         batch_size: Samples of a step at most, as `nncf_slb.search.batches.size_within_memory` has it.
-        latent_rate: Rate of the latents, as a share of the mean distance between neighbouring values of each layer.
+        latent_rate: Rate of the latents, as a share of the mean distance between neighbouring values of each layer, and
+            divided by the number of these distances: the more values, the nearer the best one is.
         scale_rate: Rate of the scales, as a share of each layer's mean scale.
         other_rate: Rate of affine numbers of norms, biases and logarithms of steps of activations.
         layer_share: Weight of the mean error of the layers beside the outputs' own.
@@ -190,7 +191,7 @@ def _parameter_groups(searched: nn.Module, search: SearchState, recipe: Recipe) 
     by_latent = {id(weight.searched): weight for weight in search.weights}
     scales = [weight.scale for weight in search.weights if isinstance(weight.scale, nn.Parameter)]
     for weight in by_latent.values():
-        yield {"params": [weight.searched], "lr": recipe.latent_rate * _mean_distance(weight)}
+        yield {"params": [weight.searched], "lr": recipe.latent_rate * _latent_unit(weight)}
     for scale in scales:
         yield {"params": [scale], "lr": recipe.scale_rate * float(scale.detach().abs().mean())}
     others: dict[int, nn.Parameter] = {}
@@ -211,10 +212,10 @@ def _parameter_groups(searched: nn.Module, search: SearchState, recipe: Recipe) 
 
 
 @torch.no_grad()
-def _mean_distance(weight: SearchableWeight) -> float:
-    """Between neighbouring values of a layer's weights, over its channels."""
+def _latent_unit(weight: SearchableWeight) -> float:
+    """Mean distance between neighbouring values over a layer's channels, divided by the number of distances."""
     table = weight.values.table
-    return float(weight.multiplier().abs().mean()) * (max(table) - min(table)) / (len(table) - 1)
+    return float(weight.multiplier().abs().mean()) * (max(table) - min(table)) / (len(table) - 1) ** 2
 
 
 def _train_mode(model: nn.Module) -> None:
