@@ -18,10 +18,15 @@ class _Compiled:
     """A compiled model that takes and gives torch tensors."""
 
     def __init__(self, model: ov.Model) -> None:
-        self._compiled = compile_ir(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        self._model = model
+        self._compiled: dict[tuple[int, ...], ov.CompiledModel] = {}
 
     def __call__(self, samples: torch.Tensor) -> torch.Tensor:
-        return torch.from_numpy(self._compiled([samples.numpy()])[0].copy())
+        shape = (-1, *samples.shape[1:])  # images of another size than the samples' too
+        if shape not in self._compiled:
+            self._model.reshape(ov.PartialShape(shape))
+            self._compiled[shape] = compile_ir(self._model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        return torch.from_numpy(self._compiled[shape]([samples.numpy()])[0].copy())
 
 
 def nncf_eight_bits(subject: Subject) -> dict[str, Any]:
