@@ -30,7 +30,7 @@ PAIRS_OF = {
     "ResNet-20": _FEWER, "ESPCN x2": _FEWER, "CREPE tiny": _FEWER,
     "vision transformer": ((4, 32), (3, 32), (2, 32), (1, 32)),
 }  # fmt: skip
-# For networks with much to compute, so that a search takes no longer than two epochs of 60,000 images.
+# Steps and their samples: what ships, and less of both for networks with much to compute.
 LONG, SHORT = {"steps": 1000, "batch_size": 200}, {"steps": 800, "batch_size": 100}
 SETTINGS_OF = dict.fromkeys(["ResNet-20", "ESPCN x2", "vision transformer", "CREPE tiny"], SHORT)
 COUNTS = (100, 500, 2000, 10000)
