@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from nncf_slb.search.choices import ActivationMode, SignMode
 from nncf_slb.search.processes import ranks_with, take_from_
+from nncf_slb.search.products import sum_of_products
 
 _SEEN_PER_BATCH = 2**14
 _SEEN_AT_MOST = 2**17
@@ -65,7 +66,7 @@ class _LearnedStep(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, step: Tensor, lowest: int, highest: int) -> Tensor:
-        quantized = fake_quantize(x, step, lowest, highest)
+        quantized = _quantized_without_gradient(x, step, lowest, highest)
         ctx.save_for_backward(x, step, quantized)
         ctx.range = lowest, highest
         return quantized
@@ -78,15 +79,20 @@ class _LearnedStep(torch.autograd.Function):
         inside = x.clamp(step * lowest, step * highest).eq_(x)
         grad_of_x = inside.mul_(grad)
         # Slope times step: the rounding error inside, the clipped value outside.
-        slope = _sum_of_products(grad, quantized) - _sum_of_products(grad_of_x, x)
+        slope = sum_of_products(grad, quantized) - sum_of_products(grad_of_x, x)
         features = x.numel() // max(1, x.shape[0])
         scale = (max(1, features) * max(1, highest)) ** -0.5 / step
         return grad_of_x, slope * scale, None, None
 
 
-def _sum_of_products(a: Tensor, b: Tensor) -> Tensor:
-    dtype = torch.promote_types(a.dtype, torch.float32)
-    return torch.dot(a.flatten().to(dtype), b.flatten().to(dtype))
+def _quantized_without_gradient(x: Tensor, step: Tensor, lowest: int, highest: int) -> Tensor:
+    """What `fake_quantize` gives, to the same bits.
+
+    On CPUs PyTorch's operator takes one element after the other; four vectorized ones take a fifth of its time.
+    """
+    if x.device.type != "cpu" or x.dtype != torch.float32:
+        return fake_quantize(x, step, lowest, highest)
+    return x.mul(step.reciprocal()).round_().clamp_(lowest, highest).mul_(step)
 
 
 def fit_step(x: Tensor, lowest: int, highest: int, candidates: int = 80) -> Tensor:
@@ -104,7 +110,7 @@ def fit_step(x: Tensor, lowest: int, highest: int, candidates: int = 80) -> Tens
     needed = [x.max() / highest] + ([x.min() / lowest] if lowest else [])
     largest = torch.stack(needed).max().clamp_min(1e-6)
     steps = largest * torch.linspace(1 / candidates, 1, candidates, device=x.device)
-    errors = torch.stack([(fake_quantize(x, step, lowest, highest) - x).square().sum() for step in steps])
+    errors = torch.stack([(_quantized_without_gradient(x, step, lowest, highest) - x).square().sum() for step in steps])
     return steps[errors.argmin()].to(x.dtype)
 
 

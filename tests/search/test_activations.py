@@ -52,6 +52,19 @@ def test_rounding_is_to_the_nearest_level_and_idempotent(x, step, bits):
     torch.testing.assert_close(fake_quantize(rounded, step, lowest, highest), rounded)
 
 
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("bits", [2, 4, 8])
+def test_training_rounds_as_pytorchs_operator_does_ties_included(bits, layout):
+    x = sample(4, 6, 5, 5).to(memory_format=layout)
+    quantizer = fitted(bits, "lsq", x)
+    step = quantizer.step().detach()
+    lowest, highest = quantizer.levels
+    for data in (x, (3 * x).round() / 2 * step):
+        expected = fake_quantize(data, step, lowest, highest)
+        received = quantizer(data.requires_grad_())
+        assert torch.equal(received, expected) and received.stride() == data.stride()
+
+
 @pytest.mark.parametrize("bits", [2, 4, 8])
 def test_learned_step_gradient_is_lsqs_equation_3(bits):
     x = sample(6, 50).abs().requires_grad_()
