@@ -31,7 +31,7 @@ PAIRS_OF = {
     "vision transformer": ((4, 32), (3, 32), (2, 32), (1, 32)),
 }  # fmt: skip
 # Steps and their samples: what ships, and less of both for networks with much to compute.
-LONG, SHORT = {"steps": 1000, "batch_size": 200}, {"steps": 800, "batch_size": 100}
+LONG, SHORT = {"steps": 1000, "batch_size": 200}, {"steps": 500, "batch_size": 100}
 SETTINGS_OF = dict.fromkeys(["ResNet-20", "ESPCN x2", "vision transformer", "CREPE tiny"], SHORT)
 COUNTS = (100, 500, 2000, 10000)
 RESULTS = Path(__file__).parent / "results"
