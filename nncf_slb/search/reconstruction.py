@@ -3,7 +3,7 @@
 The searched copy is trained to give the float network's outputs, and to keep the outputs of each searched layer, while
 the temperature falls as in a training with labels. Loss: KL divergence of classes, or relative squared error
 (`nncf_slb.search.outputs`), plus the mean over the searched layers of the error at their outputs, each relative to its
-own square. Recipe and figures: docs/results.md, "Without labels".
+own square. Recipe and figures: docs/post-training.md.
 """
 
 from __future__ import annotations
