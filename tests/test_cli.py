@@ -60,7 +60,7 @@ def test_benchmark_compares_files(tmp_path, capsys):
         (["inspect", "{ir}", "--property", "HINT"], "--property: received HINT; write NAME=VALUE"),
         (["verify", "{ir}", "tests.test_cli"], "write MODULE:FUNCTION"),
         (["verify", "{ir}", "no.such.module:f"], "cannot be imported"),
-        (["verify", "{ir}", "tests.test_cli:no_such"], "cannot be imported"),
+        (["verify", "{ir}", "tests.test_cli:no_such"], "has no function no_such"),
         (["verify", "{ir}", "tests.test_cli:wrong"], "cannot be verified (model: received dict; allowed are"),
         (["verify", "{ir}", "tests.test_cli:searched", "--data", "{ir}"], "is no readable .npy or .npz file"),
         (["benchmark", "{ir}", "absent.xml"], "absent.xml: there is no such file"),
@@ -143,7 +143,7 @@ def test_quantize_writes_onnx(tmp_path, capsys):
     ("arguments", "message"),
     [
         (["tests.test_cli:load_nothing"], "returns DigitsNet; allowed are (model, batches)"),
-        (["tests.test_cli:missing"], "cannot be imported"),
+        (["tests.test_cli:missing"], "has no function missing"),
         (["tests.test_cli:load_to_quantize", "--bits", "5"], "weights.bits: received 5"),
         (["tests.test_cli:load_to_quantize", "--edges", "none"], 'weights.edges: received "none"'),
         (["tests.test_cli:load_to_quantize", "--budget-bytes", "10"], "budget.bytes: received 10"),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import os
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from nncf_slb.errors import SettingError, printable
@@ -14,6 +16,8 @@ SEARCHED_HELP = (
     "MODULE:FUNCTION of your code, called without arguments: returns the controller, or what its strip() returned, "
     "with the weights that were exported. The current folder is searched first"
 )
+
+_SHOWN = 8
 
 
 def called(text: str, argument: str = "model") -> Any:
@@ -36,13 +40,27 @@ def called(text: str, argument: str = "model") -> Any:
         )
     sys.path.insert(0, os.getcwd())
     try:
-        make = getattr(importlib.import_module(module), function)
+        imported = importlib.import_module(module)
+        make = getattr(imported, function, None)
     except Exception as error:  # whatever the user's module raises
         raise SettingError(f"{argument}: received {text}, which cannot be imported ({error})") from error
+    if not callable(make):
+        raise SettingError(f"{argument}: received {text}, but {_what_is_there(imported, function)}")
     try:
         return make()
     except Exception as error:  # whatever the user's function raises
         raise SettingError(f"{argument}: {text} cannot be called ({error})") from error
+
+
+def _what_is_there(module: ModuleType, name: str) -> str:
+    """Why a name of a module cannot be called, and what can."""
+    if hasattr(module, name):
+        return f"{name} is no function, but of type {type(getattr(module, name)).__name__}"
+    own = [key for key, value in vars(module).items() if getattr(value, "__module__", None) == module.__name__]
+    callables = [key for key in own if callable(getattr(module, key)) and not key.startswith("_")]
+    near = difflib.get_close_matches(name, callables, 1)
+    advice = f"did you mean {near[0]}?" if near else f"it has {', '.join(callables[:_SHOWN]) or 'none'}"
+    return f"{module.__name__} has no function {name}; {advice}"
 
 
 def searched_network(text: str) -> Any:

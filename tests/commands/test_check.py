@@ -99,7 +99,7 @@ def test_problems_are_listed_by_file(tmp_path, capsys):
     [
         (["missing.json"], "'missing.json' does not exist"),
         (["."], "'.' cannot be read"),
-        (["{config}", "--model", "tests.networks:Smal"], "cannot be imported"),
+        (["{config}", "--model", "tests.networks:Smal"], "did you mean Small?"),
         (["{config}", "--model", "tests.networks"], "write MODULE:FUNCTION"),
         (["{config}", "--model", "tests/networks.py:Small"], "such as tests.networks:Small"),
         (["{config}", "--modle", "x"], "unrecognized arguments: --modle"),

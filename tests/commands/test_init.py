@@ -76,7 +76,7 @@ def test_layers_that_cannot_be_searched_are_left_out(tmp_path, capsys):
         ([*SIZE, "--epochs", "0"], "--epochs: received 0"),
         ([*SIZE, "--mean-bits", "nan"], "--mean-bits: received nan; allowed: 1 to 4"),
         ([*SIZE, "--bits", "2", "--mean-bits", "2"], "--mean-bits: received with --bits 2"),
-        ([*SIZE, "--model", "tests.networks:Missing"], "cannot be imported"),
+        ([*SIZE, "--model", "tests.networks:Missing"], "tests.networks has no function Missing"),
         (["--sample-size", "1,3,8,8", "--model", "tests.networks:Small"], "input_info"),
     ],
 )
