@@ -61,6 +61,8 @@ def strip_(network: nn.Module) -> None:
     # All codes first: a weight that layers share loses its latents with the first of them. Each layer gets its own, as
     # a converted network holds a tensor once, under one name.
     codes = [(module, name, codes_of(weight)) for module, name, weight in inserted_weights(network)]
+    for module, name, _ in codes:  # all of a module's before the first is coded: each has changed the class
+        _take_weight_out(module, name)
     fixed: dict[ActivationQuantizer, FixedActivation] = {}
     for layer, name, coded in codes:
         quantizer = layer._modules.pop(_QUANTIZER, None)
@@ -72,7 +74,6 @@ def strip_(network: nn.Module) -> None:
             for key in [key for key, hook in layer._forward_pre_hooks.items() if isinstance(hook, _QuantizeInput)]:
                 del layer._forward_pre_hooks[key]
                 layer._forward_pre_hooks_with_kwargs.pop(key, None)
-        _take_weight_out(layer, name)
         if name == "weight" and is_layer(layer):
             make_low_bit_(layer, coded, activation)
         else:
