@@ -111,6 +111,20 @@ class CodedUse:
         """The convolution or MatMul."""
         return self.consumer.get_node()
 
+    @property
+    def is_scaled_along_its_sum(self) -> bool:
+        """Whether a matrix product sums over the scale, as with the weight of a Linear layer that is used transposed.
+
+        The CPU plugin takes such weights in integers for those of a FullyConnected with a scale for each output, and
+        gives wrong numbers for up to four rows (OpenVINO 2026.4.1).
+        """
+        if self.operation.get_type_name() != "MatMul" or self.scale is None:
+            return False
+        index, attributes = self.consumer.get_index(), self.operation.get_attributes()
+        is_transposed = attributes["transpose_b" if index else "transpose_a"]
+        axis = self.scale.ndim - (1 if bool(index) == is_transposed else 2)
+        return bool((np.diff(self.scale, axis=axis) != 0).any())
+
     def channel_scale(self, axis: int) -> Floats | None:
         """Scale ``[channels]`` along the axis of output channels; None if it changes along another one."""
         if self.scale is None:

@@ -128,6 +128,6 @@ def _lower_use(use: CodedUse, target_device: TargetDevice, signs: dict[str, ov.N
     quantized = use.consumer.get_index() == 1 and is_quantized(use.operation.input_value(0))
     if not quantized and (packed := use_compressed_form(use, portable)):
         return "compressed", packed
-    if not quantized and is_1x1_convolution(use):
+    if use.is_scaled_along_its_sum or (not quantized and is_1x1_convolution(use)):
         return "table", use_table_form(use, portable)
     return "integer", use_integer_form(use, portable)
