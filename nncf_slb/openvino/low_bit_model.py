@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from nncf_slb.errors import SLBError
+from nncf_slb.openvino.batch_size import fixes_batch
 from nncf_slb.openvino.call_form import CallForm, call_form, flat_call, flat_outputs
 from nncf_slb.openvino.conversion import convert_torch
 from nncf_slb.openvino.graph import CodedConstant, LoweringError
@@ -97,6 +98,12 @@ def convert(
             model = convert_torch(stripped, examples, shapes, {constant.constant_name for constant in coded})
         except Exception as error:  # those of the converter share no class of their own
             raise ExportError(f"OpenVINO cannot convert the network: {_converters_reason(error)}") from error
+        if fixes_batch(model, stripped, examples, input_shapes):
+            raise ExportError(
+                "the converted network answers every batch as one of the example's size, since a Python number, such "
+                "as len(x) or int(x.shape[0]), has become a constant. Write x.shape[0] or flatten(1) in the network, "
+                f"or fix the batch: input_shapes={[list(example.shape) for example in examples]}"
+            )
         _warn_of_unused(stripped, examples, model, coded)
     layers = lower(model, coded, settings.target_device, binary)
     _set_names(model, input_names or ([] if form.is_plain else list(form.names)), names_of_outputs)
