@@ -18,6 +18,7 @@ except ImportError:  # Windows, where what killed processes leave stays
     fcntl = None  # type: ignore[assignment]
 
 _PARTIAL = ".partial-"
+_LONGEST_NAME = 200  # bytes; file systems take 255, and unfinished files have longer names
 
 
 @contextmanager
@@ -35,6 +36,18 @@ def new_file(target: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         _unlock(lock)
+
+
+def problem_of_path(path: Any) -> str:
+    """What is wrong with something that is to be the path of a file or folder, for a message; empty if nothing is."""
+    if not isinstance(path, str | os.PathLike) or not isinstance(text := os.fspath(path), str):
+        return f"{path!r}; allowed is a path"
+    if "\0" in text:
+        return f"{text!r}; allowed is a path without a zero byte"
+    name = os.path.basename(text)
+    if len(os.fsencode(name)) > _LONGEST_NAME:
+        return f"a name of {len(os.fsencode(name))} bytes ({name[:20]}...); allowed are {_LONGEST_NAME}"
+    return ""
 
 
 def remove_leftovers(folder: Path, name: str | None = None) -> None:

@@ -107,13 +107,14 @@ def _run(arguments: argparse.Namespace) -> tuple[Result, int]:
         raise SettingError(
             f"--onnx-types: received {arguments.onnx_types} for {arguments.output}; allowed with .onnx only"
         )
+    _refuse_unwritable(arguments.output)
     model, images, score = _parts(arguments.load, called(arguments.load, "load"))
     started = time.perf_counter()
     with ProgressLine(sys.stderr) as progress:
         found = search_post_training(
             model,
             images,
-            bits="auto" if arguments.budget_bytes or arguments.budget_bits else arguments.bits,
+            bits="auto" if arguments.bits is None and _budget(arguments) is not None else arguments.bits,
             activations=arguments.activations,
             edges=arguments.edges,
             budget=_budget(arguments),
@@ -137,6 +138,30 @@ def _run(arguments: argparse.Namespace) -> tuple[Result, int]:
         except SLBError as error:
             not_measured = str(error)
     return Quantized(path, found, latency, not_measured, time.perf_counter() - started), GOOD
+
+
+def _refuse_unwritable(output: Path) -> None:
+    """Find out before the search whether the file can be written after it.
+
+    Raises:
+        SettingError: If it cannot.
+    """
+    from nncf_slb.openvino.request import check_path
+
+    check_path(output, (output.suffix,))
+    try:
+        with tempfile.TemporaryDirectory(dir=_existing_folder(output)):
+            pass
+    except OSError as error:
+        raise SettingError(
+            f"--output: received {printable(str(output))}, which cannot be written ({error.strerror}); allowed is a "
+            "file in a folder that you may write to"
+        ) from error
+
+
+def _existing_folder(path: Path) -> Path:
+    """The nearest folder above a path that is there; those below it are made when the file is written."""
+    return next(folder for folder in path.absolute().parents if folder.exists())
 
 
 def _parts(text: str, loaded: Any) -> tuple[Any, Any, Callable[[Any], float] | None]:

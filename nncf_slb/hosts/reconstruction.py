@@ -14,13 +14,13 @@ from torch import nn
 
 from nncf_slb.config.training import ReconstructionConfig
 from nncf_slb.hosts.dataflow import observe
-from nncf_slb.search.batches import Batches, run_on, size_within_memory
+from nncf_slb.search.batches import Batches, count, run_on, size_within_memory
 from nncf_slb.search.batchnorm import calibrate, preserved_modes
 from nncf_slb.search.descent import MirrorDescent
 from nncf_slb.search.processes import take_all_from_
 from nncf_slb.search.reconstruction import Recipe, Reconstruction
 from nncf_slb.search.state import SearchState
-from nncf_slb.search.unlabeled import collect, count
+from nncf_slb.search.unlabeled import collect
 
 logger = logging.getLogger("nncf_slb")
 

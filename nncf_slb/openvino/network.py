@@ -43,6 +43,10 @@ class IrNetwork:
         outputs = tuple(torch.cat(column) if column[0].dim() else column[0] for column in zip(*parts, strict=True))
         return outputs[0] if len(outputs) == 1 else outputs
 
+    def eval(self) -> IrNetwork:
+        """Itself, as a network in evaluation mode: functions that measure networks call this first."""
+        return self
+
     def _run(self, tensors: list[Tensor]) -> list[Tensor]:
         result = self._compiled([tensor.numpy() for tensor in tensors])
         return [torch.from_numpy(result[port].copy()) for port in self._compiled.outputs]

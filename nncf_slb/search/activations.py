@@ -209,6 +209,19 @@ class ActivationQuantizer(nn.Module):
         self.is_initialized.fill_(True)
         self.initialized = True
 
+    @torch.no_grad()
+    def widen(self, x: Tensor) -> None:
+        """Enlarge the step until no element of `x` is clipped, but for negative ones where these have no levels."""
+        lowest, highest = self.levels
+        needed = x.max() / highest
+        if lowest:
+            needed = torch.maximum(needed, x.min() / lowest)
+        step = torch.maximum(self.step(), needed)
+        if self.mode == "lsq":
+            self.log_step.copy_(step.log())
+        else:
+            self.clip.copy_(step * highest)
+
     def _see(self, x: Tensor) -> None:
         assert self._seen is not None
         flat = x.detach().flatten()

@@ -18,7 +18,7 @@ class Agreement:
 
     Attributes:
         value: Percent of the samples with the float network's class, or decibels between its outputs and the
-            difference (infinite where there is none).
+            difference (infinite where there is none, minus infinity where its own outputs are all 0).
         unit: ``%`` or ``dB``.
     """
 
@@ -53,4 +53,6 @@ def agreement(target: Callable[[Any], Any], other: Callable[[Any], Any], batches
             noise += float((received.double() - expected.double()).square().sum())
     if samples:
         return Agreement(100 * same / samples, "%")
-    return Agreement(10 * math.log10(signal / noise) if noise and signal else math.inf, "dB")
+    if not (noise and signal):
+        return Agreement(-math.inf if noise else math.inf, "dB")
+    return Agreement(10 * math.log10(signal / noise), "dB")

@@ -20,9 +20,15 @@ def first_of_batch(batch: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
 
 
 def run_on(device: torch.device, network: nn.Module, arguments: Any) -> Any:
-    """Run a network on positional and keyword arguments, moved to its device."""
-    args, kwargs = tree_map(lambda x: x.to(device) if isinstance(x, Tensor) else x, arguments)
+    """Run a network on copies of positional and keyword arguments on its device: it may change them in place."""
+    args, kwargs = tree_map(lambda x: x.to(device, copy=True) if isinstance(x, Tensor) else x, arguments)
     return network(*args, **kwargs)
+
+
+def count(arguments: Any) -> int:
+    """Samples in a batch: length of its first tensor with dimensions; 0 without one."""
+    tensors = [x for x in tree_leaves(arguments) if isinstance(x, Tensor) and x.dim()]
+    return len(tensors[0]) if tensors else 0
 
 
 def size_within_memory(activation_bytes: int, samples: int, at_most: int) -> int:
@@ -74,5 +80,4 @@ class Batches:
     def _counted(self, batches: Iterator[Any], samples: int) -> Iterator[Any]:
         while samples > 0 and (batch := next(batches, None)) is not None:
             yield batch
-            tensors = [x for x in tree_leaves(self.inputs(batch)) if isinstance(x, Tensor) and x.dim()]
-            samples -= len(tensors[0]) if tensors else 1
+            samples -= count(self.inputs(batch)) or 1

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from nncf_slb.search.batches import count
 from nncf_slb.search.finite import NotFiniteError
 from nncf_slb.search.processes import average_, ranks_with
 
@@ -56,7 +58,9 @@ def batch_statistics(model: nn.Module) -> Iterator[None]:
 
 @torch.no_grad()
 def calibrate(model: nn.Module, run_batch: Callable[[object], object], batches: Iterable[object]) -> int:
-    """Replace the running statistics by the mean over batches seen with the model's eval-mode (discrete) weights.
+    """Replace the running statistics by those seen with the model's eval-mode (discrete) weights.
+
+    They are the mean over the batches, each by its number of samples (`nncf_slb.search.batches.count`).
 
     Args:
         model: Model to calibrate; every training flag is restored.
@@ -76,7 +80,7 @@ def calibrate(model: nn.Module, run_batch: Callable[[object], object], batches: 
         return 0
     kept = {layer: (layer.momentum, layer.num_batches_tracked) for layer in layers}
     before = {layer: [getattr(layer, name).clone() for name in STATISTICS] for layer in layers}
-    used = 0
+    used, seen = 0, dict[_BatchNorm, int]()
     try:
         with preserved_modes(model):
             model.eval()
@@ -85,11 +89,16 @@ def calibrate(model: nn.Module, run_batch: Callable[[object], object], batches: 
                 layer.reset_running_stats()
                 layer.momentum = None  # cumulative mean
                 layer.training = True
-            count = 0
+            taken = first = 0
             for batch in batches:
-                run_batch(batch)
-                count += 1
-        used = count
+                samples = count(batch) or 1
+                first = first or samples
+                if not seen and samples != first:
+                    seen = {layer: first * int(cast(Tensor, layer.num_batches_tracked)) for layer in layers}
+                with _weighted(seen, samples) if seen else nullcontext():
+                    run_batch(batch)
+                taken += 1
+        used = taken
     finally:
         for layer in layers:
             layer.momentum, layer.num_batches_tracked = kept[layer]
@@ -102,6 +111,26 @@ def calibrate(model: nn.Module, run_batch: Callable[[object], object], batches: 
                 average_(getattr(layer, name), ranks)
     _refuse_not_finite(model, before)
     return used
+
+
+@contextmanager
+def _weighted(seen: dict[_BatchNorm, int], samples: int) -> Iterator[None]:
+    """Within it, a batch changes running means by its share of all samples that a layer has seen.
+
+    A layer that runs twice in a pass sees them twice.
+    """
+
+    def weigh(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        assert isinstance(layer, _BatchNorm)
+        seen[layer] += samples
+        layer.momentum = samples / seen[layer]
+
+    handles = [layer.register_forward_pre_hook(weigh) for layer in seen]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def _refuse_not_finite(model: nn.Module, before: dict[_BatchNorm, list[Tensor]]) -> None:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.normalization import GroupNorm, LayerNorm, RMSNorm
 
+from nncf_slb.errors import SLBError
 from nncf_slb.search.activations import ActivationQuantizer
 from nncf_slb.search.finite import NotFiniteError, refuse_not_finite
 from nncf_slb.search.outputs import floating_outputs, relative_distance
@@ -79,6 +80,10 @@ class Progress:
     steps: int
     output_loss: float
     layer_loss: float
+
+
+class NoGradientError(SLBError, RuntimeError):
+    """A network that cannot be trained; the message says what to change."""
 
 
 class Reconstruction:
@@ -144,7 +149,8 @@ class Reconstruction:
             else:
                 each = [_relative(a, b) for a, b in pairs]
             of_outputs = torch.stack(each).sum()
-            distances = [_relative(wanted[name], given[name]) for name in self._observed]
+            both = [name for name in self._observed if name in wanted and name in given]  # of a branch not taken: none
+            distances = [_relative(wanted[name], given[name]) for name in both]
             of_layers = torch.stack(distances).mean() if distances else torch.zeros_like(of_outputs)
             loss = of_outputs + recipe.layer_share * of_layers
             if not bool(loss.isfinite()):
@@ -153,10 +159,31 @@ class Reconstruction:
                     "images far outside the range that the network was trained on, and for very large weights"
                 )
             self._optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
+            self._backward(loss)
         self._optimizer.step()
         self.step += 1
         return Progress(self.step, recipe.steps, float(of_outputs.detach()), float(of_layers.detach()))
+
+    def _backward(self, loss: Tensor) -> None:
+        """Gradients of a step.
+
+        Raises:
+            NoGradientError: If there is no way to any searched weight.
+        """
+        reason = "no gradient reaches the outputs"
+        if loss.requires_grad:
+            try:
+                loss.backward()  # type: ignore[no-untyped-call]
+            except RuntimeError as error:  # what the network does in its pass
+                reason = str(error).splitlines()[0]
+            else:
+                if self.step or any(weight.searched.grad is not None for weight in self._search.weights):
+                    return
+                reason = "no gradient reaches the weights"
+        raise NoGradientError(
+            f"model: the search cannot train it ({reason}). Its pass must be differentiable: no torch.no_grad within, "
+            "torch.utils.checkpoint with use_reentrant=False, and no changes in place of what a layer has read"
+        )
 
     def end(self) -> None:
         """Make the network discrete and ready for evaluation, after all steps or before."""
@@ -235,8 +262,9 @@ def _outputs_of(model: nn.Module, paths: list[str]) -> Iterator[dict[str, Tensor
     found: dict[str, Tensor] = {}
 
     def keep(path: str) -> Callable[..., None]:
-        def hook(module: nn.Module, inputs: Any, output: Tensor) -> None:
-            found[path] = output
+        def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+            if isinstance(output, Tensor):  # a layer of the user's may give anything
+                found[path] = output
 
         return hook
 
@@ -250,14 +278,17 @@ def _outputs_of(model: nn.Module, paths: list[str]) -> Iterator[dict[str, Tensor
 
 @contextmanager
 def _without_gradients_of_inputs(model: nn.Module) -> Iterator[None]:
-    """For a pass within: 8-bit steps of the network's own inputs stay, as they were fitted.
+    """For a pass within: 8-bit steps of the network's own inputs, or of a block's, widen until they clip nothing.
 
     To train them would take the gradient of the inputs, which nothing else needs. In a network with a large first
     kernel and few input channels (CREPE: 512 x 1, one channel) that was three quarters of the step's time.
     """
 
     def hook(quantizer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        assert isinstance(quantizer, ActivationQuantizer)
         quantizer.requires_grad_(inputs[0].requires_grad)
+        if not inputs[0].requires_grad:
+            quantizer.widen(inputs[0].detach())
 
     found = [m for m in model.modules() if isinstance(m, ActivationQuantizer) and m.bits == _EIGHT_BITS]
     handles = [quantizer.register_forward_pre_hook(hook) for quantizer in found]

@@ -10,7 +10,9 @@ from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflatten
 
 from nncf_slb.errors import DataError
-from nncf_slb.search.batches import Inputs
+from nncf_slb.search.batches import Inputs, count
+
+HALF = (torch.float16, torch.bfloat16)  # searched in float32
 
 
 class Unlabeled:
@@ -39,15 +41,25 @@ class Unlabeled:
     @property
     def nbytes(self) -> int:
         """Bytes in memory."""
-        return sum(x.nbytes for x in tree_leaves(self._batches) if isinstance(x, Tensor))
+        return sum(x.nbytes for x in self.tensors)
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        """All tensors of all samples."""
+        return [x for x in tree_leaves(self._batches) if isinstance(x, Tensor)]
 
     def in_order(self, size: int) -> Iterator[Any]:
-        """All samples in their order, in batches of at most `size` where samples can be drawn."""
+        """All samples in their order, where samples can be drawn in batches of at most `size` and nearly equal length.
+
+        No batch has one sample, in which batch norm would find no variance; with an odd number and a `size` of 2, one
+        has three.
+        """
         if self._joined is None:
             yield from self._batches
             return
-        for start in range(0, len(self), size):
-            yield _rows(self._joined, slice(start, start + size))
+        parts = max(1, min(-(-len(self) // size), len(self) // 2))
+        for part in range(parts):
+            yield _rows(self._joined, slice(part * len(self) // parts, (part + 1) * len(self) // parts))
 
     def shuffled(self, size: int, numbers: torch.Generator) -> Iterator[Any]:
         """All samples in random order, in batches of `size`; what is left over from the last whole batch waits."""
@@ -90,7 +102,7 @@ def collect(images: Iterable[Any], inputs: Inputs, samples: int) -> Unlabeled:
     seen, without_tensors = 0, ""
     try:
         for batch in images:
-            arguments = tree_map(lambda x: x.detach() if isinstance(x, Tensor) else x, inputs(batch))
+            arguments = tree_map(_kept, inputs(batch))
             number = count(arguments)
             if not number:
                 without_tensors = without_tensors or _kind_without_tensors(arguments)
@@ -117,10 +129,13 @@ def collect(images: Iterable[Any], inputs: Inputs, samples: int) -> Unlabeled:
     return Unlabeled(taken)
 
 
-def count(arguments: Any) -> int:
-    """Samples in a batch: length of its first tensor with dimensions."""
-    tensors = [x for x in tree_leaves(arguments) if isinstance(x, Tensor) and x.dim()]
-    return len(tensors[0]) if tensors else 0
+def _kept(x: Any) -> Any:
+    if not isinstance(x, Tensor):
+        return x
+    x = x.detach()
+    if x.is_inference():  # no gradient could be taken of what is computed from it
+        x = x.clone()
+    return x.float() if x.dtype in HALF else x
 
 
 def _kind_without_tensors(arguments: Any) -> str:

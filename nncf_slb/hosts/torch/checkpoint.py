@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
 import threading
@@ -12,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from nncf_slb.errors import SettingError
 from nncf_slb.files import check_archive, new_file, remove_leftovers
 from nncf_slb.search.reconstruction import Reconstruction
+from nncf_slb.search.unlabeled import Unlabeled
 
 _SECONDS = 30.0
 
@@ -34,17 +37,28 @@ def noted_interrupt() -> Iterator[threading.Event]:
         signal.signal(signal.SIGINT, before)
 
 
+def digest(network: nn.Module, samples: Unlabeled) -> str:
+    """What tells a network and its samples from others, in 32 characters."""
+    numbers = hashlib.blake2b(digest_size=16)
+    tensors = [*network.named_parameters(), *network.named_buffers(), *(("", x) for x in samples.tensors)]
+    for name, tensor in tensors:
+        numbers.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
+        numbers.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return numbers.hexdigest()
+
+
 class SearchFile:
     """Saves a reconstruction from time to time, complete or not at all.
 
     Args:
         path: The file; None for none.
         settings: What must be the same when the search goes on.
+        origin: Digest of the float network and of the samples, which must be the same too.
     """
 
-    def __init__(self, path: str | os.PathLike[str] | None, settings: str) -> None:
+    def __init__(self, path: str | os.PathLike[str] | None, settings: str, origin: str = "") -> None:
         self._path = None if path is None else Path(path)
-        self._settings = settings
+        self._said = {"settings": settings, "origin": origin}
         self._saved = time.monotonic()
 
     def done(self) -> int:
@@ -85,16 +99,21 @@ class SearchFile:
         try:
             check_archive(self._path)
             state: dict[str, Any] = torch.load(self._path, weights_only=True)
-            settings, search = state["settings"], dict(state["search"])
+            settings, origin, search = state["settings"], state["origin"], dict(state["search"])
         except Exception as error:  # bytes that are no checkpoint make torch's reader fail in any way
             raise SettingError(
                 f"checkpoint: received {self._path}, which is no file of a search without labels "
                 f"({type(error).__name__}); allowed is a file that such a search wrote, or a new name"
             ) from error
-        if settings != self._settings:
+        if settings != self._said["settings"]:
             raise SettingError(
                 f"checkpoint: received {self._path}, of a search with other settings ({settings}); allowed are the "
-                f"same ({self._settings}). Use another name, or remove the file"
+                f"same ({self._said['settings']}). Use another name, or remove the file"
+            )
+        if origin != self._said["origin"]:
+            raise SettingError(
+                f"checkpoint: received {self._path}, of a search of another network or of other images; allowed are "
+                "the same ones. Use another name, or remove the file"
             )
         return search
 
@@ -108,7 +127,7 @@ class SearchFile:
             return
         try:
             with new_file(self._path) as partial:
-                torch.save({"settings": self._settings, "search": training.state_dict()}, partial)
+                torch.save({**self._said, "search": training.state_dict()}, partial)
         except (OSError, RuntimeError) as error:
             reason = str(error).splitlines()[0]
             raise SettingError(

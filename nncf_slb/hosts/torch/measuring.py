@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from nncf_slb.errors import SettingError
 from nncf_slb.hosts.torch.result import Row
 from nncf_slb.openvino.network import IrNetwork
 from nncf_slb.search.agreement import agreement
@@ -65,7 +66,13 @@ class Measurement:
         if self._score is None:
             return None
         with torch.no_grad():
-            return float(self._score(network))
+            received = self._score(network)
+        try:
+            return float(received)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise SettingError(
+                f"score: received a function that gives {type(received).__name__}; allowed is one that gives a number"
+            ) from error
 
 
 def weight_bytes(model: nn.Module) -> int:

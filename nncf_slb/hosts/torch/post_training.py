@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterable, Mapping
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any, Literal, get_args
 
 from torch import nn
@@ -14,6 +14,7 @@ from nncf_slb.config.budget import AUTO
 from nncf_slb.config.section import SLBConfig
 from nncf_slb.config.training import ReconstructionConfig
 from nncf_slb.errors import SettingError
+from nncf_slb.files import problem_of_path
 from nncf_slb.hosts.torch.measuring import Score
 from nncf_slb.hosts.torch.result import PostTraining, Row
 from nncf_slb.hosts.torch.settings import post_training_config
@@ -28,6 +29,7 @@ logger = logging.getLogger("nncf_slb")
 _LEAST = 2
 _MEAN_BITS_STEP = 0.25
 _WIDEST = 4
+_SEEDS = 2**63
 _VERIFIED = 64  # samples that a file is compared with PyTorch on, for a report
 
 
@@ -98,6 +100,7 @@ def search_post_training(
         >>> searched = search_post_training(model, images, bits=2)  # doctest: +SKIP
         >>> searched.export("model.xml"); print(searched.report())  # doctest: +SKIP
     """
+    _refuse_other_types(seed, score, progress, checkpoint, log_dir)
     if max_drop is not None:
         bits = _auto(max_drop, bits, budget)
         budget = {"mean_bits": float(_WIDEST)}
@@ -105,7 +108,7 @@ def search_post_training(
     samples = _samples(settings, num_samples)
     given = collect(images, inputs, samples + HELD_OUT_AT_MOST)
     recipe = _recipe(settings, steps, batch_size)
-    task = Task(model, given, samples, settings, recipe, _granularity(granularity), seed, score, log_dir)
+    task = Task(model, given, samples, settings, recipe, _granularity(granularity), int(seed), score, log_dir)
     reference = task.measurement.float_row()
     path = None if checkpoint is None else os.fspath(checkpoint)
     if max_drop is not None:
@@ -125,16 +128,31 @@ def search_post_training(
         held_out=len(task.held_out),
         interrupted=found.interrupted,
         _target=task.target,
-        _example=(*args, kwargs) if kwargs else tuple(args),
+        _example=(*args, kwargs),
         _row_of_file=task.measurement.row_of_file,
         _samples=next(task.held_out.in_order(_VERIFIED)),
         _recording=task.recording,
     )
 
 
+def _refuse_other_types(seed: Any, score: Any, progress: Any, checkpoint: Any, log_dir: Any) -> None:
+    """Raise one error for all arguments of other kinds."""
+    problems = []
+    if not isinstance(seed, Integral) or isinstance(seed, bool) or not 0 <= int(seed) < _SEEDS:
+        problems.append(f"seed: received {seed!r}; allowed is an integer from 0 to 2**63 - 1")
+    for name, function in (("score", score), ("progress", progress)):
+        if function is not None and not callable(function):
+            problems.append(f"{name}: received {function!r}; allowed is a function")
+    for name, path in (("checkpoint", checkpoint), ("log_dir", log_dir)):
+        if path is not None and (problem := problem_of_path(path)):
+            problems.append(f"{name}: received {problem}")
+    if problems:
+        raise SettingError("\n".join(problems))
+
+
 def _auto(max_drop: float, bits: Any, budget: Any) -> Literal["auto"]:
-    if not max_drop > 0:
-        raise SettingError(f"max_drop: received {max_drop}; allowed is a number above 0, in points")
+    if not isinstance(max_drop, Real) or not max_drop > 0:
+        raise SettingError(f"max_drop: received {max_drop!r}; allowed is a number above 0, in points")
     if bits not in (None, AUTO) or budget is not None:
         name, value = ("budget", budget) if budget is not None else ("bits", bits)
         raise SettingError(f"max_drop: received {max_drop} beside {name} {value!r}; allowed is one of them")
@@ -149,6 +167,10 @@ def _fewest_bits(
     Raises:
         SettingError: If there is nothing that a loss can be told from, or even the most bits lose more.
     """
+    if not task.bits.widths:
+        raise SettingError(
+            f"max_drop: received {max_drop} beside a config that states the bits of every layer; allowed is one of them"
+        )
     if reference.score is None and task.measurement.unit(task.example) != "%":
         raise SettingError(
             f"max_drop: received {max_drop} without a score for a network that gives no classes; allowed with a score"

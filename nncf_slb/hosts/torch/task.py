@@ -19,7 +19,7 @@ from nncf_slb.errors import DataError, SettingError
 from nncf_slb.hosts.dataflow import Dataflow, observe
 from nncf_slb.hosts.torch.bits import Bits, BitsByMeasurement
 from nncf_slb.hosts.torch.block_search import BlockSearch, shuffled
-from nncf_slb.hosts.torch.checkpoint import SearchFile, noted_interrupt
+from nncf_slb.hosts.torch.checkpoint import SearchFile, digest, noted_interrupt
 from nncf_slb.hosts.torch.insertion import strip_
 from nncf_slb.hosts.torch.measuring import Measurement, Score
 from nncf_slb.hosts.torch.planning import plan_search
@@ -29,19 +29,19 @@ from nncf_slb.hosts.torch.search import Inserted, insert_search
 from nncf_slb.hosts.torch.steps import endless, take_steps
 from nncf_slb.openvino.call_form import Arguments
 from nncf_slb.search.activation_ranges import initialize_activations
-from nncf_slb.search.batches import run_on, size_within_memory
+from nncf_slb.search.batches import count, run_on, size_within_memory
 from nncf_slb.search.batchnorm import calibrate
 from nncf_slb.search.finite import NotFiniteError, refuse_not_finite
 from nncf_slb.search.outputs import floating_outputs
 from nncf_slb.search.reconstruction import Progress, Recipe, Reconstruction
 from nncf_slb.search.runtime import CodedWeight
 from nncf_slb.search.searchable import SearchableWeight
-from nncf_slb.search.unlabeled import Unlabeled, count
+from nncf_slb.search.unlabeled import HALF, Unlabeled
 
 logger = logging.getLogger("nncf_slb")
 
 Granularity = Literal["network", "block"]
-_FEW = 100
+_LEAST, _FEW = 2, 100
 _HELD_OUT_SHARE = 1 / 8
 HELD_OUT_AT_MOST = 500
 _CALIBRATION_SAMPLES = 2000
@@ -100,6 +100,11 @@ class Task:
         self._target = _float_copy(model)
         held_out = max(1, int(len(given) * _HELD_OUT_SHARE))
         self._seen, self.held_out = given.split(min(samples, len(given) - held_out))
+        if len(self._seen) < _LEAST:
+            raise DataError(
+                f"images: received {len(given)} samples; allowed are {_LEAST + 1} or more, since one of them measures. "
+                "Some hundreds give good results, 2,000 the best"
+            )
         if len(self._seen) < _FEW:
             logger.warning("slb: %d samples to search with are few; some hundreds give good results", len(self._seen))
         self._run = partial(run_on, next(self._target.parameters()).device)
@@ -137,7 +142,8 @@ class Task:
         run = partial(self._run, searched)
         self._begin(searched, inserted)
         nearest = self.measurement.row("nearest", _stripped(searched))
-        steps = _Steps(checkpoint, f"{self._settings.model_dump_json()}, {bits}", progress, name)
+        origin = "" if checkpoint is None else digest(self._target, self._seen)
+        steps = _Steps(checkpoint, f"{self._settings.model_dump_json()}, {bits}", origin, progress, name)
         search = self._search_blocks if self._granularity == "block" else self._search_network
         with noted_interrupt() as interrupt:
             search(searched, inserted, steps, interrupt)
@@ -188,7 +194,8 @@ class Task:
 
     def _file(self, steps: _Steps, recipe: Recipe, block: str | None = None) -> SearchFile:
         path = steps.checkpoint if block is None or steps.checkpoint is None else f"{steps.checkpoint}-{block}"
-        return SearchFile(path, f"{steps.said}, {recipe}, {len(self._seen)} samples, seed {self._seed}")
+        said = f"{steps.said}, {recipe}, {len(self._seen)} samples, seed {self._seed}"
+        return SearchFile(path, said, steps.origin)
 
     def _note(self, steps: _Steps, state: Progress, before: int = 0, of: int = 1) -> None:
         """Record a step, and tell the user of it, counted over all blocks."""
@@ -199,16 +206,17 @@ class Task:
 
 
 class _Steps(NamedTuple):
-    """What the steps of one search share: file to go on from, its settings, who hears of each step, and its name."""
+    """What the steps of one search share: file to go on from, what it must be of, who hears of steps, and a name."""
 
     checkpoint: str | None
     said: str
+    origin: str
     progress: Callable[[Progress], None] | None
     name: str | None
 
 
 def _float_copy(model: nn.Module) -> nn.Module:
-    """A copy in eval mode.
+    """A copy in eval mode, in float32 where numbers of half precision would be too coarse to train.
 
     Raises:
         SettingError: If the model is none, is compressed already, or cannot be copied.
@@ -222,12 +230,13 @@ def _float_copy(model: nn.Module) -> nn.Module:
         raise SettingError(f"model: received {type(model).__name__} without parameters; allowed is a trained network")
     refuse_not_finite(model)
     try:
-        return copy.deepcopy(model).eval()
+        copied = copy.deepcopy(model).eval()
     except Exception as error:  # whatever the user's classes raise
         raise SettingError(
             f"model: received {type(model).__name__}, which cannot be copied ({error}); allowed is a network that "
             "copy.deepcopy takes"
         ) from error
+    return copied.float() if any(p.dtype in HALF for p in copied.parameters()) else copied
 
 
 def _observe(target: nn.Module, given: Unlabeled, run: Callable[[nn.Module, Any], Any]) -> Dataflow:
