@@ -34,6 +34,10 @@ def model_problems(model: nn.Module) -> Iterator[str]:
             "training can change; allowed: outside of it. Build the network and call create_compressed_model without "
             "inference_mode"
         )
+    if any(p.is_meta for p in model.parameters()):
+        yield "model: received weights on the device meta, which are none; allowed is a network with weights"
+    if isinstance(model, torch.jit.ScriptModule):
+        yield "model: received a TorchScript module; allowed is the torch.nn.Module that it was made from"
     if isinstance(model, nn.DataParallel | DistributedDataParallel):
         yield (
             f"model: received {type(model).__name__}; allowed is the network itself. Pass model.module, and wrap what "

@@ -72,7 +72,7 @@ class CodedConstant:
     @property
     def prefix(self) -> str:
         """What the converter's names of the module's tensors begin with."""
-        return f"self.{self.path}"
+        return f"self.{self.path}".rstrip(".")  # a network that is one layer has no path
 
     @property
     def constant_name(self) -> str:

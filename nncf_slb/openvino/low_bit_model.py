@@ -105,7 +105,12 @@ def convert(
                 f"or fix the batch: input_shapes={[list(example.shape) for example in examples]}"
             )
         _warn_of_unused(stripped, examples, model, coded)
-    layers = lower(model, coded, settings.target_device, binary)
+    try:
+        layers = lower(model, coded, settings.target_device, binary)
+    except SLBError:
+        raise
+    except RuntimeError as error:  # types that do not fit, as where the network computes in bfloat16
+        raise ExportError(f"OpenVINO cannot hold the low-bit network: {last_line(error)}") from error
     _set_names(model, input_names or ([] if form.is_plain else list(form.names)), names_of_outputs)
     if settings.linear == "exact":
         # Unless told otherwise, the CPU plugin rounds inputs of what it runs as FullyConnected: packed Linear layers,

@@ -34,9 +34,9 @@ class IrNetwork:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run it, in parts of the batch that the file is fixed to, if it is."""
         tensors = [x.detach().cpu() for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)]
-        samples = len(tensors[0])
+        samples = next((len(tensor) for tensor in tensors if tensor.dim()), 1)
         parts = [
-            self._run([tensor[start : start + size] for tensor in tensors])
+            self._run([tensor[start : start + size] if tensor.dim() else tensor for tensor in tensors])
             for size in [self._batch or samples]
             for start in range(0, samples, size)
         ]

@@ -82,8 +82,15 @@ class Progress:
     layer_loss: float
 
 
-class NoGradientError(SLBError, RuntimeError):
-    """A network that cannot be trained; the message says what to change."""
+class UntrainableError(SLBError, RuntimeError):
+    """A network that runs but cannot be trained; the message says what to change."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            f"model: the search cannot train it ({reason}). Its pass must be differentiable: no torch.no_grad within, "
+            "torch.utils.checkpoint with use_reentrant=False, no changes in place of what a layer has read, and for "
+            "batch norm two samples or more in a batch"
+        )
 
 
 class Reconstruction:
@@ -130,6 +137,7 @@ class Reconstruction:
 
         Raises:
             nncf_slb.search.finite.NotFiniteError: If the loss is not finite; nothing is changed then.
+            UntrainableError: If the network runs in evaluation only, or gives no gradient.
         """
         recipe = self._recipe
         _train_mode(self._searched)
@@ -141,7 +149,10 @@ class Reconstruction:
             expected = floating_outputs(self._run(self._target, batch))
         kept = _outputs_of(self._searched, self._observed)
         with kept as given, _without_gradients_of_inputs(self._searched), torch.enable_grad():
-            outputs = floating_outputs(self._run(self._searched, batch))
+            try:
+                outputs = floating_outputs(self._run(self._searched, batch))
+            except Exception as error:  # whatever the user's network raises
+                raise UntrainableError(f"{type(error).__name__}: {error}") from error
         with torch.enable_grad():
             pairs = zip(expected, outputs, strict=True)
             if recipe.has_logits:
@@ -168,22 +179,20 @@ class Reconstruction:
         """Gradients of a step.
 
         Raises:
-            NoGradientError: If there is no way to any searched weight.
+            UntrainableError: If there is no way to any searched weight.
         """
-        reason = "no gradient reaches the outputs"
-        if loss.requires_grad:
-            try:
-                loss.backward()  # type: ignore[no-untyped-call]
-            except RuntimeError as error:  # what the network does in its pass
-                reason = str(error).splitlines()[0]
-            else:
-                if self.step or any(weight.searched.grad is not None for weight in self._search.weights):
-                    return
-                reason = "no gradient reaches the weights"
-        raise NoGradientError(
-            f"model: the search cannot train it ({reason}). Its pass must be differentiable: no torch.no_grad within, "
-            "torch.utils.checkpoint with use_reentrant=False, and no changes in place of what a layer has read"
-        )
+        if not loss.requires_grad:
+            raise UntrainableError("no gradient reaches the outputs")
+        try:
+            loss.backward()  # type: ignore[no-untyped-call]
+        except RuntimeError as error:  # what the network does in its pass
+            raise UntrainableError(str(error).splitlines()[0]) from error
+        if (
+            not self.step
+            and self._search.weights
+            and all(weight.searched.grad is None for weight in self._search.weights)
+        ):
+            raise UntrainableError("no gradient reaches the weights")
 
     def end(self) -> None:
         """Make the network discrete and ready for evaluation, after all steps or before."""

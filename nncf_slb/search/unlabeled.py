@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflatten
+from torch.utils.data import Dataset, IterableDataset
 
 from nncf_slb.errors import DataError
 from nncf_slb.search.batches import Inputs, count
@@ -98,6 +99,11 @@ def collect(images: Iterable[Any], inputs: Inputs, samples: int) -> Unlabeled:
     """
     if isinstance(images, Tensor):
         images = [images]
+    if isinstance(images, Dataset) and not isinstance(images, IterableDataset):
+        raise DataError(
+            f"images: received {type(images).__name__}, whose entries are single samples; allowed are batches. Use "
+            "torch.utils.data.DataLoader(dataset, batch_size=100)"
+        )
     taken: list[Any] = []
     seen, without_tensors = 0, ""
     try:
@@ -108,6 +114,11 @@ def collect(images: Iterable[Any], inputs: Inputs, samples: int) -> Unlabeled:
                 without_tensors = without_tensors or _kind_without_tensors(arguments)
                 continue
             _refuse_not_finite(arguments, seen)
+            if taken and _memory(arguments) & _memory(taken[0]):
+                raise DataError(
+                    "images: received batches that lie in the same memory, so that all are the last one; allowed are "
+                    "batches of their own. Yield a copy: batch.clone()"
+                )
             if seen + number > samples and _joined([arguments]) is not None:
                 arguments, number = _rows(arguments, slice(0, samples - seen)), samples - seen
             taken.append(arguments)
@@ -127,6 +138,11 @@ def collect(images: Iterable[Any], inputs: Inputs, samples: int) -> Unlabeled:
             "results, 2,000 the best"
         )
     return Unlabeled(taken)
+
+
+def _memory(arguments: Any) -> set[int]:
+    """Where the samples of a batch begin in memory."""
+    return {x.data_ptr() for x in tree_leaves(arguments) if _has_samples(x) and x.numel()}
 
 
 def _kept(x: Any) -> Any:
@@ -166,18 +182,31 @@ def _joined(batches: list[Any]) -> Any:
         for own, other in zip(leaves, others, strict=True):
             if isinstance(own, Tensor) != isinstance(other, Tensor):
                 return None
-            if isinstance(own, Tensor):
-                if not own.dim() or len(other) != length or own.shape[1:] != other.shape[1:]:
-                    return None
-            elif own is not other and own != other:
+            if not (_joinable(own, other, length) if isinstance(own, Tensor) and own.dim() else _same(own, other)):
                 return None
     if len(batches) == 1:
         return batches[0]
     columns = zip(*(others for others, _ in flat), strict=True)
     return tree_unflatten(
-        [torch.cat(column) if isinstance(column[0], Tensor) else column[0] for column in columns], structure
+        [torch.cat(column) if _has_samples(column[0]) else column[0] for column in columns], structure
     )
 
 
+def _has_samples(x: Any) -> bool:
+    return isinstance(x, Tensor) and x.dim() > 0
+
+
+def _joinable(own: Tensor, other: Tensor, length: int) -> bool:
+    return other.dim() > 0 and len(other) == length and own.shape[1:] == other.shape[1:]
+
+
+def _same(own: Any, other: Any) -> bool:
+    """Whether two entries of batches that are no samples are equal; what cannot tell is not."""
+    try:
+        return own is other or bool(own == other)
+    except Exception:  # arrays have no truth value
+        return False
+
+
 def _rows(arguments: Any, rows: slice | Tensor) -> Any:
-    return tree_map(lambda x: x[rows] if isinstance(x, Tensor) else x, arguments)
+    return tree_map(lambda x: x[rows] if _has_samples(x) else x, arguments)

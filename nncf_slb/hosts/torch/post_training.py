@@ -95,11 +95,13 @@ def search_post_training(
         nncf_slb.errors.DataError: On images that cannot be used, or a network that does not run on them.
         nncf_slb.hosts.torch.planning.NothingToSearchError: If no layer is left to search.
         nncf_slb.search.finite.NotFiniteError: If the network or its outputs hold a NaN or an infinity.
+        nncf_slb.search.reconstruction.UntrainableError: If no gradient reaches the weights.
 
     Example:
         >>> searched = search_post_training(model, images, bits=2)  # doctest: +SKIP
         >>> searched.export("model.xml"); print(searched.report())  # doctest: +SKIP
     """
+    model = getattr(model, "_orig_mod", model)  # what torch.compile was given
     _refuse_other_types(seed, score, progress, checkpoint, log_dir)
     if max_drop is not None:
         bits = _auto(max_drop, bits, budget)

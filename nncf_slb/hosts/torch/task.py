@@ -17,6 +17,7 @@ from torch import nn
 from nncf_slb.config.section import SLBConfig
 from nncf_slb.errors import DataError, SettingError
 from nncf_slb.hosts.dataflow import Dataflow, observe
+from nncf_slb.hosts.model_checks import model_problems
 from nncf_slb.hosts.torch.bits import Bits, BitsByMeasurement
 from nncf_slb.hosts.torch.block_search import BlockSearch, shuffled
 from nncf_slb.hosts.torch.checkpoint import SearchFile, digest, noted_interrupt
@@ -108,9 +109,10 @@ class Task:
         if len(self._seen) < _FEW:
             logger.warning("slb: %d samples to search with are few; some hundreds give good results", len(self._seen))
         self._run = partial(run_on, next(self._target.parameters()).device)
-        flow = _observe(self._target, given, self._run)
+        few = next(given.in_order(_LEAST))
+        flow = _observe(self._target, few, self._run)
         self.plan = plan_search(self._target, flow, settings)
-        self.batch = size_within_memory(flow.activation_bytes, count(given.sample), recipe.batch_size)
+        self.batch = size_within_memory(flow.activation_bytes, count(few), recipe.batch_size)
         self.example: Arguments = given.sample
         self.measurement = Measurement(self._target, self.held_out, self._run, self.batch, score)
         self.bits = BitsByMeasurement(self._target, self.plan, settings)
@@ -228,6 +230,8 @@ def _float_copy(model: nn.Module) -> nn.Module:
         raise SettingError("model: received one whose weights are searched or low-bit already; allowed is a float one")
     if next(model.parameters(), None) is None:
         raise SettingError(f"model: received {type(model).__name__} without parameters; allowed is a trained network")
+    if problems := list(model_problems(model)):
+        raise SettingError("\n".join(problems))
     refuse_not_finite(model)
     try:
         copied = copy.deepcopy(model).eval()
@@ -239,8 +243,8 @@ def _float_copy(model: nn.Module) -> nn.Module:
     return copied.float() if any(p.dtype in HALF for p in copied.parameters()) else copied
 
 
-def _observe(target: nn.Module, given: Unlabeled, run: Callable[[nn.Module, Any], Any]) -> Dataflow:
-    """One pass of the float network.
+def _observe(target: nn.Module, batch: Any, run: Callable[[nn.Module, Any], Any]) -> Dataflow:
+    """One pass of the float network on a batch.
 
     Raises:
         DataError: If it does not run on the images, or gives nothing that can be compared.
@@ -248,7 +252,7 @@ def _observe(target: nn.Module, given: Unlabeled, run: Callable[[nn.Module, Any]
     """
     outputs: list[Any] = []
     try:
-        flow = observe(target, lambda: outputs.append(run(target, given.sample)))
+        flow = observe(target, lambda: outputs.append(run(target, batch)))
     except Exception as error:  # whatever the user's network raises
         raise DataError(
             f"images: the network does not run on them ({type(error).__name__}: {error}). Give batches as it takes "
