@@ -147,6 +147,11 @@ def test_quantize_writes_onnx(tmp_path, capsys):
         (["tests.test_cli:load_to_quantize", "--bits", "5"], "weights.bits: received 5"),
         (["tests.test_cli:load_to_quantize", "--edges", "none"], 'weights.edges: received "none"'),
         (["tests.test_cli:load_to_quantize", "--budget-bytes", "10"], "budget.bytes: received 10"),
+        (["tests.test_cli:load_to_quantize", "--bits", "3", "--budget-bytes", "5000"], "weights.budget: received"),
+        (
+            ["tests.test_cli:load_to_quantize", "--steps", "2", "-o", "/proc/model.xml"],
+            "--output: received /proc/model",
+        ),
         (["tests.test_cli:load_to_quantize", "--config", "missing.json"], "'missing.json' does not exist"),
         (["tests.test_cli:load_to_quantize", "--steps", "2", "-o", "model.pth"], "names that end in .xml or .onnx"),
         (["tests.test_cli:load_to_quantize", "--onnx-types", "native", "-o", "m.xml"], "allowed with .onnx only"),

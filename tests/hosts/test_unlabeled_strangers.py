@@ -1,0 +1,331 @@
+"""Networks and loaders as strangers write them, in a search without labels: the right file, or one sentence."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
+from torch.utils.data import TensorDataset
+
+import nncf_slb
+from nncf_slb.errors import DataError, SettingError
+from nncf_slb.openvino.low_bit_model import ExportError
+from nncf_slb.openvino.network import IrNetwork
+from nncf_slb.search.agreement import agreement
+from nncf_slb.search.batchnorm import calibrate
+from nncf_slb.search.reconstruction import UntrainableError
+from nncf_slb.search.runtime import CodedWeight, FixedActivation
+
+EXACT = {"INFERENCE_PRECISION_HINT": "f32"}
+
+
+class Ends(nn.Module):
+    """First and last layers, with what a test is about between them."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.middle, self.last = nn.Linear(6, 8), nn.Linear(8, 16), nn.Linear(8, 3)
+
+    def forward(self, x):
+        return self.last(torch.relu(self.between(torch.relu(self.first(x)))))
+
+    def between(self, x):
+        return torch.relu(self.middle(x)) @ self.middle.weight
+
+
+class Tied(Ends):
+    """A weight that is used as it is and transposed."""
+
+
+class TiedByFunction(Ends):
+    def between(self, x):
+        return functional.linear(torch.relu(self.middle(x)), self.middle.weight.t())
+
+
+class TiedEnds(Ends):
+    """The same of an 8-bit layer."""
+
+    def forward(self, x):
+        x = torch.relu(self.middle(torch.relu(self.between(self.first(x)))))
+        return x @ self.middle.weight @ self.first.weight
+
+    def between(self, x):
+        return x
+
+
+class TwoFunctionWeights(Ends):
+    def __init__(self):
+        super().__init__()
+        self.one, self.other = (nn.Parameter(torch.randn(8, 8)) for _ in range(2))
+
+    def between(self, x):
+        return functional.linear(torch.relu(functional.linear(x, self.one)), self.other)
+
+
+class CrossAttention(Ends):
+    def __init__(self):
+        super().__init__()
+        self.keys = nn.Linear(6, 4)
+        self.attention = nn.MultiheadAttention(8, 2, kdim=4, vdim=4, batch_first=True)
+
+    def forward(self, x):
+        keys = self.keys(x[:, None])
+        return self.last(self.attention(self.first(x)[:, None], keys, keys, need_weights=False)[0].mean(1))
+
+
+class TakesDictionary(Ends):
+    def forward(self, batch):
+        return super().forward(batch["x"])
+
+
+class TupleLayer(Ends):
+    class Layer(nn.Linear):
+        def forward(self, x):
+            return super().forward(x), None
+
+    def __init__(self):
+        super().__init__()
+        self.middle = self.Layer(8, 8)
+
+    def between(self, x):
+        return self.middle(x)[0]
+
+
+class Branch(Ends):
+    """A layer that few batches reach."""
+
+    def __init__(self):
+        super().__init__()
+        self.middle, self.rare = nn.Linear(8, 8), nn.Linear(8, 8)
+
+    def between(self, x):
+        return self.middle(x) + self.rare(x) if self.training and x[0, 0] > 1 else self.middle(x)
+
+
+class ChangesItsInput(Ends):
+    def forward(self, x):
+        return super().forward(x.sub_(0.5).mul_(2))
+
+
+class Temperature(Ends):
+    def forward(self, x, temperature):
+        return super().forward(x) * temperature
+
+
+class Half(Ends):
+    def __init__(self):
+        super().__init__()
+        self.bfloat16()
+
+
+def one_layer():
+    return nn.Linear(6, 3)
+
+
+def compiled():
+    return torch.compile(TwoFunctionWeights(), backend="eager")
+
+
+def samples(count=240):
+    return torch.randn(count, 6, generator=torch.Generator().manual_seed(0))
+
+
+def search(network, images=None, **settings):
+    torch.manual_seed(0)
+    model = network() if callable(network) and not isinstance(network, nn.Module) else network
+    images = samples() if images is None else images
+    return nncf_slb.search_post_training(model, images, **{"steps": 2, **settings})
+
+
+def as_dictionaries(batch):
+    return ({"x": batch},), {}
+
+
+def with_a_number(batch):
+    return (batch, torch.tensor(2.0)), {}
+
+
+NETWORKS = [
+    (Tied, {}), (Tied, {"activations": 8}), (TiedByFunction, {"bits": 1}), (TiedEnds, {"edges": 8}),
+    (TwoFunctionWeights, {}), (CrossAttention, {}), (TakesDictionary, {"inputs": as_dictionaries}), (TupleLayer, {}),
+    (Branch, {}), (ChangesItsInput, {}), (Temperature, {"inputs": with_a_number}), (Half, {}),
+    (one_layer, {"edges": "search"}), (compiled, {}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("network", "settings"), NETWORKS, ids=lambda value: getattr(value, "__name__", None))
+def test_the_file_gives_what_the_network_gives_at_any_batch(network, settings, tmp_path):
+    result = search(network, **settings)
+    file = IrNetwork(result.export(tmp_path / "model.xml"), properties=EXACT)
+    inputs = settings.get("inputs", lambda batch: ((batch,), {}))
+    for batch in (1, 2, 4, 5):
+        args, kwargs = inputs(samples(batch))
+        received = file(*args, **kwargs)
+        with torch.no_grad():
+            torch.testing.assert_close(received, result.model(*args, **kwargs), rtol=1e-4, atol=1e-5)
+
+
+def test_images_stay_as_they_are_where_the_network_changes_its_input():
+    images, losses = samples(), {}
+    for network in (ChangesItsInput, lambda: Copies()):
+        seen = losses.setdefault(network, [])
+        search(network, images, steps=3, progress=lambda state, seen=seen: seen.append(state.output_loss))
+    assert torch.equal(images, samples())
+    first, second = losses.values()
+    assert first == pytest.approx(second, rel=1e-5)
+
+
+class Copies(ChangesItsInput):
+    def forward(self, x):
+        return super().forward(x.clone())
+
+
+@pytest.mark.parametrize("rest", [1, 50])
+def test_batch_norm_counts_samples_not_batches(rest):
+    data = samples(200 + rest) + torch.arange(200 + rest)[:, None] * 0.1
+    parts, whole = nn.BatchNorm1d(6), nn.BatchNorm1d(6)
+    sizes = [100, 100, rest] if rest > 1 else [101, 50, 50]
+    calibrate(parts, parts, data.split(sizes))
+    calibrate(whole, whole, [data])
+    torch.testing.assert_close(parts.running_mean, whole.running_mean)
+
+
+def test_a_batch_norm_that_runs_twice_in_a_pass_sees_both():
+    data, norm = samples(150), nn.BatchNorm1d(6)
+
+    def run(batch):
+        norm(batch)
+        norm(batch + 3)
+
+    calibrate(norm, run, data.split([100, 50]))
+    torch.testing.assert_close(norm.running_mean, data.mean(0) + 1.5)
+
+
+def test_an_odd_sample_is_no_batch_of_its_own():
+    network = nn.Sequential(
+        nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 3)
+    )
+    search(network, num_samples=201)
+    search(network, samples(20), batch_size=2, num_samples=13)
+    with pytest.raises(DataError, match="received 2 samples; allowed are 3 or more"):
+        search(network, samples(2))
+
+
+@pytest.mark.parametrize("change", ["network", "images"])
+def test_a_checkpoint_of_another_network_or_of_other_images_is_refused(change, tmp_path):
+    torch.manual_seed(0)
+    network, images, file = TwoFunctionWeights(), samples(), tmp_path / "search.pt"
+    search(network, images, checkpoint=file)
+    search(network, images, checkpoint=file)
+    with torch.no_grad():
+        (network.middle.weight if change == "network" else images)[0, 0] += 1
+    with pytest.raises(SettingError, match="of another network or of other images"):
+        search(network, images, checkpoint=file)
+
+
+class WithoutGradient(Ends):
+    @torch.no_grad()
+    def forward(self, x):
+        return super().forward(x)
+
+
+class InPlace(Ends):
+    def between(self, x):
+        y = self.middle(x)
+        x.relu_().add_(1)
+        return (y @ self.middle.weight) * x
+
+
+class Reentrant(TwoFunctionWeights):
+    def forward(self, x):
+        return self.last(checkpoint(lambda y: self.between(self.first(y)), x, use_reentrant=True))
+
+
+@pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad")
+@pytest.mark.parametrize(
+    ("network", "reason"),
+    [(WithoutGradient, "no gradient reaches the outputs"), (InPlace, "inplace"), (Reentrant, "reaches the weights")],
+)
+def test_a_network_that_cannot_be_trained_is_one_sentence(network, reason):
+    with pytest.raises(UntrainableError, match=f"the search cannot train it .*{reason}.*use_reentrant=False"):
+        search(network)
+
+
+class FixesBatch(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.middle = nn.Conv2d(1, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)
+        self.last = nn.Linear(64, 3)
+
+    def forward(self, x):
+        return self.last(torch.relu(self.middle(torch.relu(self.first(x)))).reshape(len(x), -1))
+
+
+def test_a_batch_that_became_a_constant_is_refused_and_can_be_fixed(tmp_path):
+    result = search(FixesBatch, torch.randn(60, 1, 4, 4), activations=8)
+    with pytest.raises(ExportError, match=r"len\(x\).*flatten\(1\).*input_shapes=\[\[1, 1, 4, 4\]\]"):
+        result.export(tmp_path / "model.xml")
+    assert not list(tmp_path.iterdir())
+    path = result.export(tmp_path / "model.xml", input_shapes=[[1, 1, 4, 4]])
+    images = torch.randn(5, 1, 4, 4)
+    with torch.no_grad():
+        torch.testing.assert_close(IrNetwork(path, properties=EXACT)(images), result.model(images), rtol=0.1, atol=0.1)
+
+
+def test_scores_may_put_the_network_into_evaluation_mode(tmp_path):
+    def score(network):
+        network.eval()
+        return float(network(samples(10)).sum())
+
+    result = search(TwoFunctionWeights, score=score)
+    result.export(tmp_path / "model.xml")
+    assert result.rows[-1].score == pytest.approx(result.rows[-2].score, rel=1e-3)
+
+
+def test_what_moves_from_zeros_does_not_agree():
+    zeros, ones = (lambda batch, value=value: torch.full((4, 3, 2), value) for value in (0.0, 1.0))
+    assert agreement(zeros, zeros, [None]).value == float("inf")
+    assert agreement(zeros, ones, [None]).value == -float("inf")
+
+
+def refilled():
+    batch = torch.empty(40, 6)
+    for part in samples().split(40):
+        batch.copy_(part)
+        yield batch
+
+
+REFUSED = [
+    ({"images": refilled}, DataError, "filled again and again"),
+    ({"images": lambda: TensorDataset(samples())}, DataError, r"TensorDataset.*DataLoader\(dataset, batch_size=100\)"),
+    ({"network": lambda: nn.Sequential(nn.LazyLinear(8), nn.Linear(8, 3))}, SettingError, "lazy modules"),
+    ({"network": lambda: TwoFunctionWeights().to("meta")}, SettingError, "device meta"),
+    ({"network": lambda: torch.jit.trace(TwoFunctionWeights(), samples())}, SettingError, "TorchScript"),
+    ({"seed": "a"}, SettingError, "seed: received 'a'"),
+    ({"seed": 2**64}, SettingError, "seed: received 18446744073709551616"),
+    ({"max_drop": "1"}, SettingError, "max_drop: received '1'"),
+    ({"max_drop": 1.0, "config": {"weights": {"overrides": [{"target_scopes": "{re}.", "bits": 2}]}}}, SettingError,
+     "states the bits of every layer"),
+    ({"score": "top-1"}, SettingError, "score: received 'top-1'"),
+    ({"score": lambda network: None}, SettingError, "gives NoneType; allowed is one that gives a number"),
+    ({"progress": 5, "checkpoint": 5, "log_dir": b"x"}, SettingError,
+     r"(?s)progress: received 5.*checkpoint: received 5.*log_dir: received b'x'"),
+    ({"checkpoint": "a" * 300}, SettingError, "a name of 300 bytes"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("settings", "kind", "message"), REFUSED)
+def test_what_cannot_be_used_is_one_sentence(settings, kind, message):
+    settings = dict(settings)
+    network, images = settings.pop("network", TwoFunctionWeights), settings.pop("images", samples)
+    with pytest.raises(kind, match=message):
+        search(network(), images(), **settings)
+
+
+def test_steps_of_the_networks_own_inputs_hold_all_that_was_seen():
+    images = samples()
+    images[17] *= 5
+    result = search(TwoFunctionWeights, images, activations=8, steps=10, batch_size=100, edges="search")
+    steps = [module.step for module in result.model.modules() if isinstance(module, FixedActivation)]
+    assert any(float(step) * 127 == pytest.approx(float(images[:210].abs().max()), rel=0.02) for step in steps)
+    assert any(isinstance(module, CodedWeight) for module in result.model.modules())
