@@ -98,6 +98,17 @@ def rows_that_end_within_a_byte() -> bool:
     return is_wrong(model, data, data @ numbers.T, DYNAMIC_QUANTIZATION_GROUP_SIZE=0)
 
 
+@fault(OPENVINO, "openvino.graph.CodedUse.is_scaled_along_its_sum")
+def scale_along_the_sum() -> bool:
+    """A matrix product with int8 weights and a scale along what it sums over is wrong for up to four rows.
+
+    As where a network uses a Linear layer's weight transposed. Right from the fifth row on, and with float weights.
+    """
+    x, (w, numbers) = ops.parameter([-1, 16], np.float32), weight(16, 8)
+    model, data = ov.Model([ops.matmul(x, w, False, False)], [x]), noise(4, 16)
+    return is_wrong(model, data, data @ numbers, DYNAMIC_QUANTIZATION_GROUP_SIZE=0)
+
+
 @fault(OPENVINO, "openvino.detours.give_convolutions_a_bias", needs=("amx_int8",))
 def transposed_convolution_with_one_bias() -> bool:
     """A transposed int8 convolution with a bias of one number is wrong.
