@@ -8,6 +8,7 @@ own square. Recipe and figures: docs/post-training.md.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +17,6 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.modules.normalization import GroupNorm, LayerNorm, RMSNorm
 
 from nncf_slb.errors import SLBError
 from nncf_slb.search.activations import ActivationQuantizer
@@ -24,13 +24,13 @@ from nncf_slb.search.finite import NotFiniteError, refuse_not_finite
 from nncf_slb.search.outputs import floating_outputs, relative_distance
 from nncf_slb.search.phases import Phase
 from nncf_slb.search.products import squared_distance, sum_of_products
+from nncf_slb.search.rates import parameter_groups, within_outputs
 from nncf_slb.search.searchable import SearchableWeight
 from nncf_slb.search.state import SearchState
 from nncf_slb.search.temperature import TemperatureCurve
 
 RunBatch = Callable[[nn.Module, Any], Any]
 _EIGHT_BITS = 8
-_NORMS = (_BatchNorm, LayerNorm, GroupNorm, RMSNorm)
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,8 @@ class Recipe:
         latent_rate: Rate of the latents, as a share of the mean distance between neighbouring values of each layer, and
             divided by the number of these distances: the more values, the nearer the best one is.
         scale_rate: Rate of the scales, as a share of each layer's mean scale.
-        other_rate: Rate of affine numbers of norms, biases and logarithms of steps of activations.
+        other_rate: Rate of affine numbers of norms, biases and logarithms of steps of activations; of biases at most a
+            hundredth of their layer's outputs.
         layer_share: Weight of the mean error of the layers beside the outputs' own.
         temperature: That divides logits on both sides (Hinton et al., 2015).
         inverse_temperature_end: ``1 / tau`` at its end; it begins at 1.
@@ -122,7 +123,7 @@ class Reconstruction:
         self._curve = TemperatureCurve(
             "exponential", 1.0, recipe.inverse_temperature_end, 0.0, recipe.steps * recipe.end
         )
-        groups = list(_parameter_groups(searched, search, recipe))
+        groups = list(parameter_groups(searched, search, recipe))
         self._rates = [group["lr"] for group in groups]
         self._optimizer = torch.optim.Adam(groups)
         self.step = 0
@@ -140,6 +141,10 @@ class Reconstruction:
             UntrainableError: If the network runs in evaluation only, or gives no gradient.
         """
         recipe = self._recipe
+        if not self.step:
+            self._rates = within_outputs(
+                self._optimizer.param_groups, self._rates, self._target, lambda: self._run(self._target, batch)
+            )
         _train_mode(self._searched)
         self._search.phase = Phase(self._curve(self.step), self._curve.has_ended(self.step))
         self._search.gradient = recipe.gradient
@@ -203,7 +208,10 @@ class Reconstruction:
 
     def state_dict(self) -> dict[str, Any]:
         """What `load_state_dict` needs to go on with the same bits."""
-        return {"step": self.step, "network": self._searched.state_dict(), "optimizer": self._optimizer.state_dict()}
+        return {
+            "step": self.step, "network": self._searched.state_dict(), "optimizer": self._optimizer.state_dict(),
+            "rates": self._rates,
+        }  # fmt: skip
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where another one was.
@@ -211,9 +219,11 @@ class Reconstruction:
         Raises:
             ValueError: If the state is not one of this training, or holds numbers that are not finite.
         """
-        step, kept = state["step"], state["optimizer"]["state"]
+        step, kept, rates = state["step"], state["optimizer"]["state"], state["rates"]
         if type(step) is not int or not 0 <= step <= self._recipe.steps:
             raise ValueError(f"step {step!r} of {self._recipe.steps}")
+        if len(rates) != len(self._rates) or not all(type(rate) is float and math.isfinite(rate) for rate in rates):
+            raise ValueError(f"rates {rates!r}")
         parameters = [p for group in self._optimizer.param_groups for p in group["params"]]
         for index, entries in kept.items():
             for entry in (entries["exp_avg"], entries["exp_avg_sq"]):
@@ -222,39 +232,8 @@ class Reconstruction:
         self._searched.load_state_dict(state["network"])
         refuse_not_finite(self._searched)
         self._optimizer.load_state_dict(state["optimizer"])
+        self._rates = rates
         self.step = step
-
-
-def _parameter_groups(searched: nn.Module, search: SearchState, recipe: Recipe) -> Iterator[dict[str, Any]]:
-    """Latents and scales with rates of their own; numbers of norms, biases and quantizers; no other weights."""
-    by_latent = {id(weight.searched): weight for weight in search.weights}
-    scales = [weight.scale for weight in search.weights if isinstance(weight.scale, nn.Parameter)]
-    for weight in by_latent.values():
-        yield {"params": [weight.searched], "lr": recipe.latent_rate * _latent_unit(weight)}
-    for scale in scales:
-        yield {"params": [scale], "lr": recipe.scale_rate * float(scale.detach().abs().mean())}
-    others: dict[int, nn.Parameter] = {}
-    for module in searched.modules():
-        for name, parameter in module._parameters.items():
-            if parameter is not None and (
-                isinstance(module, (*_NORMS, ActivationQuantizer)) or (name == "bias" and parameter.dim() == 1)
-            ):
-                others[id(parameter)] = parameter
-    for parameter in searched.parameters():
-        parameter.requires_grad_(False)
-    latents = [weight.searched for weight in by_latent.values()]
-    trained = [*latents, *scales, *others.values()]
-    for parameter in trained:
-        parameter.requires_grad_(True)
-    if others:
-        yield {"params": list(others.values()), "lr": recipe.other_rate}
-
-
-@torch.no_grad()
-def _latent_unit(weight: SearchableWeight) -> float:
-    """Mean distance between neighbouring values over a layer's channels, divided by the number of distances."""
-    table = weight.values.table
-    return float(weight.multiplier().abs().mean()) * (max(table) - min(table)) / (len(table) - 1) ** 2
 
 
 def _train_mode(model: nn.Module) -> None:

@@ -282,6 +282,28 @@ def test_scores_may_put_the_network_into_evaluation_mode(tmp_path):
     assert result.rows[-1].score == pytest.approx(result.rows[-2].score, rel=1e-3)
 
 
+class Signals(nn.Module):
+    """Outputs whose size is that of the first layer's."""
+
+    def __init__(self, size):
+        super().__init__()
+        self.first, self.middle, self.last = nn.Linear(6, 16), nn.Linear(16, 16), nn.Linear(16, 5)
+        for parameter in (self.first.weight, self.first.bias, self.middle.bias, self.last.bias):
+            parameter.data *= size
+
+    def forward(self, x):
+        return self.last(torch.relu(self.middle(torch.relu(self.first(x)))))[:, :, None]
+
+
+def test_small_signals_are_searched_as_well_as_large_ones():
+    decibels = []
+    for size in (1.0, 1e-3):
+        torch.manual_seed(0)
+        _, nearest, searched = search(Signals(size), steps=100, batch_size=100).rows
+        decibels.append(searched.agreement.value - nearest.agreement.value)
+    assert min(decibels) > 1 and abs(decibels[0] - decibels[1]) < 1.5
+
+
 def test_what_moves_from_zeros_does_not_agree():
     zeros, ones = (lambda batch, value=value: torch.full((4, 3, 2), value) for value in (0.0, 1.0))
     assert agreement(zeros, zeros, [None]).value == float("inf")
