@@ -17,6 +17,8 @@ from nncf_slb.onnx.matmul_nbits import CONTRIB
 from nncf_slb.onnx.metadata import write_metadata
 from nncf_slb.onnx.tracing import BASE_OPSET, trace
 from nncf_slb.onnx.weights import NATIVE_OPSETS, WeightWriter
+from nncf_slb.openvino.batch_size import fixed_batch, shapes_of_twice_the_batch
+from nncf_slb.openvino.call_form import flat_call
 from nncf_slb.openvino.low_bit_model import ExportError, coded_constants, in_float32, output_names
 from nncf_slb.openvino.request import ExportRequest
 from nncf_slb.openvino.stripped_network import export_defaults
@@ -54,7 +56,12 @@ def _converted(request: ExportRequest, settings: OnnxConfig, opset: int) -> onnx
     outputs = output_names(network, request.form, examples, request.output_names) or None
     shapes = request.input_shapes or [[*[-1] * min(1, example.dim()), *example.shape[1:]] for example in examples]
     free = {name: _free(name, list(shape)) for name, shape in zip(names, shapes, strict=True)}
-    graph = Graph(trace(network, examples, request.form, names, outputs, free, opset))
+    traced = trace(network, examples, request.form, names, outputs, free, opset)
+    with flat_call(network, request.form):
+        twice = shapes_of_twice_the_batch(network, examples, shapes)
+    if twice is not None and not _may_have(traced, twice[1]):
+        raise ExportError(fixed_batch(examples))
+    graph = Graph(traced)
     writer = WeightWriter(graph, settings.types, opset)
     layers = lower(graph, coded_constants(network), writer, settings.contrib)
     model = graph.model()
@@ -69,6 +76,15 @@ def _converted(request: ExportRequest, settings: OnnxConfig, opset: int) -> onnx
     batch = next((int(example.shape[0]) for example in examples if example.dim()), 1)
     write_metadata(model, layers, request.form, batch)
     return model
+
+
+def _may_have(model: onnx.ModelProto, shapes: list[list[int]]) -> bool:
+    """Whether outputs may have these shapes, as far as the graph says."""
+    stated = [[d.dim_value for d in output.type.tensor_type.shape.dim] for output in model.graph.output]
+    return all(
+        len(one) != len(other) or all(a in (0, b) for a, b in zip(one, other, strict=True))
+        for one, other in zip(stated, shapes, strict=False)
+    )
 
 
 def _input_names(request: ExportRequest) -> list[str]:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from nncf_slb.errors import SLBError
-from nncf_slb.openvino.batch_size import fixes_batch
+from nncf_slb.openvino.batch_size import fixed_batch, fixes_batch
 from nncf_slb.openvino.call_form import CallForm, call_form, flat_call, flat_outputs
 from nncf_slb.openvino.conversion import convert_torch
 from nncf_slb.openvino.graph import CodedConstant, LoweringError
@@ -99,11 +99,7 @@ def convert(
         except Exception as error:  # those of the converter share no class of their own
             raise ExportError(f"OpenVINO cannot convert the network: {_converters_reason(error)}") from error
         if fixes_batch(model, stripped, examples, input_shapes):
-            raise ExportError(
-                "the converted network answers every batch as one of the example's size, since a Python number, such "
-                "as len(x) or int(x.shape[0]), has become a constant. Write x.shape[0] or flatten(1) in the network, "
-                f"or fix the batch: input_shapes={[list(example.shape) for example in examples]}"
-            )
+            raise ExportError(fixed_batch(examples))
         _warn_of_unused(stripped, examples, model, coded)
     try:
         layers = lower(model, coded, settings.target_device, binary)

@@ -261,10 +261,17 @@ class FixesBatch(nn.Module):
         return self.last(torch.relu(self.middle(torch.relu(self.first(x)))).reshape(len(x), -1))
 
 
+class LoopsOverSamples(TwoFunctionWeights):
+    def forward(self, x):
+        return torch.stack([self.last(torch.relu(self.between(self.first(each)))) for each in x])
+
+
 def test_a_batch_that_became_a_constant_is_refused_and_can_be_fixed(tmp_path):
     result = search(FixesBatch, torch.randn(60, 1, 4, 4), activations=8)
     with pytest.raises(ExportError, match=r"len\(x\).*flatten\(1\).*input_shapes=\[\[1, 1, 4, 4\]\]"):
         result.export(tmp_path / "model.xml")
+    with pytest.raises(ExportError, match="become a constant"):
+        search(LoopsOverSamples, steps=1).export(tmp_path / "model.onnx")
     assert not list(tmp_path.iterdir())
     path = result.export(tmp_path / "model.xml", input_shapes=[[1, 1, 4, 4]])
     images = torch.randn(5, 1, 4, 4)
