@@ -42,6 +42,7 @@ _PLACES = {
     "SettingError": "errors",
     "StripError": "search.strip",
     "UnsupportedLayersError": "hosts.nncf2.planning",
+    "UntrainableError": "search.reconstruction",
     "Upscaling": "photos.upscaling",
     "Verification": "openvino.verification",
     "benchmark_files": "onnx.benchmark",

@@ -23,7 +23,7 @@ _BIAS_OF = "bias_of"
 _SHARE = 0.01
 
 
-def parameter_groups(searched: nn.Module, search: SearchState, recipe: Recipe) -> Iterator[dict[str, Any]]:
+def trained_groups(searched: nn.Module, search: SearchState, recipe: Recipe) -> Iterator[dict[str, Any]]:
     """Groups for an optimizer: latents and scales, numbers of norms, biases and quantizers; no other weights.
 
     Rates of latents and scales are relative to each layer's own.
@@ -63,7 +63,7 @@ def within_outputs(
     So a network of small numbers, such as one for signals in volts, is searched as the same one in millivolts.
 
     Args:
-        groups: Those of `parameter_groups`.
+        groups: Those of `trained_groups`.
         rates: Rate of each.
         target: Float network in eval mode.
         run: Runs it on a batch.

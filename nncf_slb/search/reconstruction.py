@@ -24,7 +24,7 @@ from nncf_slb.search.finite import NotFiniteError, refuse_not_finite
 from nncf_slb.search.outputs import floating_outputs, relative_distance
 from nncf_slb.search.phases import Phase
 from nncf_slb.search.products import squared_distance, sum_of_products
-from nncf_slb.search.rates import parameter_groups, within_outputs
+from nncf_slb.search.rates import trained_groups, within_outputs
 from nncf_slb.search.searchable import SearchableWeight
 from nncf_slb.search.state import SearchState
 from nncf_slb.search.temperature import TemperatureCurve
@@ -123,7 +123,7 @@ class Reconstruction:
         self._curve = TemperatureCurve(
             "exponential", 1.0, recipe.inverse_temperature_end, 0.0, recipe.steps * recipe.end
         )
-        groups = list(parameter_groups(searched, search, recipe))
+        groups = list(trained_groups(searched, search, recipe))
         self._rates = [group["lr"] for group in groups]
         self._optimizer = torch.optim.Adam(groups)
         self.step = 0
