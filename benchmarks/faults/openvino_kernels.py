@@ -98,7 +98,7 @@ def rows_that_end_within_a_byte() -> bool:
     return is_wrong(model, data, data @ numbers.T, DYNAMIC_QUANTIZATION_GROUP_SIZE=0)
 
 
-@fault(OPENVINO, "openvino.graph.CodedUse.is_scaled_along_its_sum")
+@fault(OPENVINO, "openvino.weights.use_table_form")
 def scale_along_the_sum() -> bool:
     """A matrix product with int8 weights and a scale along what it sums over is wrong for up to four rows.
 
