@@ -18,6 +18,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from nncf_slb.search.batches import count
 from nncf_slb.search.finite import NotFiniteError
+from nncf_slb.search.hooks import hooked
 from nncf_slb.search.processes import average_, ranks_with
 
 STATISTICS = ("running_mean", "running_var")
@@ -125,12 +126,8 @@ def _weighted(seen: dict[_BatchNorm, int], samples: int) -> Iterator[None]:
         seen[layer] += samples
         layer.momentum = samples / seen[layer]
 
-    handles = [layer.register_forward_pre_hook(weigh) for layer in seen]
-    try:
+    with hooked(layer.register_forward_pre_hook(weigh) for layer in seen):
         yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def _refuse_not_finite(model: nn.Module, before: dict[_BatchNorm, list[Tensor]]) -> None:

@@ -11,6 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.normalization import GroupNorm, LayerNorm, RMSNorm
 
 from nncf_slb.search.activations import ActivationQuantizer
+from nncf_slb.search.hooks import hooked
 from nncf_slb.search.products import sum_of_products
 from nncf_slb.search.searchable import SearchableWeight
 from nncf_slb.search.state import SearchState
@@ -79,13 +80,8 @@ def within_outputs(
 
     modules = dict(target.named_modules())
     paths = [group[_BIAS_OF] for group in groups if group.get(_BIAS_OF) in modules]
-    handles = [modules[path].register_forward_hook(measure(path)) for path in paths]
-    try:
-        with torch.no_grad():
-            run()
-    finally:
-        for handle in handles:
-            handle.remove()
+    with hooked(modules[path].register_forward_hook(measure(path)) for path in paths), torch.no_grad():
+        run()
     limits = [_SHARE * sizes.get(group.get(_BIAS_OF, ""), 0.0) for group in groups]
     return [min(rate, limit) if limit else rate for rate, limit in zip(rates, limits, strict=True)]
 

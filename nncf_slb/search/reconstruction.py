@@ -20,7 +20,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from nncf_slb.errors import SLBError
 from nncf_slb.search.activations import ActivationQuantizer
+from nncf_slb.search.eight_bits import EIGHT_BITS
 from nncf_slb.search.finite import NotFiniteError, refuse_not_finite
+from nncf_slb.search.hooks import hooked
 from nncf_slb.search.outputs import floating_outputs, relative_distance
 from nncf_slb.search.phases import Phase
 from nncf_slb.search.products import squared_distance, sum_of_products
@@ -30,7 +32,6 @@ from nncf_slb.search.state import SearchState
 from nncf_slb.search.temperature import TemperatureCurve
 
 RunBatch = Callable[[nn.Module, Any], Any]
-_EIGHT_BITS = 8
 
 
 @dataclass(frozen=True)
@@ -192,11 +193,8 @@ class Reconstruction:
             loss.backward()  # type: ignore[no-untyped-call]
         except RuntimeError as error:  # what the network does in its pass
             raise UntrainableError(str(error).splitlines()[0]) from error
-        if (
-            not self.step
-            and self._search.weights
-            and all(weight.searched.grad is None for weight in self._search.weights)
-        ):
+        latents = [weight.searched for weight in self._search.weights]
+        if not self.step and latents and all(latent.grad is None for latent in latents):
             raise UntrainableError("no gradient reaches the weights")
 
     def end(self) -> None:
@@ -256,12 +254,8 @@ def _outputs_of(model: nn.Module, paths: list[str]) -> Iterator[dict[str, Tensor
 
         return hook
 
-    handles = [model.get_submodule(path).register_forward_hook(keep(path)) for path in paths]
-    try:
+    with hooked(model.get_submodule(path).register_forward_hook(keep(path)) for path in paths):
         yield found
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 @contextmanager
@@ -278,13 +272,9 @@ def _without_gradients_of_inputs(model: nn.Module) -> Iterator[None]:
         if not inputs[0].requires_grad:
             quantizer.widen(inputs[0].detach())
 
-    found = [m for m in model.modules() if isinstance(m, ActivationQuantizer) and m.bits == _EIGHT_BITS]
-    handles = [quantizer.register_forward_pre_hook(hook) for quantizer in found]
-    try:
+    found = [m for m in model.modules() if isinstance(m, ActivationQuantizer) and m.bits == EIGHT_BITS]
+    with hooked(quantizer.register_forward_pre_hook(hook) for quantizer in found):
         yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def _relative(wanted: Tensor, given: Tensor) -> Tensor:
