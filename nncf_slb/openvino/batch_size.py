@@ -11,6 +11,10 @@ from torch import Tensor, nn
 from nncf_slb.openvino.call_form import flat_outputs
 
 _ANY = -1
+DROPS_AXES = (
+    "the network drops every axis of length 1 (squeeze() without a dimension), and so the batch where it is one "
+    "sample. Write squeeze(dim) or flatten(1) in the network"
+)
 
 
 @torch.no_grad()
@@ -65,4 +69,15 @@ def fixed_batch(examples: Sequence[Tensor]) -> str:
         "the converted network answers every batch as one of the example's size, since a Python number, such as len(x) "
         "or int(x.shape[0]), has become a constant. Write x.shape[0] or flatten(1) in the network, or fix the batch: "
         f"input_shapes={[list(example.shape) for example in examples]}"
+    )
+
+
+def drops_any_axis(model: ov.Model) -> bool:
+    """Whether a converted model drops axes by their length alone, so that nothing tells how many are left.
+
+    The CPU plugin compiles no such model.
+    """
+    return any(
+        node.get_type_name() == "Squeeze" and node.get_output_partial_shape(0).rank.is_dynamic
+        for node in model.get_ops()
     )

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from nncf_slb.errors import SLBError
-from nncf_slb.openvino.batch_size import fixed_batch, fixes_batch
+from nncf_slb.openvino.batch_size import DROPS_AXES, drops_any_axis, fixed_batch, fixes_batch
 from nncf_slb.openvino.call_form import CallForm, call_form, flat_call, flat_outputs
 from nncf_slb.openvino.conversion import convert_torch
 from nncf_slb.openvino.graph import CodedConstant, LoweringError
@@ -100,6 +100,8 @@ def convert(
             raise ExportError(f"OpenVINO cannot convert the network: {_converters_reason(error)}") from error
         if fixes_batch(model, stripped, examples, input_shapes):
             raise ExportError(fixed_batch(examples))
+        if drops_any_axis(model):
+            raise ExportError(DROPS_AXES)
         _warn_of_unused(stripped, examples, model, coded)
     try:
         layers = lower(model, coded, settings.target_device, binary)

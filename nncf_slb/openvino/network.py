@@ -35,9 +35,9 @@ class IrNetwork:
         """Run it, in parts of the batch that the file is fixed to, if it is."""
         tensors = [x.detach().cpu() for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)]
         samples = next((len(tensor) for tensor in tensors if tensor.dim()), 1)
+        size = self._batch or samples
         parts = [
-            self._run([tensor[start : start + size] if tensor.dim() else tensor for tensor in tensors])
-            for size in [self._batch or samples]
+            self._run([tensor[start : start + size] if tensor.dim() else tensor for tensor in tensors], size)
             for start in range(0, samples, size)
         ]
         outputs = tuple(torch.cat(column) if column[0].dim() else column[0] for column in zip(*parts, strict=True))
@@ -47,7 +47,12 @@ class IrNetwork:
         """Itself, as a network in evaluation mode: functions that measure networks call this first."""
         return self
 
-    def _run(self, tensors: list[Tensor]) -> list[Tensor]:
+    def _run(self, tensors: list[Tensor], size: int) -> list[Tensor]:
+        """Outputs for at most `size` samples; where they are fewer, the last one is repeated, and left out again."""
+        samples = next((len(tensor) for tensor in tensors if tensor.dim()), size)
+        if samples < size:
+            full = [torch.cat([x, x[-1:].expand(size - samples, *x.shape[1:])]) if x.dim() else x for x in tensors]
+            return [output[:samples] if output.dim() else output for output in self._run(full, size)]
         result = self._compiled([tensor.numpy() for tensor in tensors])
         return [torch.from_numpy(result[port].copy()) for port in self._compiled.outputs]
 

@@ -8,6 +8,7 @@ from torch.utils.checkpoint import checkpoint
 from torch.utils.data import TensorDataset
 
 import nncf_slb
+from nncf_slb.config.errors import ConfigError
 from nncf_slb.errors import DataError, SettingError
 from nncf_slb.openvino.low_bit_model import ExportError
 from nncf_slb.openvino.network import IrNetwork
@@ -279,6 +280,40 @@ def test_a_batch_that_became_a_constant_is_refused_and_can_be_fixed(tmp_path):
         torch.testing.assert_close(IrNetwork(path, properties=EXACT)(images), result.model(images), rtol=0.1, atol=0.1)
 
 
+class DropsAxes(FixesBatch):
+    def forward(self, x):
+        x = torch.relu(self.middle(torch.relu(self.first(x)))).reshape(-1, 64, 1, 1)
+        return self.last(x.squeeze())
+
+
+def test_axes_dropped_by_their_length_are_refused_where_the_batch_is_free(tmp_path):
+    images = torch.randn(60, 1, 4, 4)
+    result = search(DropsAxes, images)
+    with pytest.raises(ExportError, match=r"squeeze\(\) without a dimension.*squeeze\(dim\)"):
+        result.export(tmp_path / "model.xml")
+    assert not list(tmp_path.iterdir())
+    path = result.export(tmp_path / "model.xml", example_input=images[:5], input_shapes=[[5, 1, 4, 4]])
+    with torch.no_grad():
+        torch.testing.assert_close(IrNetwork(path, properties=EXACT)(images[:5]), result.model(images[:5]))
+
+
+class TwoLayersOfOneWeight(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.middle, self.last = nn.Linear(6, 64), nn.Linear(64, 64), nn.Linear(64, 3)
+        self.second = nn.Linear(64, 64)
+        self.second.weight = self.middle.weight
+
+    def forward(self, x):
+        return self.last(torch.relu(self.second(torch.relu(self.middle(torch.relu(self.first(x)))))))
+
+
+def test_a_weight_that_two_layers_share_counts_once():
+    result = search(TwoLayersOfOneWeight, bits=4)
+    others = 64 * 6 + 3 * 64 + 4 * (64 + 64 + 64 + 3) + 4 * (64 + 64 + 3)  # edges in 8 bits, biases, scales
+    assert result.rows[-1].bytes == 64 * 64 // 2 + others
+
+
 def test_scores_may_put_the_network_into_evaluation_mode(tmp_path):
     def score(network):
         network.eval()
@@ -330,6 +365,7 @@ REFUSED = [
     ({"network": lambda: nn.Sequential(nn.LazyLinear(8), nn.Linear(8, 3))}, SettingError, "lazy modules"),
     ({"network": lambda: TwoFunctionWeights().to("meta")}, SettingError, "device meta"),
     ({"network": lambda: torch.jit.trace(TwoFunctionWeights(), samples())}, SettingError, "TorchScript"),
+    ({"edges": 4}, ConfigError, 'edges: received 4; .* for the default, 8'),
     ({"seed": "a"}, SettingError, "seed: received 'a'"),
     ({"seed": 2**64}, SettingError, "seed: received 18446744073709551616"),
     ({"max_drop": "1"}, SettingError, "max_drop: received '1'"),

@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from nncf_slb.errors import SettingError
 from nncf_slb.hosts.torch.result import Row
@@ -76,9 +77,19 @@ class Measurement:
 
 
 def weight_bytes(model: nn.Module) -> int:
-    """Bytes of parameters and buffers, codes packed."""
+    """Bytes of parameters and buffers, codes packed; a weight that several layers share counts once, as in a file."""
     coded = [module for module in model.modules() if isinstance(module, CodedWeight)]
     codes = {id(module.codes): packed_size(module.codes.numel(), module.bits) for module in coded}
-    tables = {id(module.values) for module in coded}
-    tensors = {id(x): x for x in [*model.parameters(), *model.buffers()] if id(x) not in tables}
+    left_out = {id(module.values) for module in coded}
+    seen: set[tuple[bytes, bytes]] = set()
+    for module in coded:
+        content = (_content(module.codes), _content(module.scale))
+        if content in seen:
+            left_out |= {id(module.codes), id(module.scale)}
+        seen.add(content)
+    tensors = {id(x): x for x in [*model.parameters(), *model.buffers()] if id(x) not in left_out}
     return sum(codes.get(key, tensor.nbytes) for key, tensor in tensors.items())
+
+
+def _content(x: Tensor) -> bytes:
+    return sha256(repr(x.shape).encode() + x.detach().cpu().numpy().tobytes()).digest()

@@ -54,7 +54,13 @@ def post_training_config(
     try:
         parsed = parse_slb_config(section, path)
     except ConfigError as error:
-        problems = list(error.problems)
+        of_edges = f"{path}.weights.edges: "
+        problems = [
+            problem.replace('the default, "search"', f"the default, {_EDGES}")
+            if problem.startswith(of_edges)
+            else problem
+            for problem in error.problems
+        ]
     problems = add_problems_of_text(problems, of_text)
     if problems:
         raise ConfigError(problems)
