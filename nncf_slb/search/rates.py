@@ -94,6 +94,6 @@ def _group(parameters: list[nn.Parameter], rate: float) -> dict[str, Any]:
 
 @torch.no_grad()
 def _latent_unit(weight: SearchableWeight) -> float:
-    """Mean distance between neighbouring values over a layer's channels, divided by the number of distances."""
+    """Mean distance between neighbouring values over a layer's channels, by the root of the number of distances."""
     table = weight.values.table
-    return float(weight.multiplier().abs().mean()) * (max(table) - min(table)) / (len(table) - 1) ** 2
+    return float(weight.multiplier().abs().mean()) * (max(table) - min(table)) / (len(table) - 1) ** 1.5

@@ -42,7 +42,7 @@ class Recipe:
         steps: Optimizer steps.
         batch_size: Samples of a step at most, as `nncf_slb.search.batches.size_within_memory` has it.
         latent_rate: Rate of the latents, as a share of the mean distance between neighbouring values of each layer, and
-            divided by the number of these distances: the more values, the nearer the best one is.
+            divided by the root of the number of these distances: the more values, the nearer the best one is.
         scale_rate: Rate of the scales, as a share of each layer's mean scale.
         other_rate: Rate of affine numbers of norms, biases and logarithms of steps of activations; of biases at most a
             hundredth of their layer's outputs.
