@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -96,4 +97,4 @@ def _group(parameters: list[nn.Parameter], rate: float) -> dict[str, Any]:
 def _latent_unit(weight: SearchableWeight) -> float:
     """Mean distance between neighbouring values over a layer's channels, by the root of the number of distances."""
     table = weight.values.table
-    return float(weight.multiplier().abs().mean()) * (max(table) - min(table)) / (len(table) - 1) ** 1.5
+    return float(weight.multiplier().abs().mean()) * (max(table) - min(table)) / math.pow(len(table) - 1, 1.5)
