@@ -126,6 +126,7 @@ def _run(arguments: argparse.Namespace) -> tuple[Result, int]:
             granularity=arguments.granularity,
             seed=arguments.seed,
             score=score,
+            dry_export=False if arguments.output.suffix == ".onnx" else None,
             checkpoint=arguments.checkpoint,
             progress=progress,
             log_dir=arguments.log_dir,

@@ -1,4 +1,4 @@
-"""Exports to every kind of file, those that a controller is asked for, and the one that is tried before training."""
+"""Exports to every kind of file, those that a controller is asked for, and the one that is tried before a search."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ def _opset_of(save_format: str | None, target: Path) -> int | None:
 def refused_before_training(error: Exception) -> ExportError:
     """What to say of a network whose dry export has failed."""
     return ExportError(
-        f"the network cannot be exported to OpenVINO, which was tried before training it:\n{error}\nLeave the layers "
-        "in question out with ignored_scopes, change the network, or, to train it all the same, set "
+        f"the network cannot be exported to OpenVINO, which was tried before the search:\n{error}\nLeave the layers "
+        "in question out with ignored_scopes, change the network, or, to search it all the same, set "
         '"openvino": {"dry_export": false} in the slb section'
     )

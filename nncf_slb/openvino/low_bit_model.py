@@ -36,7 +36,7 @@ class ExportError(SLBError, RuntimeError):
 def form_of_call(
     module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> tuple[CallForm, tuple[Tensor, ...]]:
-    """`nncf_slb.openvino.call_form.call_form` for an export.
+    """`nncf_slb.openvino.call_form.call_form` for an export, of copies: the network may change its inputs in place.
 
     Raises:
         ExportError: If an argument is of another kind, or none is a tensor.
@@ -50,7 +50,7 @@ def form_of_call(
         ) from error
     if not tensors:
         raise ExportError("example_input: received no tensor; pass the tensors that the network takes")
-    return form, tuple(tensors)
+    return form, tuple(tensor.clone() for tensor in tensors)
 
 
 def in_float32(network: nn.Module, tensors: tuple[Tensor, ...]) -> tuple[nn.Module, tuple[Tensor, ...]]:

@@ -276,7 +276,7 @@ class HostContract:
 
     @feature("a dry export before training")
     def test_what_openvino_cannot_take_is_an_error_before_training(self):
-        with pytest.raises(ExportError, match="tried before training"):
+        with pytest.raises(ExportError, match="tried before the search"):
             self.create(Unexportable(), settings(openvino={}))
 
     @feature("codes of gradient descent are final at the end")

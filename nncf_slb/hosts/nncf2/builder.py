@@ -112,7 +112,7 @@ class SLBBuilder(PTCompressionAlgorithmBuilder):  # type: ignore[misc]
             dry_export(model, self._insertions, example_arguments(model), self._lowering_settings())
         except (ExportError, LoweringError) as error:
             raise refused_before_training(error) from error
-        logger.info("slb: a dry export of the untrained network took %.1f s", time.perf_counter() - start)
+        logger.info("slb: a dry export of the network took %.1f s", time.perf_counter() - start)
 
     def _lowering_settings(self) -> LoweringSettings:
         return LoweringSettings.of_config(self.config.get("target_device"), self.slb_config.openvino)

@@ -61,6 +61,10 @@ class BitsByMeasurement:
         candidates = {layer.names[0]: layer.candidates for layer in self._layers}
         self._measured = measure(self._target, modules, candidates, run, batches)
 
+    def near(self, width: int) -> Bits:
+        """Bits of each layer that are nearest to `width`."""
+        return bits_by_name(self._layers, [layer.candidate_near(width) for layer in self._layers])
+
     def within_mean(self, mean_bits: float) -> Bits:
         """Bits within a mean over all open weights."""
         return self._chosen(within_mean_bits(self._layers, mean_bits))
@@ -94,8 +98,7 @@ class BitsByMeasurement:
         """Sizes of the files for any choice, exact but for inputs whose sign is not known yet (up to 8 bytes each)."""
         models = {}
         for width in self.widths:
-            bits = bits_by_name(self._layers, [layer.candidate_near(width) for layer in self._layers])
-            trial = trial_network(self._target, self._plan, self._settings, bits)
+            trial = trial_network(self._target, self._plan, self._settings, self.near(width))
             form, tensors = form_of_call(trial, *example)
             models[width] = convert(trial, tensors, form, settings=lowering)
         return FileSizes(models, {name: self._path_of_codes(name) for name in self.names})

@@ -50,6 +50,7 @@ def search_post_training(
     seed: int = 0,
     score: Score | None = None,
     inputs: Inputs = first_of_batch,
+    dry_export: bool | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     progress: Callable[[Progress], None] | None = None,
     log_dir: str | os.PathLike[str] | None = None,
@@ -80,6 +81,8 @@ def search_post_training(
         score: Function that measures a network (called like `model`), higher is better. It is shown, and chooses
             nothing but the bits with `max_drop`.
         inputs: Positional and keyword arguments of the network from a batch of another kind.
+        dry_export: Whether the network is converted to OpenVINO before the search, in memory only, so that what cannot
+            be exported costs no search. By default True, or what the config says.
         checkpoint: File to which the search is saved twice a minute and when it is interrupted, and from which the same
             call goes on, with the same bits.
         progress: Called after each step.
@@ -93,6 +96,7 @@ def search_post_training(
         nncf_slb.config.errors.ConfigError: On wrong settings, with all of them, or scopes that match nothing.
         nncf_slb.errors.SettingError: On arguments that cannot be used.
         nncf_slb.errors.DataError: On images that cannot be used, or a network that does not run on them.
+        nncf_slb.openvino.low_bit_model.ExportError: If the network cannot be exported, unless `dry_export` is False.
         nncf_slb.hosts.torch.planning.NothingToSearchError: If no layer is left to search.
         nncf_slb.search.finite.NotFiniteError: If the network or its outputs hold a NaN or an infinity.
         nncf_slb.search.reconstruction.UntrainableError: If no gradient reaches the weights.
@@ -106,11 +110,12 @@ def search_post_training(
     if max_drop is not None:
         bits = _auto(max_drop, bits, budget)
         budget = {"mean_bits": float(_WIDEST)}
-    settings = post_training_config(config, bits, activations, edges, budget)
+    settings = post_training_config(config, bits, activations, edges, budget, dry_export)
     samples = _samples(settings, num_samples)
     given = collect(images, inputs, samples + HELD_OUT_AT_MOST)
     recipe = _recipe(settings, steps, batch_size)
     task = Task(model, given, samples, settings, recipe, _granularity(granularity), int(seed), score, log_dir)
+    task.try_export()
     reference = task.measurement.float_row()
     path = None if checkpoint is None else os.fspath(checkpoint)
     if max_drop is not None:

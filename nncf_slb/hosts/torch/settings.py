@@ -16,8 +16,9 @@ _EDGES = 8
 
 
 def post_training_config(
-    config: Mapping[str, Any] | str | os.PathLike[str] | None, bits: Any, activations: Any, edges: Any, budget: Any
-) -> SLBConfig:
+    config: Mapping[str, Any] | str | os.PathLike[str] | None, bits: Any, activations: Any, edges: Any, budget: Any,
+    dry_export: Any = None,
+) -> SLBConfig:  # fmt: skip
     """The slb section that arguments and config come to.
 
     Args:
@@ -27,6 +28,7 @@ def post_training_config(
         activations: ``activations.bits``; None likewise.
         edges: ``weights.edges``; None for what the config says, and 8 where it says nothing.
         budget: ``weights.budget``; None likewise.
+        dry_export: ``openvino.dry_export``; None likewise.
 
     Raises:
         ConfigError: With every problem.
@@ -34,7 +36,7 @@ def post_training_config(
     """
     section, path, of_text = _section(config)
     given = {("weights", "bits"): bits, ("weights", "edges"): edges, ("weights", "budget"): budget,
-             ("activations", "bits"): activations}  # fmt: skip
+             ("activations", "bits"): activations, ("openvino", "dry_export"): dry_export}  # fmt: skip
     for (part, key), value in given.items():
         if value is None:
             continue

@@ -21,6 +21,7 @@ from nncf_slb.hosts.model_checks import model_problems
 from nncf_slb.hosts.torch.bits import Bits, BitsByMeasurement
 from nncf_slb.hosts.torch.block_search import BlockSearch, shuffled
 from nncf_slb.hosts.torch.checkpoint import SearchFile, digest, noted_interrupt
+from nncf_slb.hosts.torch.dry_export import dry_export
 from nncf_slb.hosts.torch.insertion import strip_
 from nncf_slb.hosts.torch.measuring import Measurement, Score
 from nncf_slb.hosts.torch.planning import plan_search
@@ -29,6 +30,7 @@ from nncf_slb.hosts.torch.result import Row
 from nncf_slb.hosts.torch.search import Inserted, insert_search
 from nncf_slb.hosts.torch.steps import endless, take_steps
 from nncf_slb.openvino.call_form import Arguments
+from nncf_slb.openvino.targets import LoweringSettings
 from nncf_slb.search.activation_ranges import initialize_activations
 from nncf_slb.search.batches import count, run_on, size_within_memory
 from nncf_slb.search.batchnorm import calibrate
@@ -127,6 +129,16 @@ class Task:
     def target(self) -> nn.Module:
         """Copy of the float network."""
         return self._target
+
+    def try_export(self) -> None:
+        """Export the network in memory before the search, if the settings say so.
+
+        Raises:
+            nncf_slb.openvino.low_bit_model.ExportError: If it cannot be exported.
+        """
+        if self._settings.openvino.dry_export:
+            bits = self.bits.near(min(self.bits.widths, default=0))
+            dry_export(self._target, self.plan, self._settings, bits, self.example, LoweringSettings())
 
     def search(
         self, bits: Bits, checkpoint: str | None, progress: Callable[[Progress], None] | None, name: str | None = None

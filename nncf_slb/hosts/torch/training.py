@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import dataclasses
 import logging
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -22,7 +21,6 @@ from nncf_slb.hosts.compression import Compression
 from nncf_slb.hosts.controller import Search, SearchController
 from nncf_slb.hosts.dataflow import Dataflow, observe, without_observation
 from nncf_slb.hosts.distillation import Teacher
-from nncf_slb.hosts.exporting import refused_before_training
 from nncf_slb.hosts.handle import NotSearched
 from nncf_slb.hosts.inputs import Data
 from nncf_slb.hosts.model_checks import FUNCTION_HOOKS, ModelError, model_problems
@@ -30,11 +28,10 @@ from nncf_slb.hosts.new_start import NewStart
 from nncf_slb.hosts.reconstruction import reconstruct
 from nncf_slb.hosts.resuming import chosen_bits, refuse_other_meanings, state_of_slb
 from nncf_slb.hosts.torch.bits import Bits, BitsByMeasurement
+from nncf_slb.hosts.torch.dry_export import dry_export
 from nncf_slb.hosts.torch.insertion import strip_
 from nncf_slb.hosts.torch.planning import Plan, plan_search
-from nncf_slb.hosts.torch.search import Inserted, insert_search, trial_network
-from nncf_slb.openvino.graph import LoweringError
-from nncf_slb.openvino.low_bit_model import ExportError, convert, form_of_call
+from nncf_slb.hosts.torch.search import Inserted, insert_search
 from nncf_slb.openvino.stripped_network import ExportDefaults, set_export_defaults
 from nncf_slb.openvino.targets import LoweringSettings
 from nncf_slb.search.activation_ranges import initialize_activations
@@ -141,7 +138,7 @@ class _Creation:
         model, slb = self._model, self._slb
         bits = self._bits(state)
         if slb.openvino.dry_export and self._data.example is not None:
-            self._try_export(bits.bits)
+            dry_export(model, self._plan, slb, bits.bits, self._data.example, self._lowering)
         target = copy.deepcopy(model) if self._needs_target(state) else None
         teacher = None
         if self._compression.distillation is not None:
@@ -218,18 +215,6 @@ class _Creation:
         chosen = measurement.within(budget, self._data.example, self._lowering)
         logger.info("slb: bits chosen within %s: %s", budget.model_dump(exclude_none=True), chosen)
         return ChosenBits(chosen, measurement.measured)
-
-    def _try_export(self, bits: Bits) -> None:
-        """Export once before training, so that what cannot be exported costs seconds and no training."""
-        start = time.perf_counter()
-        try:
-            trial = trial_network(self._model, self._plan, self._slb, bits)
-            assert self._data.example is not None
-            form, tensors = form_of_call(trial, *self._data.example)
-            convert(trial, tensors, form, settings=self._lowering)
-        except (ExportError, LoweringError) as error:
-            raise refused_before_training(error) from error
-        logger.info("slb: a dry export of the untrained network took %.1f s", time.perf_counter() - start)
 
     def _needs_target(self, state: Mapping[str, Any] | None) -> bool:
         if self._slb.initializer.reconstruction is None or state is not None:
