@@ -20,6 +20,7 @@ from nncf_slb.onnx.graph import DOMAIN, FAKE_QUANTIZE, FAKE_QUANTIZE_CHANNELS
 from nncf_slb.openvino.call_form import CallForm, flat_call
 from nncf_slb.openvino.low_bit_model import ExportError
 from nncf_slb.openvino.tracing_form import tracing_form
+from nncf_slb.search.fast_path import all_layers_run
 
 BASE_OPSET = 18  # the first with BitwiseAnd
 
@@ -51,7 +52,7 @@ def trace(
         stack.enter_context(tracing_form(network))
         stack.enter_context(flat_call(network, form))
         stack.enter_context(_quantizers_as_operators())
-        stack.enter_context(_attention_in_parts())
+        stack.enter_context(all_layers_run())
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")
         file = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "traced.onnx"
@@ -104,17 +105,6 @@ def _quantizers_as_operators() -> Iterator[None]:
     finally:
         for name in names:
             exporter.unregister_custom_op_symbolic(f"aten::{name}", BASE_OPSET)
-
-
-@contextmanager
-def _attention_in_parts() -> Iterator[None]:
-    """Within it, attention runs as the operators that it consists of: ONNX has none for the whole."""
-    enabled = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(enabled)
 
 
 def _number(g: Any, value: Any, dtype: torch.dtype) -> Any:

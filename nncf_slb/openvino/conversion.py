@@ -21,6 +21,7 @@ from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 from torch import nn
 
 from nncf_slb.openvino.graph import constant_names
+from nncf_slb.search.fast_path import all_layers_run
 
 
 def convert_torch(
@@ -40,7 +41,7 @@ def convert_torch(
     example = examples if len(examples) > 1 else examples[0]
     frontend = FrontEndManager().load_by_framework("pytorch")
     frontend.add_extension(ConversionExtension("aten::diff", _difference))
-    with torch.no_grad():
+    with torch.no_grad(), all_layers_run():
         # Tracing checks itself by two more passes and comparisons of them: more than half of an export's time.
         decoder = TorchScriptPythonDecoder(module, example_input=example, trace_kwargs={"check_trace": False})
         traced = frontend.load(decoder)

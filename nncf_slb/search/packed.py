@@ -10,6 +10,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from nncf_slb.search.fast_path import run_all_layers_
 from nncf_slb.search.packed_file import CheckpointError, PackedFile, Packing, read_packed, write_tensors
 from nncf_slb.search.runtime import (
     CODED,
@@ -103,6 +104,7 @@ def load_packed(model: nn.Module, path: str | Path) -> nn.Module:
     quantizers: dict[str, FixedActivation] = {}
     for name, coded in codes.items():
         _replace(network, name, coded, file, quantizers)
+    run_all_layers_(network)
     return model
 
 

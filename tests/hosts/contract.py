@@ -125,6 +125,20 @@ class NoBatchNorm(nn.Module):
         return self.head(self.body(x))
 
 
+class Encoder(nn.Module):
+    """Layers that PyTorch runs as one operation in evaluation without gradients."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.first = nn.Linear(8, 16)
+        self.encoder = nn.TransformerEncoder(nn.TransformerEncoderLayer(16, 2, 32, 0.0, batch_first=True), 2)
+        self.last = nn.Linear(16, 10)
+
+    def forward(self, x):
+        return self.last(self.encoder(self.first(x)).mean(1))
+
+
 def way_to_train(make_optimizer, parts=1, clip=None, memory_format=torch.contiguous_format):
     """A training of two epochs; each batch in `parts`, whose gradients are added up."""
 
@@ -424,6 +438,38 @@ class HostContract:
             ctrl, _ = self.create(copy.deepcopy(model), searching)
             agreement[steps] = (outputs(ctrl.strip()).argmax(1) == wanted).float().mean()
         assert agreement[60] > agreement[1]
+
+    @pytest.mark.parametrize("searched_first", [False, True])
+    def test_statistics_at_creation_are_those_of_the_discrete_network(self, searched_first):
+        model = network().eval()
+        searching = {"reconstruction": {"num_samples": 200, "steps": 5}} if searched_first else {}
+        ctrl, _ = self.create(model, settings(weights={"bits": 1}, initializer=searching))
+        stripped = ctrl.strip().eval()
+        measured = copy.deepcopy(stripped)
+        norms = {path: m for path, m in measured.named_modules() if isinstance(m, nn.BatchNorm2d)}
+        for norm in norms.values():
+            norm.reset_running_stats()
+            norm.momentum = None
+            norm.train()
+        with torch.no_grad():
+            for images, _ in batches():
+                measured(images)
+        assert len(norms) == 2
+        for path, norm in norms.items():
+            kept = stripped.get_submodule(path)
+            torch.testing.assert_close(kept.running_mean, norm.running_mean, rtol=1e-3, atol=1e-4)
+            torch.testing.assert_close(kept.running_var, norm.running_var, rtol=1e-3, atol=1e-4)
+
+    def test_encoder_layers_compute_the_same_in_evaluation(self):
+        data = DataLoader(TensorDataset(IMAGES.view(-1, 8, 8), LABELS), 50)
+        config = settings(weights={"bits": 2, "edges": 8}, activations={"bits": 2})
+        config["input_info"]["sample_size"] = [1, 8, 8]
+        ctrl, model = self.create(Encoder(), config, data)
+        train(ctrl, model, 1, data=data)
+        for each in (model.eval(), ctrl.strip().eval()):
+            with_gradients = each(IMAGES[:20].view(-1, 8, 8)).detach()
+            with torch.no_grad():
+                torch.testing.assert_close(each(IMAGES[:20].view(-1, 8, 8)), with_gradients)
 
     @feature("search without labels at creation")
     def test_steps_of_a_search_without_labels_fit_into_memory(self, monkeypatch):

@@ -8,10 +8,8 @@ from functools import partial
 from typing import Any
 
 from nncf import NNCFConfig
-from nncf.common.initialization.batchnorm_adaptation import BatchnormAdaptationAlgorithm
 from nncf.common.scopes import matches_any
 from nncf.common.utils.backend import copy_model
-from nncf.torch.batchnorm_adaptation import PTBatchnormAdaptationAlgorithmImpl
 from nncf.torch.compression_method_api import PTCompressionAlgorithmBuilder
 from nncf.torch.graph.transformations.layout import PTTransformationLayout
 from nncf.torch.nncf_network import NNCFNetwork
@@ -48,7 +46,8 @@ from nncf_slb.openvino.graph import LoweringError
 from nncf_slb.openvino.low_bit_model import ExportError
 from nncf_slb.openvino.targets import LoweringSettings
 from nncf_slb.search.activation_ranges import initialize_activations
-from nncf_slb.search.batchnorm import batch_norms, calibrate
+from nncf_slb.search.batchnorm import calibrate
+from nncf_slb.search.fast_path import run_all_layers_
 
 logger = logging.getLogger("nncf_slb")
 
@@ -156,26 +155,17 @@ class SLBBuilder(PTCompressionAlgorithmBuilder):  # type: ignore[misc]
         return True, "Frozen layers keep the discrete weights nearest to their trained ones"
 
     def initialize(self, model: NNCFNetwork) -> None:
-        """First latents, first steps of quantized activations, then NNCF's batch norm adaptation.
+        """First latents, first steps of quantized activations, then statistics of batch norm with discrete weights.
 
-        All algorithms have read the float weights by now; the adaptation sees the discrete ones.
+        All algorithms have read the float weights by now.
         """
         for searchable in self._insertions.search.weights:
             searchable.begin()
         self._initialize_activations(model)
         self._reconstruct(model)
-        if self.slb_config.initializer.batchnorm_adaptation is None or not batch_norms(model):
-            return
-        parameters = self._parse_bn_adapt_params()
-        if parameters is None:
-            return
-        loader, samples, device = (parameters[key] for key in ("data_loader", "num_bn_adaptation_samples", "device"))
-        batches = registered_batches(self.config)
-        if batches is None or batches.batch_size is not None:
-            BatchnormAdaptationAlgorithm(loader, samples, device).run(model)
-        else:  # NNCF would divide by the batch size
-            steps = sum(1 for _ in batches.take_samples(samples))
-            PTBatchnormAdaptationAlgorithmImpl(loader, steps, device).run(model)
+        batches, settings = registered_batches(self.config), self.slb_config.initializer.batchnorm_adaptation
+        if batches is not None and settings is not None:
+            calibrate(model, batches.runner(model), batches.take_samples(settings.num_bn_adaptation_samples))
 
     def _reconstruct(self, model: NNCFNetwork) -> None:
         """Search without labels, if the config asks for it."""
@@ -202,6 +192,7 @@ class SLBBuilder(PTCompressionAlgorithmBuilder):  # type: ignore[misc]
 
     def _build_controller(self, model: NNCFNetwork) -> SLBController:
         refuse_foreign_operations(model, self._insertions.weights)
+        run_all_layers_(model)
         for layer in model.modules():
             for operation in getattr(layer, "pre_ops", {}).values():
                 operation.train(model.training)

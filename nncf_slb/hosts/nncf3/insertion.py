@@ -30,6 +30,7 @@ from nncf_slb.hosts.torch.planning import Plan
 from nncf_slb.hosts.torch.search import Inserted, Kinds, inputs_of, make_search
 from nncf_slb.openvino.call_form import Arguments
 from nncf_slb.search.activations import ActivationQuantizer
+from nncf_slb.search.fast_path import run_all_layers_
 from nncf_slb.search.runtime import Codes, FixedWeight, code_parameter_, is_layer, make_low_bit_
 from nncf_slb.search.searchable import SearchableWeight
 from nncf_slb.search.state import SearchState
@@ -76,6 +77,7 @@ def insert_search(network: nn.Module, plan: Plan, config: SLBConfig, bits: Mappi
             if quantizer is not None:
                 register_pre_function_hook(network, op_name=reader.function, port_id=0, hook=quantizer)
     inserted.search.watch(network)
+    run_all_layers_(network)
     return inserted
 
 

@@ -18,6 +18,7 @@ from nncf_slb.hosts.torch.planning import Plan, matches
 from nncf_slb.hosts.trial import make_numbers_differ, trial_quantizer
 from nncf_slb.search.activations import ActivationQuantizer
 from nncf_slb.search.eight_bits import eight_bit_codes
+from nncf_slb.search.fast_path import run_all_layers_
 from nncf_slb.search.runtime import FixedWeight
 from nncf_slb.search.searchable import SearchableWeight
 from nncf_slb.search.state import SearchState
@@ -128,6 +129,7 @@ def insert_search(network: nn.Module, plan: Plan, config: SLBConfig, bits: Mappi
         if path in inserted.quantizers:
             insert_quantizer(module, inserted.quantizers[path])
     inserted.search.watch(network)
+    run_all_layers_(network)
     return inserted
 
 
