@@ -50,6 +50,20 @@ def problem_of_path(path: Any) -> str:
     return ""
 
 
+def problem_of_writing(target: Path) -> str:
+    """Why a file could not be written, which is tried in its folder; empty if it could."""
+    if target.exists() and not target.is_file():
+        return f"{target}, which is no file; allowed is a file, or a new name"
+    folder = next(each for each in target.absolute().parents if each.exists())  # those below it are made when writing
+    try:
+        with tempfile.TemporaryDirectory(dir=folder):
+            return ""
+    except OSError as error:
+        return (
+            f"{target}, which cannot be written ({error.strerror}); allowed is a file in a folder that you may write to"
+        )
+
+
 def remove_leftovers(folder: Path, name: str | None = None) -> None:
     """Remove what killed processes have left of unfinished files; those that are being written stay.
 

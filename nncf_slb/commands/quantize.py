@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from nncf_slb.commands.command import GOOD, Command, Result
 from nncf_slb.commands.user_code import called
 from nncf_slb.errors import SettingError, SLBError, printable
+from nncf_slb.files import problem_of_writing
 from nncf_slb.tables import terminal_width
 
 if TYPE_CHECKING:  # torch loads only once the command line has been read
@@ -150,19 +151,8 @@ def _refuse_unwritable(output: Path) -> None:
     from nncf_slb.openvino.request import check_path
 
     check_path(output, (output.suffix,))
-    try:
-        with tempfile.TemporaryDirectory(dir=_existing_folder(output)):
-            pass
-    except OSError as error:
-        raise SettingError(
-            f"--output: received {printable(str(output))}, which cannot be written ({error.strerror}); allowed is a "
-            "file in a folder that you may write to"
-        ) from error
-
-
-def _existing_folder(path: Path) -> Path:
-    """The nearest folder above a path that is there; those below it are made when the file is written."""
-    return next(folder for folder in path.absolute().parents if folder.exists())
+    if problem := problem_of_writing(output):
+        raise SettingError(f"--output: received {printable(problem)}")
 
 
 def _parts(text: str, loaded: Any) -> tuple[Any, Any, Callable[[Any], float] | None]:

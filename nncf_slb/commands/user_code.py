@@ -6,6 +6,8 @@ import difflib
 import importlib
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -39,17 +41,35 @@ def called(text: str, argument: str = "model") -> Any:
             f"{module.removesuffix('.py').replace(os.sep, '.')}:{function}"
         )
     sys.path.insert(0, os.getcwd())
+    with _without_arguments(module):
+        try:
+            imported = importlib.import_module(module)
+            make = getattr(imported, function, None)
+        except SystemExit as error:
+            raise SettingError(
+                f"{argument}: received {text}, whose module ends the program (SystemExit {error.code}) when it is "
+                'imported; put that under if __name__ == "__main__"'
+            ) from error
+        except Exception as error:  # whatever the user's module raises
+            raise SettingError(f"{argument}: received {text}, which cannot be imported ({error})") from error
+        if not callable(make):
+            raise SettingError(f"{argument}: received {text}, but {_what_is_there(imported, function)}")
+        try:
+            return make()
+        except SystemExit as error:
+            raise SettingError(f"{argument}: {text} ends the program (SystemExit {error.code})") from error
+        except Exception as error:  # whatever the user's function raises
+            raise SettingError(f"{argument}: {text} cannot be called ({error})") from error
+
+
+@contextmanager
+def _without_arguments(name: str) -> Iterator[None]:
+    """Within it, the command line is that of a program without arguments, as far as the user's code can see."""
+    arguments, sys.argv = sys.argv, [name]
     try:
-        imported = importlib.import_module(module)
-        make = getattr(imported, function, None)
-    except Exception as error:  # whatever the user's module raises
-        raise SettingError(f"{argument}: received {text}, which cannot be imported ({error})") from error
-    if not callable(make):
-        raise SettingError(f"{argument}: received {text}, but {_what_is_there(imported, function)}")
-    try:
-        return make()
-    except Exception as error:  # whatever the user's function raises
-        raise SettingError(f"{argument}: {text} cannot be called ({error})") from error
+        yield
+    finally:
+        sys.argv = arguments
 
 
 def _what_is_there(module: ModuleType, name: str) -> str:

@@ -41,7 +41,7 @@ def model_problems(model: nn.Module) -> Iterator[str]:
     if isinstance(model, nn.DataParallel | DistributedDataParallel):
         yield (
             f"model: received {type(model).__name__}; allowed is the network itself. Pass model.module, and wrap what "
-            "create_compressed_model returns"
+            "comes of it"
         )
     if type(model).__name__ == "NNCFNetwork" or hasattr(model, "nncf"):
         yield (

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import openvino as ov
 
-from nncf_slb.openvino.graph import MODULE_PREFIX, ZERO_POINT_SUFFIX, constants_below
+from nncf_slb.openvino.graph import MODULE_PREFIX, SCALE_SUFFIX, ZERO_POINT_SUFFIX, constants_below
 
 _Sizes = dict[bytes, int]  # bytes of constants by a digest of their contents
 
@@ -48,12 +48,16 @@ def _sizes(constants: Iterable[ov.Node]) -> _Sizes:
 
 
 def _constants_of_layer(model: ov.Model, path: str) -> Iterator[ov.Node]:
-    """Constants that a layer's weight is decoded from, and those that make up for its zero point."""
+    """Constants that a layer's weight is decoded from or scaled with, and those that make up for its zero point."""
     for node in model.get_ops():
         name = node.get_friendly_name()
         if name in (f"self.{path}/weight", f"self.{path}/decoded"):
             yield from constants_below(node)
-        elif name.endswith(ZERO_POINT_SUFFIX) and name.startswith(f"{MODULE_PREFIX}{path}/"):
+        elif not name.startswith(f"{MODULE_PREFIX}{path}/"):
+            continue
+        elif name.endswith(ZERO_POINT_SUFFIX):
             scaled = node.input_value(1).get_node()
             for factor in (scaled, scaled.input_value(0).get_node()):
                 yield factor.input_value(1).get_node()
+        elif node.get_type_name() == "BinaryConvolution" or name.endswith(SCALE_SUFFIX):
+            yield node.input_value(1).get_node()

@@ -118,7 +118,7 @@ def test_a_changed_byte_is_an_error(searched, tmp_path):
         search(tmp_path / "search.pt")
 
 
-def test_a_file_that_cannot_be_written_is_an_error_and_the_former_one_stays(searched, tmp_path, monkeypatch):
+def test_a_file_that_cannot_be_written_is_said_and_the_former_one_stays(searched, tmp_path, monkeypatch, caplog):
     _, state = searched
     file = tmp_path / "search.pt"
     torch.save(state, file)
@@ -129,6 +129,6 @@ def test_a_file_that_cannot_be_written_is_an_error_and_the_former_one_stays(sear
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(torch, "save", fail)
-    with pytest.raises(SettingError, match="cannot be written.*No space left"):
-        SearchFile(file, "").save(type("Training", (), {"state_dict": lambda self: {}})(), now=True)
+    SearchFile(file, "").save(type("Training", (), {"state_dict": lambda self: {}})(), now=True)
+    assert "cannot be written ([Errno 28] No space left on device); the search goes on" in caplog.text
     assert file.read_bytes() == before and [path.name for path in tmp_path.iterdir()] == ["search.pt"]

@@ -316,6 +316,35 @@ def test_a_weight_that_two_layers_share_counts_once():
     assert result.rows[-1].bytes == 64 * 64 // 2 + others
 
 
+class Signs(nn.Module):
+    """Convolutions that are binary ones where weights and inputs have 1 bit."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.last = nn.Conv2d(1, 32, 3, padding=1), nn.Linear(32, 3)
+        self.body = nn.ModuleList(nn.Conv2d(32, 32, 3, padding=1) for _ in range(3))
+
+    def forward(self, x):
+        x = self.first(x)
+        for layer in self.body:
+            x = x + layer(x)
+        return self.last(x.mean((2, 3)))
+
+
+def test_bytes_of_a_budget_are_used_where_some_layers_are_binary(tmp_path):
+    sizes = []
+    for bits, budget in ((1, None), (2, None), ("auto", 2), ("auto", 1.5)):
+        allowed = (
+            {} if budget is None else {"budget": {"bytes": round(sizes[0] + (budget - 1) * (sizes[1] - sizes[0]))}}
+        )
+        result = search(Signs, torch.randn(60, 1, 4, 4), steps=1, bits=bits, activations=1, **allowed)
+        sizes.append(result.export(tmp_path / "model.xml").with_suffix(".bin").stat().st_size)
+    one, two, as_two, between = sizes
+    unit = 32 * 32 * 9 // 8  # a bit for each weight of a layer
+    assert two - unit < as_two <= two + 16 and one < between <= one + (two - one) / 2
+
+
 def test_scores_may_put_the_network_into_evaluation_mode(tmp_path):
     def score(network):
         network.eval()
@@ -361,6 +390,26 @@ def refilled():
         yield batch
 
 
+def fails(network):
+    raise ValueError("no data")
+
+
+def test_a_score_that_fails_after_the_search_loses_nothing(tmp_path, caplog):
+    calls = []
+
+    def score(network):
+        calls.append(network)
+        return 1.0 if len(calls) < 3 else fails(network)
+
+    result = search(TwoFunctionWeights, score=score)
+    result.export(tmp_path / "model.xml")
+    assert [row.score for row in result.rows] == [1.0, 1.0, None, None]
+    assert "the score failed with the network 'searched' (ValueError: no data)" in caplog.text
+    with pytest.raises(SettingError, match="max_drop: the score gives no number"):
+        calls.clear()
+        search(lambda: Signals(1.0), score=score, max_drop=1.0)
+
+
 REFUSED = [
     ({"images": refilled}, DataError, "filled again and again"),
     ({"images": lambda: TensorDataset(samples())}, DataError, r"TensorDataset.*DataLoader\(dataset, batch_size=100\)"),
@@ -370,11 +419,19 @@ REFUSED = [
     ({"edges": 4}, ConfigError, 'edges: received 4; .* for the default, 8'),
     ({"seed": "a"}, SettingError, "seed: received 'a'"),
     ({"seed": 2**64}, SettingError, "seed: received 18446744073709551616"),
+    ({"checkpoint": "/dev/full"}, SettingError, "checkpoint: received /dev/full, which is no file"),
+    ({"checkpoint": f"{__file__}/search.pt"}, SettingError, "checkpoint: .*which cannot be written .Not a directory"),
+    ({"score": fails}, SettingError, "score: .*failed with the network 'float' .ValueError: no data"),
+    ({"network": lambda: Signals(1.0), "max_drop": 1.0, "score": lambda network: float("nan")}, SettingError,
+     "score of nan for the float network"),
+    ({"max_drop": 1.0, "config": {"weights": {"bits": 2}}}, SettingError, "max_drop: .*beside weights.bits 2 in the"),
+    ({"max_drop": 1.0, "config": {"weights": {"bits": "auto", "budget": {"bytes": 9}}}}, SettingError,
+     "max_drop: received 1.0 beside weights.budget"),
     ({"max_drop": "1"}, SettingError, "max_drop: received '1'"),
     ({"max_drop": 1.0, "config": {"weights": {"overrides": [{"target_scopes": "{re}.", "bits": 2}]}}}, SettingError,
      "states the bits of every layer"),
     ({"score": "top-1"}, SettingError, "score: received 'top-1'"),
-    ({"score": lambda network: None}, SettingError, "gives NoneType; allowed is one that gives a number"),
+    ({"score": lambda network: None}, SettingError, "gives NoneType for the network 'float'; allowed"),
     ({"progress": 5, "checkpoint": 5, "log_dir": b"x"}, SettingError,
      r"(?s)progress: received 5.*checkpoint: received 5.*log_dir: received b'x'"),
     ({"checkpoint": "a" * 300}, SettingError, "a name of 300 bytes"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import signal
 import threading
@@ -19,6 +20,8 @@ from nncf_slb.errors import SettingError
 from nncf_slb.files import check_archive, new_file, remove_leftovers
 from nncf_slb.search.reconstruction import Reconstruction
 from nncf_slb.search.unlabeled import Unlabeled
+
+logger = logging.getLogger("nncf_slb")
 
 _SECONDS = 30.0
 
@@ -118,11 +121,7 @@ class SearchFile:
         return search
 
     def save(self, training: Reconstruction, now: bool = False) -> None:
-        """Write the file if it is time to, or `now`.
-
-        Raises:
-            SettingError: If it cannot be written.
-        """
+        """Write the file if it is time to, or `now`; where it cannot be written, say so: the search is worth more."""
         if self._path is None or not (now or time.monotonic() - self._saved >= _SECONDS):
             return
         try:
@@ -130,8 +129,9 @@ class SearchFile:
                 torch.save({**self._said, "search": training.state_dict()}, partial)
         except (OSError, RuntimeError) as error:
             reason = str(error).splitlines()[0]
-            raise SettingError(
-                f"checkpoint: {self._path} cannot be written ({reason}); the former file stays. Make room, or use "
-                "another folder"
-            ) from error
-        self._saved = time.monotonic()
+            logger.warning(
+                "slb: checkpoint %s cannot be written (%s); the search goes on, and the former file stays. Make room",
+                self._path, reason,
+            )  # fmt: skip
+        finally:
+            self._saved = time.monotonic()

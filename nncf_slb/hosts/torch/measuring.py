@@ -47,33 +47,44 @@ class Measurement:
 
     def float_row(self) -> Row:
         """The float network itself."""
-        return Row("float", None, self._scored(self._target), weight_bytes(self._target))
+        return Row("float", None, self._scored(self._target, "float"), weight_bytes(self._target))
 
     def row(self, name: str, stripped: nn.Module) -> Row:
         """A stripped network."""
-        return Row(name, self._agreement(stripped), self._scored(stripped), weight_bytes(stripped))
+        return Row(name, self._agreement(stripped), self._scored(stripped, name), weight_bytes(stripped))
 
     def row_of_file(self, path: Path) -> Row:
         """An exported IR, loaded from its file."""
         network = IrNetwork(path)
         bytes_of_file = path.with_suffix(".bin").stat().st_size
-        return Row(path.name, self._agreement(network), self._scored(network), bytes_of_file)
+        return Row(path.name, self._agreement(network), self._scored(network, path.name), bytes_of_file)
 
     def _agreement(self, network: Any) -> Any:
         run = self._run
         return agreement(partial(run, self._target), partial(run, network), self._samples.in_order(self._batch))
 
-    def _scored(self, network: Any) -> float | None:
+    def _scored(self, network: Any, name: str) -> float | None:
+        """What the user's function gives; of a network that the search has made, None where it fails.
+
+        Raises:
+            SettingError: If it fails with the float network, before the search.
+        """
         if self._score is None:
             return None
-        with torch.no_grad():
-            received = self._score(network)
         try:
-            return float(received)
-        except (TypeError, ValueError, RuntimeError) as error:
-            raise SettingError(
-                f"score: received a function that gives {type(received).__name__}; allowed is one that gives a number"
-            ) from error
+            with torch.no_grad():
+                received = self._score(network)
+        except Exception as error:  # whatever the user's function raises
+            problem = f"failed with the network '{name}' ({type(error).__name__}: {error})"
+        else:
+            try:
+                return float(received)
+            except (TypeError, ValueError, RuntimeError):
+                problem = f"gives {type(received).__name__} for the network '{name}'"
+        if name == "float":
+            raise SettingError(f"score: received a function that {problem}; allowed is one that gives a number")
+        logger.warning("slb: the score %s, so the report has none", problem)
+        return None
 
 
 def weight_bytes(model: nn.Module) -> int:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 from collections.abc import Callable, Iterable, Mapping
 from numbers import Integral, Real
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 from torch import nn
@@ -14,10 +16,10 @@ from nncf_slb.config.budget import AUTO
 from nncf_slb.config.section import SLBConfig
 from nncf_slb.config.training import ReconstructionConfig
 from nncf_slb.errors import SettingError
-from nncf_slb.files import problem_of_path
+from nncf_slb.files import problem_of_path, problem_of_writing
 from nncf_slb.hosts.torch.measuring import Score
 from nncf_slb.hosts.torch.result import PostTraining, Row
-from nncf_slb.hosts.torch.settings import post_training_config
+from nncf_slb.hosts.torch.settings import post_training_config, refuse_beside
 from nncf_slb.hosts.torch.task import HELD_OUT_AT_MOST, Found, Granularity, Task
 from nncf_slb.openvino.targets import LoweringSettings
 from nncf_slb.search.batches import Inputs, first_of_batch
@@ -108,6 +110,7 @@ def search_post_training(
     model = getattr(model, "_orig_mod", model)  # what torch.compile was given
     _refuse_other_types(seed, score, progress, checkpoint, log_dir)
     if max_drop is not None:
+        refuse_beside(config, f"max_drop: received {max_drop}")
         bits = _auto(max_drop, bits, budget)
         budget = {"mean_bits": float(_WIDEST)}
     settings = post_training_config(config, bits, activations, edges, budget, dry_export)
@@ -151,7 +154,9 @@ def _refuse_other_types(seed: Any, score: Any, progress: Any, checkpoint: Any, l
         if function is not None and not callable(function):
             problems.append(f"{name}: received {function!r}; allowed is a function")
     for name, path in (("checkpoint", checkpoint), ("log_dir", log_dir)):
-        if path is not None and (problem := problem_of_path(path)):
+        if (path is not None and (problem := problem_of_path(path))) or (
+            name == "checkpoint" and path is not None and (problem := problem_of_writing(Path(path)))
+        ):
             problems.append(f"{name}: received {problem}")
     if problems:
         raise SettingError("\n".join(problems))
@@ -177,6 +182,11 @@ def _fewest_bits(
     if not task.bits.widths:
         raise SettingError(
             f"max_drop: received {max_drop} beside a config that states the bits of every layer; allowed is one of them"
+        )
+    if reference.score is not None and not math.isfinite(reference.score):
+        raise SettingError(
+            f"max_drop: received {max_drop} with a score of {reference.score} for the float network; allowed is a "
+            "function that gives a finite number"
         )
     if reference.score is None and task.measurement.unit(task.example) != "%":
         raise SettingError(
@@ -208,7 +218,9 @@ def _fewest_bits(
 
 def _drop(reference: Row, row: Row) -> float:
     """Points lost to the float network."""
-    if reference.score is not None and row.score is not None:
+    if reference.score is not None:
+        if row.score is None or math.isnan(row.score):
+            raise SettingError("max_drop: the score gives no number for a searched network, so nothing tells its loss")
         return reference.score - row.score
     assert row.agreement is not None  # only the float network has none
     return 100.0 - row.agreement.value

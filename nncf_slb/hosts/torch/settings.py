@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from nncf_slb.config.budget import AUTO
 from nncf_slb.config.errors import ConfigError
 from nncf_slb.config.reading import UnreadableConfigError, add_problems_of_text, read_config_file
 from nncf_slb.config.section import SLBConfig, find_slb_sections, parse_slb_config
@@ -71,6 +72,23 @@ def post_training_config(
             f'{path}.params.descent: received "gradient"; allowed: "mirror" in a search without labels. Remove it'
         ])  # fmt: skip
     return parsed
+
+
+def refuse_beside(config: Mapping[str, Any] | str | os.PathLike[str] | None, received: str) -> None:
+    """Refuse a config that states bits or a budget beside an argument that chooses them.
+
+    Args:
+        config: As for `post_training_config`.
+        received: The argument, for the message.
+
+    Raises:
+        SettingError: If it does, or cannot be read.
+    """
+    weights = _section(config)[0].get("weights")
+    for name in ("bits", "budget"):
+        stated = weights.get(name) if isinstance(weights, Mapping) else None
+        if stated not in (None, AUTO):
+            raise SettingError(f"{received} beside weights.{name} {stated!r} in the config; allowed is one of them")
 
 
 def _section(config: Mapping[str, Any] | str | os.PathLike[str] | None) -> tuple[dict[str, Any], str, list[str]]:

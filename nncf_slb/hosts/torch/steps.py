@@ -50,5 +50,8 @@ def take_steps(
         file.save(training)
     file.save(training, now=True)
     if not training.is_done:
-        logger.warning("slb: interrupted at step %d; what the search has found so far is kept", training.step)
+        logger.warning(
+            "slb: interrupted at step %d; what the search has found so far is kept. Ctrl-C again drops it",
+            training.step,
+        )
     training.end()

@@ -250,7 +250,7 @@ def _float_copy(model: nn.Module) -> nn.Module:
     except Exception as error:  # whatever the user's classes raise
         raise SettingError(
             f"model: received {type(model).__name__}, which cannot be copied ({error}); allowed is a network that "
-            "copy.deepcopy takes"
+            "copy.deepcopy takes. Of the older weight_norm, call torch.nn.utils.remove_weight_norm first"
         ) from error
     return copied.float() if any(p.dtype in HALF for p in copied.parameters()) else copied
 
