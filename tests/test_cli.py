@@ -118,6 +118,21 @@ def load_nothing():
     return DigitsNet()
 
 
+def load_and_end():
+    sys.exit(0)
+
+
+def test_a_module_that_ends_the_program_is_one_message(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a_script.py").write_text(
+        "import sys\ndef load(): pass\nassert sys.argv == ['a_script']\nsys.exit(0)\n"
+    )
+    for name, message in (("a_script:load", "put that under if __name__"), ("tests.test_cli:load_and_end", "ends the")):
+        assert main(["quantize", name, "-o", "model.xml"]) == 2
+        shown = capsys.readouterr().err
+        assert shown.startswith("error: load: ") and message in shown and "SystemExit 0" in shown
+
+
 def test_quantize_writes_a_file_and_ends_with_one_table(tmp_path, capsys):
     path = tmp_path / "made" / "model.xml"
     command = ["quantize", "tests.test_cli:load_to_quantize", "--steps", "10", "--activations", "8", "-o", str(path)]
@@ -148,6 +163,7 @@ def test_quantize_writes_onnx(tmp_path, capsys):
         (["tests.test_cli:load_to_quantize", "--edges", "none"], 'weights.edges: received "none"'),
         (["tests.test_cli:load_to_quantize", "--budget-bytes", "10"], "budget.bytes: received 10"),
         (["tests.test_cli:load_to_quantize", "--bits", "3", "--budget-bytes", "5000"], "weights.budget: received"),
+        (["tests.test_cli:load_to_quantize", "--checkpoint", "/proc/c.pt"], "checkpoint: received /proc/c.pt"),
         (
             ["tests.test_cli:load_to_quantize", "--steps", "2", "-o", "/proc/model.xml"],
             "--output: received /proc",

@@ -6,7 +6,10 @@ import logging
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
+
+from torch import nn
+from torch.nn.utils import parametrize
 
 from nncf_slb.config.devices import BinaryConvolution, LinearChoice, OnnxTypes
 from nncf_slb.openvino import export as openvino_export
@@ -14,7 +17,8 @@ from nncf_slb.openvino.low_bit_model import ExportError
 from nncf_slb.openvino.request import export_request
 from nncf_slb.search.descent import MirrorDescent
 from nncf_slb.search.phases import SearchClock
-from nncf_slb.search.searchable import searchable_weights
+from nncf_slb.search.runtime import FixedWeight
+from nncf_slb.search.searchable import SearchableWeight, searchable_weights
 
 logger = logging.getLogger("nncf_slb")
 
@@ -157,10 +161,22 @@ def _opset_of(save_format: str | None, target: Path) -> int | None:
     return None if named[1] is None else int(named[1])
 
 
-def refused_before_training(error: Exception) -> ExportError:
+def refused_before_training(error: Exception, network: nn.Module) -> ExportError:
     """What to say of a network whose dry export has failed."""
-    return ExportError(
-        f"the network cannot be exported to OpenVINO, which was tried before the search:\n{error}\nLeave the layers "
-        "in question out with ignored_scopes, change the network, or, to search it all the same, set "
-        '"openvino": {"dry_export": false} in the slb section'
+    paths = [path or "the network" for path, each in network.named_modules() if _is_parametrized(each)]
+    plain = (
+        f"These compute their weights from others: {', '.join(paths)}. "
+        "torch.nn.utils.parametrize.remove_parametrizations makes plain ones of them. Otherwise leave"
     )
+    return ExportError(
+        f"the network cannot be exported to OpenVINO, which was tried before the search:\n{error}\n"
+        f"{plain if paths else 'Leave'} the layers in question out with ignored_scopes, change the network, or, to "
+        'search it all the same, set "openvino": {"dry_export": false} in the slb section'
+    )
+
+
+def _is_parametrized(module: nn.Module) -> bool:
+    if not parametrize.is_parametrized(module):
+        return False
+    lists = cast(Any, module).parametrizations.values()
+    return any(not isinstance(each[0], SearchableWeight | FixedWeight) for each in lists)

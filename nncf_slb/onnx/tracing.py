@@ -53,11 +53,12 @@ def trace(
         stack.enter_context(flat_call(network, form))
         stack.enter_context(_quantizers_as_operators())
         stack.enter_context(all_layers_run())
+        stack.enter_context(_without_graphs())
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")
         file = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "traced.onnx"
         try:
-            with torch.no_grad(), redirect_stdout(io.StringIO()):  # it prints graphs when it fails
+            with torch.no_grad(), redirect_stdout(io.StringIO()):
                 torch.onnx.export(
                     network,
                     tuple(examples),
@@ -89,6 +90,18 @@ def _converted(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
 def _reason(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__
+
+
+@contextmanager
+def _without_graphs() -> Iterator[None]:
+    """Within it, PyTorch's exporter does not print the whole graph when it fails; its switch is always on (2.13)."""
+    library: Any = torch._C
+    log = library._jit_onnx_log
+    library._jit_onnx_log = lambda *_: None
+    try:
+        yield
+    finally:
+        library._jit_onnx_log = log
 
 
 @contextmanager

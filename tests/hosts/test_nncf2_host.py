@@ -10,8 +10,9 @@ if not has_builders():
 import torch
 
 import nncf_slb
+from nncf_slb.errors import DataError
 from nncf_slb.hosts.model_checks import ModelError
-from tests.hosts.contract import HostContract, outputs
+from tests.hosts.contract import HostContract, batches, outputs
 
 KINDS = {"head": ("Linear", "linear"), "stem": ("Conv2d", "conv2d")}
 
@@ -28,6 +29,10 @@ class TestNNCF2(HostContract):
 
     def name_elsewhere(self, name):
         return name.split("[")[1].split("]")[0]
+
+    def test_an_iterator_that_nncf_cannot_copy_is_an_error(self):
+        with pytest.raises(DataError, match="received generator, which runs once"):
+            self.create(loader=(batch for batch in batches()))
 
     def test_compiling_the_searched_network_names_the_host_that_allows_it(self):
         ctrl, model = self.create()

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.nn.utils.parametrizations import spectral_norm
 from torch.utils.checkpoint import checkpoint
 from torch.utils.data import TensorDataset
 
@@ -314,6 +315,26 @@ def test_a_weight_that_two_layers_share_counts_once():
     result = search(TwoLayersOfOneWeight, bits=4)
     others = 64 * 6 + 3 * 64 + 4 * (64 + 64 + 64 + 3) + 4 * (64 + 64 + 3)  # edges in 8 bits, biases, scales
     assert result.rows[-1].bytes == 64 * 64 // 2 + others
+
+
+def test_parametrizations_in_the_way_of_an_export_are_named():
+    network = nn.Sequential(
+        nn.Linear(6, 8), nn.ReLU(), spectral_norm(nn.Linear(8, 8)), nn.Linear(8, 8), nn.Linear(8, 3)
+    )
+    with pytest.raises(ExportError, match=r"from others: 2\. torch\.nn\.utils\.parametrize\.remove_parametrizations"):
+        search(lambda: network)
+
+
+class Singular(Ends):
+    def between(self, x):
+        return super().between(x) + torch.linalg.svdvals(x[:, None])
+
+
+def test_an_onnx_export_that_fails_prints_no_graph(tmp_path, capfd):
+    result = search(Singular, dry_export=False, steps=1)
+    with pytest.raises(ExportError, match="linalg_svdvals"):
+        result.export(tmp_path / "model.onnx")
+    assert "graph" not in "".join(capfd.readouterr())
 
 
 class Signs(nn.Module):

@@ -110,7 +110,7 @@ class SLBBuilder(PTCompressionAlgorithmBuilder):  # type: ignore[misc]
         try:
             dry_export(model, self._insertions, example_arguments(model), self._lowering_settings())
         except (ExportError, LoweringError) as error:
-            raise refused_before_training(error) from error
+            raise refused_before_training(error, model) from error
         logger.info("slb: a dry export of the network took %.1f s", time.perf_counter() - start)
 
     def _lowering_settings(self) -> LoweringSettings:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import jsonschema  # type: ignore[import-untyped]
@@ -14,7 +14,7 @@ from nncf.torch.initialization import PTInitializingDataLoader
 from torch import nn
 
 from nncf_slb.config.errors import dotted
-from nncf_slb.errors import SettingError, SLBError, printable
+from nncf_slb.errors import DataError, SettingError, SLBError, printable
 from nncf_slb.hosts.compression import SLB, read_whole_config
 from nncf_slb.hosts.config_check import WholeConfigError, config_problems, refused_by_nncf
 from nncf_slb.hosts.inputs import first_batch
@@ -72,6 +72,8 @@ def create(
         raise ModelError("\n".join(problems))
     own = config if isinstance(config, NNCFConfig) else _nncf_config(config)
     if loader is not None:
+        with preserved_modes(model):
+            _refuse_unusable(loader, inputs)
         own = register_default_init_args(own, loader if inputs is first_of_batch else _Loader(loader, inputs))
     run = None
     if example_input is not None:
@@ -82,8 +84,6 @@ def create(
 
     state = None if compression_state is None else _checked(compression_state, own)
     with preserved_modes(model):  # NNCF's tracing draws random numbers
-        if loader is not None:
-            first_batch(Batches(loader, inputs))
         try:
             controller, network = create_compressed_model(model, own, state, dummy_forward_fn=run, dump_graphs=False)
         except SLBError:
@@ -99,6 +99,20 @@ def create(
                 raise WholeConfigError(refused_by_nncf(own, str(error))) from error
             raise
     return controller, network
+
+
+def _refuse_unusable(loader: Iterable[Any], inputs: Inputs) -> None:
+    """Find out before NNCF, which raises whatever comes up.
+
+    Raises:
+        DataError: If the loader gives no batch, fails, or cannot be copied with the config that it is registered in.
+    """
+    if isinstance(loader, Iterator):
+        raise DataError(
+            f"loader: received {type(loader).__name__}, which runs once, and which NNCF 2.19 cannot copy with its "
+            "config; allowed is a loader that can begin anew, such as torch.utils.data.DataLoader or a list of batches"
+        )
+    first_batch(Batches(loader, inputs))
 
 
 def _checked(state: Mapping[str, Any], config: NNCFConfig) -> dict[str, Any]:

@@ -43,5 +43,5 @@ def dry_export(
         form, tensors = form_of_call(trial, *example)
         convert(trial, tensors, form, settings=lowering)
     except (ExportError, LoweringError) as error:
-        raise refused_before_training(error) from error
+        raise refused_before_training(error, network) from error
     logger.info("slb: a dry export of the network took %.1f s", time.perf_counter() - start)
