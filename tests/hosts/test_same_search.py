@@ -12,10 +12,9 @@ from tests.hosts.contract import batches, codes, network, settings, train
 OTHER = "nncf2" if has_builders() else "nncf3"
 if not (has_builders() or has_function_hooks()):
     pytest.skip("there is one host only without NNCF", allow_module_level=True)
-NO_ADAPTATION = {"batchnorm_adaptation": None}  # NNCF 2.19 has its own, an exponential mean
 SETTINGS = [
     {"weights": {"bits": 1}},
-    {"weights": {"bits": 2}, "params": {"batchnorm": "state"}, "initializer": NO_ADAPTATION},
+    {"weights": {"bits": 2}, "params": {"batchnorm": "state"}},
     {"weights": {"bits": 4}, "params": {"descent": "gradient"}},
     {"weights": {"bits": 2}, "activations": {"bits": 4}},
 ]
