@@ -154,9 +154,10 @@ def _refuse_other_types(seed: Any, score: Any, progress: Any, checkpoint: Any, l
         if function is not None and not callable(function):
             problems.append(f"{name}: received {function!r}; allowed is a function")
     for name, path in (("checkpoint", checkpoint), ("log_dir", log_dir)):
-        if (path is not None and (problem := problem_of_path(path))) or (
-            name == "checkpoint" and path is not None and (problem := problem_of_writing(Path(path)))
-        ):
+        problem = "" if path is None else problem_of_path(path)
+        if name == "checkpoint" and path is not None and not problem:
+            problem = problem_of_writing(Path(path))
+        if problem:
             problems.append(f"{name}: received {problem}")
     if problems:
         raise SettingError("\n".join(problems))
