@@ -70,7 +70,7 @@ def test_deployed_layers_need_no_code_that_trains():
 
 
 def test_packed_checkpoints_load_with_what_deployed_layers_need():
-    allowed = {"channels", "runtime", "bit_planes", "packed_file"}
+    allowed = {"channels", "runtime", "bit_planes", "packed_file", "fast_path"}
     for name in ("packed", "packed_file", "bit_planes"):
         own = {each for each in imported(PACKAGE / f"search/{name}.py") if each.startswith("nncf_slb.search.")}
         assert {each.rpartition(".")[2] for each in own} <= allowed, name
