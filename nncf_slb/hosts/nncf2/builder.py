@@ -13,6 +13,7 @@ from nncf.common.utils.backend import copy_model
 from nncf.torch.compression_method_api import PTCompressionAlgorithmBuilder
 from nncf.torch.graph.transformations.layout import PTTransformationLayout
 from nncf.torch.nncf_network import NNCFNetwork
+from pydantic import BaseModel
 
 from nncf_slb.bits.choice import ChosenBits
 from nncf_slb.config.budget import AUTO
@@ -46,7 +47,7 @@ from nncf_slb.openvino.graph import LoweringError
 from nncf_slb.openvino.low_bit_model import ExportError
 from nncf_slb.openvino.targets import LoweringSettings
 from nncf_slb.search.activation_ranges import initialize_activations
-from nncf_slb.search.batchnorm import calibrate
+from nncf_slb.search.batchnorm import batch_norms, calibrate
 from nncf_slb.search.fast_path import run_all_layers_
 
 logger = logging.getLogger("nncf_slb")
@@ -163,9 +164,22 @@ class SLBBuilder(PTCompressionAlgorithmBuilder):  # type: ignore[misc]
             searchable.begin()
         self._initialize_activations(model)
         self._reconstruct(model)
-        batches, settings = registered_batches(self.config), self.slb_config.initializer.batchnorm_adaptation
-        if batches is not None and settings is not None:
+        self._adapt_batch_norm(model)
+
+    def _adapt_batch_norm(self, model: NNCFNetwork) -> None:
+        initializer, batches = self.slb_config.initializer, registered_batches(self.config)
+        settings = initializer.batchnorm_adaptation
+        if settings is None or not settings.num_bn_adaptation_samples or not batch_norms(model):
+            return
+        if batches is not None:
             calibrate(model, batches.runner(model), batches.take_samples(settings.num_bn_adaptation_samples))
+        elif "batchnorm_adaptation" in initializer.model_fields_set:
+            raise self._needs_loader("batchnorm_adaptation", settings)
+
+    def _needs_loader(self, name: str, settings: BaseModel) -> ConfigError:
+        path = f"{find_slb_sections(self.config)[0][0]}.initializer.{name}"
+        received = settings.model_dump_json()
+        return ConfigError([f"{path}: received {received} without a data loader; allowed with one. {REGISTER_LOADER}"])
 
     def _reconstruct(self, model: NNCFNetwork) -> None:
         """Search without labels, if the config asks for it."""
@@ -174,11 +188,7 @@ class SLBBuilder(PTCompressionAlgorithmBuilder):  # type: ignore[misc]
             return
         batches = registered_batches(self.config)
         if batches is None:
-            path = f"{find_slb_sections(self.config)[0][0]}.initializer.reconstruction"
-            raise ConfigError([
-                f"{path}: received {settings.model_dump_json()} without a data loader; allowed with one. "
-                f"{REGISTER_LOADER}"
-            ])  # fmt: skip
+            raise self._needs_loader("reconstruction", settings)
         reconstruct_network(model, target, self._plan, self._insertions.search, batches, settings)
         self._float_network = None
 
