@@ -17,6 +17,7 @@ from nncf_slb.hosts.dataflow import observe
 from nncf_slb.search.batches import Batches, count, run_on, size_within_memory
 from nncf_slb.search.batchnorm import calibrate, preserved_modes
 from nncf_slb.search.descent import MirrorDescent
+from nncf_slb.search.fast_path import run_all_layers_
 from nncf_slb.search.processes import take_all_from_
 from nncf_slb.search.reconstruction import Recipe, Reconstruction
 from nncf_slb.search.state import SearchState
@@ -53,6 +54,7 @@ def reconstruct(
     samples = collect(batches.take_samples(settings.num_samples), batches.inputs, settings.num_samples)
     run = partial(run_on, next(model.parameters()).device)
     target.eval()
+    run_all_layers_(target)
     flow = observe(target, lambda: run(target, samples.sample))
     size = size_within_memory(flow.activation_bytes, count(samples.sample), settings.batch_size)
     numbers = torch.Generator().manual_seed(0)

@@ -325,6 +325,34 @@ def test_parametrizations_in_the_way_of_an_export_are_named():
         search(lambda: network)
 
 
+class MaskedEncoder(nn.Module):
+    """Layers that PyTorch runs as one operation in evaluation, on nested tensors where there is a mask."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.last = nn.Linear(6, 16), nn.Linear(16, 3)
+        self.encoder = nn.TransformerEncoder(nn.TransformerEncoderLayer(16, 2, 32, batch_first=True), 2)
+
+    def forward(self, x, mask):
+        return self.last(self.encoder(self.first(x), src_key_padding_mask=mask).mean(1))
+
+
+@pytest.mark.parametrize("granularity", ["network", "block"])
+@pytest.mark.parametrize("activations", [32, 8])
+def test_encoders_with_masks_are_searched_and_exported(activations, granularity, tmp_path):
+    def batch(count):
+        return torch.randn(count, 5, 6), torch.arange(5) >= torch.randint(3, 6, (count, 1))
+
+    arguments = {"inputs": lambda each: (each, {}), "granularity": granularity, "activations": activations}
+    result = search(MaskedEncoder, [batch(20) for _ in range(3)], steps=2, **arguments)
+    network = IrNetwork(result.export(tmp_path / "model.xml"), properties=EXACT)
+    for count in (1, 3):
+        data = batch(count)
+        with torch.no_grad():
+            torch.testing.assert_close(network(*data), result.model(*data), rtol=1e-2, atol=1e-2)
+
+
 class Singular(Ends):
     def between(self, x):
         return super().between(x) + torch.linalg.svdvals(x[:, None])

@@ -34,6 +34,7 @@ from nncf_slb.openvino.targets import LoweringSettings
 from nncf_slb.search.activation_ranges import initialize_activations
 from nncf_slb.search.batches import count, run_on, size_within_memory
 from nncf_slb.search.batchnorm import calibrate
+from nncf_slb.search.fast_path import run_all_layers_
 from nncf_slb.search.finite import NotFiniteError, refuse_not_finite
 from nncf_slb.search.outputs import floating_outputs
 from nncf_slb.search.reconstruction import Progress, Recipe, Reconstruction
@@ -252,6 +253,7 @@ def _float_copy(model: nn.Module) -> nn.Module:
             f"model: received {type(model).__name__}, which cannot be copied ({error}); allowed is a network that "
             "copy.deepcopy takes. Of the older weight_norm, call torch.nn.utils.remove_weight_norm first"
         ) from error
+    run_all_layers_(copied)  # nothing can be compared with what the fused pass gives within, nested tensors
     return copied.float() if any(p.dtype in HALF for p in copied.parameters()) else copied
 
 
