@@ -70,7 +70,8 @@ class InitializerConfig(Section):
     )
     batchnorm_adaptation: BatchnormAdaptationConfig | None = Field(
         default_factory=BatchnormAdaptationConfig,
-        description="Adaptation of batch norm statistics to the discrete weights; null skips it.",
+        description="Adaptation of batch norm statistics to the discrete weights; null skips it. After a "
+        "`reconstruction`, whose end does that by the float network, there is none unless the config states it.",
     )
     range: RangeConfig = Field(default_factory=RangeConfig, description="First steps of quantized activations.")
     reconstruction: ReconstructionConfig | None = Field(
@@ -78,6 +79,13 @@ class InitializerConfig(Section):
         description="A search without labels when the compressed network is created, from which training goes on, or "
         "which can be exported at once. If left out: none.",
     )
+
+    @property
+    def adaptation(self) -> BatchnormAdaptationConfig | None:
+        """The adaptation that runs when the compressed network is created; None for none."""
+        stated = "batchnorm_adaptation" in self.model_fields_set
+        found = self.batchnorm_adaptation if stated or self.reconstruction is None else None
+        return found if found is not None and found.num_bn_adaptation_samples else None
 
 
 class ParamsConfig(Section):

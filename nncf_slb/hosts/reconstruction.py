@@ -15,9 +15,10 @@ from torch import nn
 from nncf_slb.config.training import ReconstructionConfig
 from nncf_slb.hosts.dataflow import observe
 from nncf_slb.search.batches import Batches, count, run_on, size_within_memory
-from nncf_slb.search.batchnorm import calibrate, preserved_modes
+from nncf_slb.search.batchnorm import preserved_modes
 from nncf_slb.search.descent import MirrorDescent
 from nncf_slb.search.fast_path import run_all_layers_
+from nncf_slb.search.matched_batchnorm import calibrate_to_target
 from nncf_slb.search.processes import take_all_from_
 from nncf_slb.search.reconstruction import Recipe, Reconstruction
 from nncf_slb.search.state import SearchState
@@ -68,7 +69,7 @@ def reconstruct(
             if isinstance(weight.descent, MirrorDescent):
                 weight.descent.settle()
         take_all_from_(model, 0)  # each process has searched with its own share of the data
-        calibrate(model, partial(run, model), samples.in_order(size))
+        calibrate_to_target(model, target, run, samples.in_order(size))
     logger.info(
         "slb: a search without labels took %.0f s for %d steps with %d samples",
         time.perf_counter() - started, settings.steps, len(samples),

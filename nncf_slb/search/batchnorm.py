@@ -110,7 +110,7 @@ def calibrate(model: nn.Module, run_batch: Callable[[object], object], batches: 
         for layer in layers:
             for name in STATISTICS:
                 average_(getattr(layer, name), ranks)
-    _refuse_not_finite(model, before)
+    refuse_not_finite_statistics(model, before)
     return used
 
 
@@ -130,7 +130,7 @@ def _weighted(seen: dict[_BatchNorm, int], samples: int) -> Iterator[None]:
         yield
 
 
-def _refuse_not_finite(model: nn.Module, before: dict[_BatchNorm, list[Tensor]]) -> None:
+def refuse_not_finite_statistics(model: nn.Module, before: dict[_BatchNorm, list[Tensor]]) -> None:
     """Give all layers their former statistics, and say which, where calibration gave some a NaN or an infinity."""
     wrong = [
         path

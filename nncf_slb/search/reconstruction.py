@@ -23,6 +23,7 @@ from nncf_slb.search.activations import ActivationQuantizer
 from nncf_slb.search.eight_bits import EIGHT_BITS
 from nncf_slb.search.finite import NotFiniteError, refuse_not_finite
 from nncf_slb.search.hooks import hooked
+from nncf_slb.search.matched_batchnorm import matched_batch_norm
 from nncf_slb.search.outputs import floating_outputs, relative_distance
 from nncf_slb.search.phases import Phase
 from nncf_slb.search.products import squared_distance, sum_of_products
@@ -151,24 +152,8 @@ class Reconstruction:
         self._search.gradient = recipe.gradient
         for group, rate in zip(self._optimizer.param_groups, self._rates, strict=True):
             group["lr"] = rate * (1 - self.step / recipe.steps)
-        with _outputs_of(self._target, self._observed) as wanted, torch.no_grad():
-            expected = floating_outputs(self._run(self._target, batch))
-        kept = _outputs_of(self._searched, self._observed)
-        with kept as given, _without_gradients_of_inputs(self._searched), torch.enable_grad():
-            try:
-                outputs = floating_outputs(self._run(self._searched, batch))
-            except Exception as error:  # whatever the user's network raises
-                raise UntrainableError(f"{type(error).__name__}: {error}") from error
-        with torch.enable_grad():
-            pairs = zip(expected, outputs, strict=True)
-            if recipe.has_logits:
-                each = [relative_distance(a, b, recipe.temperature) * recipe.temperature**2 for a, b in pairs]
-            else:
-                each = [_relative(a, b) for a, b in pairs]
-            of_outputs = torch.stack(each).sum()
-            both = [name for name in self._observed if name in wanted and name in given]  # of a branch not taken: none
-            distances = [_relative(wanted[name], given[name]) for name in both]
-            of_layers = torch.stack(distances).mean() if distances else torch.zeros_like(of_outputs)
+        with matched_batch_norm(self._searched, self._target), torch.enable_grad():
+            of_outputs, of_layers = self._distances(batch)
             loss = of_outputs + recipe.layer_share * of_layers
             if not bool(loss.isfinite()):
                 raise NotFiniteError(
@@ -180,6 +165,30 @@ class Reconstruction:
         self._optimizer.step()
         self.step += 1
         return Progress(self.step, recipe.steps, float(of_outputs.detach()), float(of_layers.detach()))
+
+    def _distances(self, batch: Any) -> tuple[Tensor, Tensor]:
+        """Distance of the outputs, and mean distance at the layers.
+
+        Raises:
+            UntrainableError: If the network runs in evaluation only.
+        """
+        recipe = self._recipe
+        with _outputs_of(self._target, self._observed) as wanted, torch.no_grad():
+            expected = floating_outputs(self._run(self._target, batch))
+        with _outputs_of(self._searched, self._observed) as given, _without_gradients_of_inputs(self._searched):
+            try:
+                outputs = floating_outputs(self._run(self._searched, batch))
+            except Exception as error:  # whatever the user's network raises
+                raise UntrainableError(f"{type(error).__name__}: {error}") from error
+        pairs = zip(expected, outputs, strict=True)
+        if recipe.has_logits:
+            each = [relative_distance(a, b, recipe.temperature) * recipe.temperature**2 for a, b in pairs]
+        else:
+            each = [_relative(a, b) for a, b in pairs]
+        of_outputs = torch.stack(each).sum()
+        both = [name for name in self._observed if name in wanted and name in given]  # of a branch not taken: none
+        distances = [_relative(wanted[name], given[name]) for name in both]
+        return of_outputs, torch.stack(distances).mean() if distances else torch.zeros_like(of_outputs)
 
     def _backward(self, loss: Tensor) -> None:
         """Gradients of a step.

@@ -168,8 +168,8 @@ class SLBBuilder(PTCompressionAlgorithmBuilder):  # type: ignore[misc]
 
     def _adapt_batch_norm(self, model: NNCFNetwork) -> None:
         initializer, batches = self.slb_config.initializer, registered_batches(self.config)
-        settings = initializer.batchnorm_adaptation
-        if settings is None or not settings.num_bn_adaptation_samples or not batch_norms(model):
+        settings = initializer.adaptation
+        if settings is None or not batch_norms(model):
             return
         if batches is not None:
             calibrate(model, batches.runner(model), batches.take_samples(settings.num_bn_adaptation_samples))

@@ -14,8 +14,8 @@ from torch import nn
 from nncf_slb.errors import SettingError
 from nncf_slb.hosts.torch.planning import Plan
 from nncf_slb.hosts.torch.search import Inserted
-from nncf_slb.search.batchnorm import calibrate
 from nncf_slb.search.blocks import Block, BlockInputs, find_blocks
+from nncf_slb.search.matched_batchnorm import calibrate_to_target
 from nncf_slb.search.reconstruction import Recipe, Reconstruction
 from nncf_slb.search.searchable import SearchableWeight
 
@@ -77,7 +77,7 @@ class BlockSearch:
             with search.only(each for each in module.modules() if isinstance(each, SearchableWeight)):
                 observed = self._within(block.path)
                 yield Reconstruction(module, target, search, observed, inputs.run_block, self.recipe), inputs
-            calibrate(module, partial(inputs.run_block, module), (inputs[index] for index in range(len(inputs))))
+            calibrate_to_target(module, target, inputs.run_block, (inputs[index] for index in range(len(inputs))))
         finally:
             inputs.close()
 

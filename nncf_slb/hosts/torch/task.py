@@ -33,9 +33,9 @@ from nncf_slb.openvino.call_form import Arguments
 from nncf_slb.openvino.targets import LoweringSettings
 from nncf_slb.search.activation_ranges import initialize_activations
 from nncf_slb.search.batches import count, run_on, size_within_memory
-from nncf_slb.search.batchnorm import calibrate
 from nncf_slb.search.fast_path import run_all_layers_
 from nncf_slb.search.finite import NotFiniteError, refuse_not_finite
+from nncf_slb.search.matched_batchnorm import calibrate_to_target
 from nncf_slb.search.outputs import floating_outputs
 from nncf_slb.search.reconstruction import Progress, Recipe, Reconstruction
 from nncf_slb.search.runtime import CodedWeight
@@ -154,7 +154,6 @@ class Task:
         """
         searched = copy.deepcopy(self._target)
         inserted = insert_search(searched, self.plan, self._settings, bits)
-        run = partial(self._run, searched)
         self._begin(searched, inserted)
         nearest = self.measurement.row("nearest", _stripped(searched))
         origin = "" if checkpoint is None else digest(self._target, self._seen)
@@ -162,7 +161,7 @@ class Task:
         search = self._search_blocks if self._granularity == "block" else self._search_network
         with noted_interrupt() as interrupt:
             search(searched, inserted, steps, interrupt)
-        calibrate(searched, run, _first(self._seen.in_order(self.batch), _CALIBRATION_SAMPLES))
+        self._calibrate(searched)
         stripped = _stripped(searched)
         found = {path: inserted.bits(path) for path in inserted.weights}
         return Found(stripped, nearest, self.measurement.row("searched", stripped), found, interrupt.is_set(), name)
@@ -174,7 +173,11 @@ class Task:
         if quantizers:
             seen = _first(self._seen.in_order(self.batch), self._settings.initializer.range.num_init_samples)
             initialize_activations(searched, inserted.search, quantizers, run, seen)
-        calibrate(searched, run, _first(self._seen.in_order(self.batch), _CALIBRATION_SAMPLES))
+        self._calibrate(searched)
+
+    def _calibrate(self, searched: nn.Module) -> None:
+        seen = _first(self._seen.in_order(self.batch), _CALIBRATION_SAMPLES)
+        calibrate_to_target(searched, self._target, self._run, seen)
 
     def _search_network(
         self, searched: nn.Module, inserted: Inserted, steps: _Steps, interrupt: threading.Event

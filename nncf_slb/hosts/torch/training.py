@@ -136,6 +136,8 @@ class _Creation:
     def run(self, state: Mapping[str, Any] | None) -> SearchController:
         """All steps."""
         model, slb = self._model, self._slb
+        if state is None:
+            self._refuse_without_loader()
         bits = self._bits(state)
         if slb.openvino.dry_export and self._data.example is not None:
             dry_export(model, self._plan, slb, bits.bits, self._data.example, self._lowering)
@@ -217,15 +219,21 @@ class _Creation:
         return ChosenBits(chosen, measurement.measured)
 
     def _needs_target(self, state: Mapping[str, Any] | None) -> bool:
-        if self._slb.initializer.reconstruction is None or state is not None:
-            return False
-        if self._data.batches is None:
-            raise ConfigError([
-                f"{self._compression.path}.initializer.reconstruction: received "
-                f"{self._slb.initializer.reconstruction.model_dump_json()} without a data loader; allowed with one. "
-                "Give create_compressed_model a loader"
-            ])  # fmt: skip
-        return True
+        return self._slb.initializer.reconstruction is not None and state is None
+
+    def _refuse_without_loader(self) -> None:
+        """What the config asks for and needs a loader that is not there."""
+        initializer = self._slb.initializer
+        stated = "batchnorm_adaptation" in initializer.model_fields_set and batch_norms(self._model)
+        asked = {"reconstruction": initializer.reconstruction,
+                 "batchnorm_adaptation": initializer.adaptation if stated else None}  # fmt: skip
+        problems = [
+            f"{self._compression.path}.initializer.{name}: received {settings.model_dump_json()} without a data "
+            "loader; allowed with one. Give create_compressed_model a loader"
+            for name, settings in asked.items() if settings is not None
+        ]  # fmt: skip
+        if problems and self._data.batches is None:
+            raise ConfigError(problems)
 
     def _multiply_gradients(self, inserted: Inserted) -> None:
         factor = self._compression.lr_multiplier
@@ -248,7 +256,7 @@ class _Creation:
         if target is not None and initializer.reconstruction is not None:
             observed = [layer.observed for layer in self._plan.searched.values() if layer.observed]
             reconstruct(model, target, observed, inserted.search, batches, initializer.reconstruction)
-        adaptation = initializer.batchnorm_adaptation
+        adaptation = initializer.adaptation
         if adaptation is not None and batch_norms(model):
             calibrate(model, run, batches.take_samples(adaptation.num_bn_adaptation_samples))
 
