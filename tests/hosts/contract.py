@@ -439,10 +439,35 @@ class HostContract:
             agreement[steps] = (outputs(ctrl.strip()).argmax(1) == wanted).float().mean()
         assert agreement[60] > agreement[1]
 
+    def test_a_stated_adaptation_of_batch_norm_needs_a_loader(self):
+        stated = {"batchnorm_adaptation": {"num_bn_adaptation_samples": 50}}
+        with pytest.raises(ConfigError, match="initializer.batchnorm_adaptation: received .*without a data loader"):
+            nncf_slb.create_compressed_model(network(), settings(initializer=stated), host=self.host)
+        for allowed in ({}, {"batchnorm_adaptation": {"num_bn_adaptation_samples": 0}}):
+            nncf_slb.create_compressed_model(network(), settings(initializer=allowed), host=self.host)
+
+    def test_after_a_search_without_labels_batch_norm_is_matched_to_the_float_network(self):
+        model, found = network(), {}
+        for images, _ in batches():
+            model.train()(1 + images)  # its running statistics are of other images
+        searching = {"reconstruction": {"num_samples": 300, "steps": 5}}
+        wanted = copy.deepcopy(model).eval()
+        ctrl, _ = self.create(model, settings(weights={"bits": 1}, initializer=searching))
+        for each in (wanted, ctrl.strip().eval()):
+            of_norms = {}
+            for path in ("norm", "last_norm"):
+                each.get_submodule(path).register_forward_hook(lambda *a, p=path, o=of_norms: o.update({p: a[2]}))
+            with torch.no_grad():
+                each(IMAGES[:300])
+            found[each] = {p: torch.stack(torch.var_mean(x, (0, 2, 3))) for p, x in of_norms.items()}
+        for path, moments in found[wanted].items():
+            torch.testing.assert_close(found[each][path], moments, rtol=0.02, atol=0.02)
+
     @pytest.mark.parametrize("searched_first", [False, True])
     def test_statistics_at_creation_are_those_of_the_discrete_network(self, searched_first):
         model = network().eval()
-        searching = {"reconstruction": {"num_samples": 200, "steps": 5}} if searched_first else {}
+        searching = {"batchnorm_adaptation": {"num_bn_adaptation_samples": 300}}  # stated, so after a search too
+        searching |= {"reconstruction": {"num_samples": 200, "steps": 5}} if searched_first else {}
         ctrl, _ = self.create(model, settings(weights={"bits": 1}, initializer=searching))
         stripped = ctrl.strip().eval()
         measured = copy.deepcopy(stripped)

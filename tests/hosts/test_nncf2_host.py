@@ -10,10 +10,9 @@ if not has_builders():
 import torch
 
 import nncf_slb
-from nncf_slb.config.errors import ConfigError
 from nncf_slb.errors import DataError
 from nncf_slb.hosts.model_checks import ModelError
-from tests.hosts.contract import HostContract, batches, network, outputs, settings
+from tests.hosts.contract import HostContract, batches, outputs
 
 KINDS = {"head": ("Linear", "linear"), "stem": ("Conv2d", "conv2d")}
 
@@ -34,12 +33,6 @@ class TestNNCF2(HostContract):
     def test_an_iterator_that_nncf_cannot_copy_is_an_error(self):
         with pytest.raises(DataError, match="received generator, which runs once"):
             self.create(loader=(batch for batch in batches()))
-
-    def test_a_stated_adaptation_of_batch_norm_needs_a_loader(self):
-        stated = {"batchnorm_adaptation": {"num_bn_adaptation_samples": 50}}
-        with pytest.raises(ConfigError, match="initializer.batchnorm_adaptation: received .*without a data loader"):
-            nncf_slb.create_compressed_model(network(), settings(initializer=stated), host="nncf2")
-        nncf_slb.create_compressed_model(network(), settings(), host="nncf2")
 
     def test_compiling_the_searched_network_names_the_host_that_allows_it(self):
         ctrl, model = self.create()
