@@ -28,7 +28,9 @@ from benchmarks.post_training.runs import SAMPLES, Run, Study
 from nncf_slb.hosts.quiet import quieten
 from nncf_slb.hosts.torch import task
 from nncf_slb.hosts.torch.settings import post_training_config
+from nncf_slb.search import reconstruction
 from nncf_slb.search.batches import first_of_batch
+from nncf_slb.search.batchnorm import calibrate
 from nncf_slb.search.reconstruction import Recipe
 from nncf_slb.search.unlabeled import Unlabeled, collect
 from nncf_slb.tables import markdown_table
@@ -36,7 +38,8 @@ from samples.classification.datasets import DATASETS
 
 NETWORK = "small ResNet"
 WIDTHS = (4, 3, 2, 1)
-# Fields of `Recipe`, and: the largest share of another image, whether latents are averaged.
+# Fields of `Recipe`, and: the largest share of another image, whether latents are averaged, whose statistics batch norm
+# has ("own": of each batch, then calibrated).
 VARIANTS: dict[str, dict[str, Any]] = {
     "as shipped": {},
     "latents three times as fast": {"latent_rate": 0.18},
@@ -61,6 +64,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "no mean of the latents": {"average": "none"},
     "straight-through gradient": {"gradient": "straight"},
     "images mixed by up to half": {"mixed": 0.5},
+    "batch norm not matched": {"statistics": "own"},
+    "600 steps of 8 images": {"steps": 600, "batch_size": 8},
+    "600 steps of 8 images, batch norm not matched": {"steps": 600, "batch_size": 8, "statistics": "own"},
 }
 
 
@@ -80,6 +86,21 @@ def _mixed_images(most: float) -> Iterator[None]:
         Unlabeled.shuffled = shipped
 
 
+@contextmanager
+def _own_statistics() -> Iterator[None]:
+    """Within it, batch norm has the statistics of each batch, and is calibrated without a look at the float network."""
+
+    def calibrated(searched: torch.nn.Module, _: torch.nn.Module, run: Any, batches: Any) -> int:
+        return calibrate(searched, partial(run, searched), batches)
+
+    shipped = reconstruction.matched_batch_norm, task.calibrate_to_target
+    reconstruction.matched_batch_norm, task.calibrate_to_target = lambda *_: nullcontext(), calibrated
+    try:
+        yield
+    finally:
+        reconstruction.matched_batch_norm, task.calibrate_to_target = shipped
+
+
 def _mixed(x: torch.Tensor, most: float, numbers: torch.Generator) -> torch.Tensor:
     share = torch.rand(len(x), generator=numbers).mul_(most).view(-1, *[1] * (x.dim() - 1))
     return x + share * (x[torch.randperm(len(x), generator=numbers)] - x)
@@ -91,12 +112,12 @@ def run(study: Study, variant: str, bits: int, seed: int) -> Run:
     subject = study.subject(NETWORK, seed, SAMPLES)
     config = {"params": {"average": changes.pop("average", "auto")}}
     settings = post_training_config(config, bits, None, None, None)
-    mixed = changes.pop("mixed", None)
+    mixed, own = changes.pop("mixed", None), changes.pop("statistics", None) == "own"
     assert changes.keys() <= {field.name for field in fields(Recipe)}
     samples = collect(subject.samples, first_of_batch, SAMPLES + task.HELD_OUT_AT_MOST)
     search = task.Task(subject.model, samples, SAMPLES, settings, Recipe(**changes), "network", seed,
                        subject.validation)  # fmt: skip
-    with nullcontext() if mixed is None else _mixed_images(mixed):
+    with nullcontext() if mixed is None else _mixed_images(mixed), _own_statistics() if own else nullcontext():
         found = search.search({}, None, None)
     return {"top1": found.searched.score, "top1_float": search.measurement.float_row().score,
             "divergence": _divergence(subject.model, found.model)}  # fmt: skip
