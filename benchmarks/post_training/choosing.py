@@ -9,6 +9,7 @@ the KL divergence of their classes from the float network's: it tells apart what
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -23,6 +24,7 @@ import torch
 from torch.utils._pytree import tree_map
 
 from benchmarks.documents import write_between_markers
+from benchmarks.post_training.networks import Subject
 from benchmarks.post_training.report import DOCS
 from benchmarks.post_training.runs import SAMPLES, Run, Study
 from nncf_slb.hosts.quiet import quieten
@@ -38,9 +40,11 @@ from samples.classification.datasets import DATASETS
 
 NETWORK = "small ResNet"
 WIDTHS = (4, 3, 2, 1)
+FLOAT = "float weights, batch norm calibrated"  # nothing is searched, so all widths are the same
 # Fields of `Recipe`, and: the largest share of another image, whether latents are averaged, whose statistics batch norm
 # has ("own": of each batch, then calibrated).
 VARIANTS: dict[str, dict[str, Any]] = {
+    FLOAT: {},
     "as shipped": {},
     "latents three times as fast": {"latent_rate": 0.18},
     "latents a third as fast": {"latent_rate": 0.02},
@@ -110,6 +114,10 @@ def run(study: Study, variant: str, bits: int, seed: int) -> Run:
     """One search, scored on the validation part."""
     changes = dict(VARIANTS[variant])
     subject = study.subject(NETWORK, seed, SAMPLES)
+    if variant == FLOAT:
+        network = copy.deepcopy(subject.model)
+        calibrate(network, network, subject.samples[:SAMPLES].split(200))
+        return _compared(subject, network)
     config = {"params": {"average": changes.pop("average", "auto")}}
     settings = post_training_config(config, bits, None, None, None)
     mixed, own = changes.pop("mixed", None), changes.pop("statistics", None) == "own"
@@ -119,8 +127,12 @@ def run(study: Study, variant: str, bits: int, seed: int) -> Run:
                        subject.validation)  # fmt: skip
     with nullcontext() if mixed is None else _mixed_images(mixed), _own_statistics() if own else nullcontext():
         found = search.search({}, None, None)
-    return {"top1": found.searched.score, "top1_float": search.measurement.float_row().score,
-            "divergence": _divergence(subject.model, found.model)}  # fmt: skip
+    return _compared(subject, found.model)
+
+
+def _compared(subject: Subject, network: torch.nn.Module) -> Run:
+    return {"top1": subject.validation(network), "top1_float": subject.validation(subject.model),
+            "divergence": _divergence(subject.model, network)}  # fmt: skip
 
 
 @torch.no_grad()
