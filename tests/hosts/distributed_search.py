@@ -19,7 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 import nncf_slb
 from nncf_slb.search import processes
 from nncf_slb.search.searchable import searchable_weights
-from tests.hosts.contract import IMAGES, LABELS, batches, network, settings
+from tests.hosts.subjects import IMAGES, LABELS, batches, network, settings
 
 ROOT = Path(__file__).parents[2]
 # What a mode changes in the section of slb.

@@ -20,9 +20,10 @@ def features():
     for tests, hosts in (
         (contract.HostContract, EVERYWHERE), (contract.PlainHostContract, PLAIN), (test_torch_tools, TORCH)
     ):  # fmt: skip
-        for test in vars(tests).values():
-            if hasattr(test, "feature"):
-                found.setdefault(test.feature, hosts)
+        for part in getattr(tests, "__mro__", (tests,)):
+            for test in vars(part).values():
+                if hasattr(test, "feature"):
+                    found.setdefault(test.feature, hosts)
     return found
 
 

@@ -13,7 +13,7 @@ from torch import nn
 import nncf_slb
 from nncf_slb.hosts.installed import has_builders, has_function_hooks
 from tests.hosts import features
-from tests.hosts.contract import IMAGES, LABELS, batches, codes, network, outputs, train
+from tests.hosts.subjects import IMAGES, LABELS, batches, codes, network, outputs, train
 
 PAGE = Path(__file__).parents[2] / "docs" / "hosts.md"
 TEXT = PAGE.read_text(encoding="utf-8")

@@ -12,7 +12,8 @@ import torch
 import nncf_slb
 from nncf_slb.errors import DataError
 from nncf_slb.hosts.model_checks import ModelError
-from tests.hosts.contract import HostContract, batches, outputs
+from tests.hosts.contract import HostContract
+from tests.hosts.subjects import batches, outputs
 
 KINDS = {"head": ("Linear", "linear"), "stem": ("Conv2d", "conv2d")}
 

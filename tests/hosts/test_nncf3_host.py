@@ -17,7 +17,8 @@ from torch import nn
 import nncf_slb
 from nncf_slb.hosts.model_checks import ModelError
 from nncf_slb.openvino.network import IrNetwork
-from tests.hosts.contract import EXACT, IMAGES, PlainHostContract, batches, network, outputs, settings, train
+from tests.hosts.contract import PlainHostContract
+from tests.hosts.subjects import EXACT, IMAGES, batches, network, outputs, settings, train
 
 QUANTIZATION = {"algorithm": "quantization"}
 

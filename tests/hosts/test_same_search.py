@@ -7,7 +7,7 @@ import nncf_slb
 from nncf_slb.hosts.installed import has_builders, has_function_hooks
 from nncf_slb.hosts.resuming import plain_path
 from nncf_slb.search.searchable import searchable_weights
-from tests.hosts.contract import batches, codes, network, settings, train
+from tests.hosts.subjects import batches, codes, network, settings, train
 
 OTHER = "nncf2" if has_builders() else "nncf3"
 if not (has_builders() or has_function_hooks()):

@@ -9,7 +9,6 @@ from torch import nn
 import nncf_slb
 from nncf_slb.errors import SettingError
 from nncf_slb.openvino.network import IrNetwork
-from tests.hosts.contract import EXACT, IMAGES, batches, feature, network, outputs, settings, train
 from tests.hosts.distributed_search import (
     found_by_two_processes,
     make_optimizer,
@@ -18,6 +17,7 @@ from tests.hosts.distributed_search import (
     printed_by_two_processes,
     search,
 )
+from tests.hosts.subjects import EXACT, IMAGES, batches, feature, network, outputs, settings, train
 
 
 def create(model=None, **slb):

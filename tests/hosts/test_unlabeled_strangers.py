@@ -1,38 +1,16 @@
-"""Networks and loaders as strangers write them, in a search without labels: the right file, or one sentence."""
+"""Networks as strangers write them, in a search without labels: the right file."""
 
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional
-from torch.nn.utils.parametrizations import spectral_norm
-from torch.utils.checkpoint import checkpoint
-from torch.utils.data import TensorDataset
 
-import nncf_slb
-from nncf_slb.config.errors import ConfigError
-from nncf_slb.errors import DataError, SettingError
-from nncf_slb.openvino.low_bit_model import ExportError
+from nncf_slb.errors import DataError
 from nncf_slb.openvino.network import IrNetwork
 from nncf_slb.search.agreement import agreement
 from nncf_slb.search.batchnorm import calibrate
-from nncf_slb.search.reconstruction import UntrainableError
 from nncf_slb.search.runtime import CodedWeight, FixedActivation
-
-EXACT = {"INFERENCE_PRECISION_HINT": "f32"}
-
-
-class Ends(nn.Module):
-    """First and last layers, with what a test is about between them."""
-
-    def __init__(self):
-        super().__init__()
-        self.first, self.middle, self.last = nn.Linear(6, 8), nn.Linear(8, 16), nn.Linear(8, 3)
-
-    def forward(self, x):
-        return self.last(torch.relu(self.between(torch.relu(self.first(x)))))
-
-    def between(self, x):
-        return torch.relu(self.middle(x)) @ self.middle.weight
+from tests.hosts.strangers import EXACT, Ends, Signals, TwoFunctionWeights, samples, search
 
 
 class Tied(Ends):
@@ -53,15 +31,6 @@ class TiedEnds(Ends):
 
     def between(self, x):
         return x
-
-
-class TwoFunctionWeights(Ends):
-    def __init__(self):
-        super().__init__()
-        self.one, self.other = (nn.Parameter(torch.randn(8, 8)) for _ in range(2))
-
-    def between(self, x):
-        return functional.linear(torch.relu(functional.linear(x, self.one)), self.other)
 
 
 class CrossAttention(Ends):
@@ -126,17 +95,6 @@ def one_layer():
 
 def compiled():
     return torch.compile(TwoFunctionWeights(), backend="eager")
-
-
-def samples(count=240):
-    return torch.randn(count, 6, generator=torch.Generator().manual_seed(0))
-
-
-def search(network, images=None, **settings):
-    torch.manual_seed(0)
-    model = network() if callable(network) and not isinstance(network, nn.Module) else network
-    images = samples() if images is None else images
-    return nncf_slb.search_post_training(model, images, **{"steps": 2, **settings})
 
 
 def as_dictionaries(batch):
@@ -213,93 +171,6 @@ def test_an_odd_sample_is_no_batch_of_its_own():
         search(network, samples(2))
 
 
-@pytest.mark.parametrize("change", ["network", "images"])
-def test_a_checkpoint_of_another_network_or_of_other_images_is_refused(change, tmp_path):
-    torch.manual_seed(0)
-    network, images, file = TwoFunctionWeights(), samples(), tmp_path / "search.pt"
-    search(network, images, checkpoint=file)
-    search(network, images, checkpoint=file)
-    with torch.no_grad():
-        (network.middle.weight if change == "network" else images)[0, 0] += 1
-    with pytest.raises(SettingError, match="of another network or of other images"):
-        search(network, images, checkpoint=file)
-
-
-class WithoutGradient(Ends):
-    @torch.no_grad()
-    def forward(self, x):
-        return super().forward(x)
-
-
-class InPlace(Ends):
-    def between(self, x):
-        y = self.middle(x)
-        x.relu_().add_(1)
-        return (y @ self.middle.weight) * x
-
-
-class Reentrant(TwoFunctionWeights):
-    def forward(self, x):
-        return self.last(checkpoint(lambda y: self.between(self.first(y)), x, use_reentrant=True))
-
-
-@pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad")
-@pytest.mark.parametrize(
-    ("network", "reason"),
-    [(WithoutGradient, "no gradient reaches the outputs"), (InPlace, "inplace"), (Reentrant, "reaches the weights")],
-)
-def test_a_network_that_cannot_be_trained_is_one_sentence(network, reason):
-    with pytest.raises(UntrainableError, match=f"the search cannot train it .*{reason}.*use_reentrant=False"):
-        search(network, dry_export=False)
-
-
-class FixesBatch(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.first, self.middle = nn.Conv2d(1, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)
-        self.last = nn.Linear(64, 3)
-
-    def forward(self, x):
-        return self.last(torch.relu(self.middle(torch.relu(self.first(x)))).reshape(len(x), -1))
-
-
-class LoopsOverSamples(TwoFunctionWeights):
-    def forward(self, x):
-        return torch.stack([self.last(torch.relu(self.between(self.first(each)))) for each in x])
-
-
-def test_a_batch_that_became_a_constant_is_refused_and_can_be_fixed(tmp_path):
-    with pytest.raises(ExportError, match=r"(?s)tried before the search.*flatten\(1\).*dry_export"):
-        search(FixesBatch, torch.randn(60, 1, 4, 4), activations=8)
-    result = search(FixesBatch, torch.randn(60, 1, 4, 4), activations=8, dry_export=False)
-    with pytest.raises(ExportError, match=r"len\(x\).*flatten\(1\).*input_shapes=\[\[1, 1, 4, 4\]\]"):
-        result.export(tmp_path / "model.xml")
-    with pytest.raises(ExportError, match="become a constant"):
-        search(LoopsOverSamples, steps=1, dry_export=False).export(tmp_path / "model.onnx")
-    assert not list(tmp_path.iterdir())
-    path = result.export(tmp_path / "model.xml", input_shapes=[[1, 1, 4, 4]])
-    images = torch.randn(5, 1, 4, 4)
-    with torch.no_grad():
-        torch.testing.assert_close(IrNetwork(path, properties=EXACT)(images), result.model(images), rtol=0.1, atol=0.1)
-
-
-class DropsAxes(FixesBatch):
-    def forward(self, x):
-        x = torch.relu(self.middle(torch.relu(self.first(x)))).reshape(-1, 64, 1, 1)
-        return self.last(x.squeeze())
-
-
-def test_axes_dropped_by_their_length_are_refused_where_the_batch_is_free(tmp_path):
-    images = torch.randn(60, 1, 4, 4)
-    result = search(DropsAxes, images, config={"openvino": {"dry_export": False}})
-    with pytest.raises(ExportError, match=r"squeeze\(\) without a dimension.*squeeze\(dim\)"):
-        result.export(tmp_path / "model.xml")
-    assert not list(tmp_path.iterdir())
-    path = result.export(tmp_path / "model.xml", example_input=images[:5], input_shapes=[[5, 1, 4, 4]])
-    with torch.no_grad():
-        torch.testing.assert_close(IrNetwork(path, properties=EXACT)(images[:5]), result.model(images[:5]))
-
-
 class TwoLayersOfOneWeight(nn.Module):
     def __init__(self):
         super().__init__()
@@ -315,14 +186,6 @@ def test_a_weight_that_two_layers_share_counts_once():
     result = search(TwoLayersOfOneWeight, bits=4)
     others = 64 * 6 + 3 * 64 + 4 * (64 + 64 + 64 + 3) + 4 * (64 + 64 + 3)  # edges in 8 bits, biases, scales
     assert result.rows[-1].bytes == 64 * 64 // 2 + others
-
-
-def test_parametrizations_in_the_way_of_an_export_are_named():
-    network = nn.Sequential(
-        nn.Linear(6, 8), nn.ReLU(), spectral_norm(nn.Linear(8, 8)), nn.Linear(8, 8), nn.Linear(8, 3)
-    )
-    with pytest.raises(ExportError, match=r"from others: 2\. torch\.nn\.utils\.parametrize\.remove_parametrizations"):
-        search(lambda: network)
 
 
 class MaskedEncoder(nn.Module):
@@ -351,18 +214,6 @@ def test_encoders_with_masks_are_searched_and_exported(activations, granularity,
         data = batch(count)
         with torch.no_grad():
             torch.testing.assert_close(network(*data), result.model(*data), rtol=1e-2, atol=1e-2)
-
-
-class Singular(Ends):
-    def between(self, x):
-        return super().between(x) + torch.linalg.svdvals(x[:, None])
-
-
-def test_an_onnx_export_that_fails_prints_no_graph(tmp_path, capfd):
-    result = search(Singular, dry_export=False, steps=1)
-    with pytest.raises(ExportError, match="linalg_svdvals"):
-        result.export(tmp_path / "model.onnx")
-    assert "graph" not in "".join(capfd.readouterr())
 
 
 class Signs(nn.Module):
@@ -404,19 +255,6 @@ def test_scores_may_put_the_network_into_evaluation_mode(tmp_path):
     assert result.rows[-1].score == pytest.approx(result.rows[-2].score, rel=1e-3)
 
 
-class Signals(nn.Module):
-    """Outputs whose size is that of the first layer's."""
-
-    def __init__(self, size):
-        super().__init__()
-        self.first, self.middle, self.last = nn.Linear(6, 16), nn.Linear(16, 16), nn.Linear(16, 5)
-        for parameter in (self.first.weight, self.first.bias, self.middle.bias, self.last.bias):
-            parameter.data *= size
-
-    def forward(self, x):
-        return self.last(torch.relu(self.middle(torch.relu(self.first(x)))))[:, :, None]
-
-
 def test_small_signals_are_searched_as_well_as_large_ones():
     decibels = []
     for size in (1.0, 1e-3):
@@ -430,69 +268,6 @@ def test_what_moves_from_zeros_does_not_agree():
     zeros, ones = (lambda batch, value=value: torch.full((4, 3, 2), value) for value in (0.0, 1.0))
     assert agreement(zeros, zeros, [None]).value == float("inf")
     assert agreement(zeros, ones, [None]).value == -float("inf")
-
-
-def refilled():
-    batch = torch.empty(40, 6)
-    for part in samples().split(40):
-        batch.copy_(part)
-        yield batch
-
-
-def fails(network):
-    raise ValueError("no data")
-
-
-def test_a_score_that_fails_after_the_search_loses_nothing(tmp_path, caplog):
-    calls = []
-
-    def score(network):
-        calls.append(network)
-        return 1.0 if len(calls) < 3 else fails(network)
-
-    result = search(TwoFunctionWeights, score=score)
-    result.export(tmp_path / "model.xml")
-    assert [row.score for row in result.rows] == [1.0, 1.0, None, None]
-    assert "the score failed with the network 'searched' (ValueError: no data)" in caplog.text
-    with pytest.raises(SettingError, match="max_drop: the score gives no number"):
-        calls.clear()
-        search(lambda: Signals(1.0), score=score, max_drop=1.0)
-
-
-REFUSED = [
-    ({"images": refilled}, DataError, "filled again and again"),
-    ({"images": lambda: TensorDataset(samples())}, DataError, r"TensorDataset.*DataLoader\(dataset, batch_size=100\)"),
-    ({"network": lambda: nn.Sequential(nn.LazyLinear(8), nn.Linear(8, 3))}, SettingError, "lazy modules"),
-    ({"network": lambda: TwoFunctionWeights().to("meta")}, SettingError, "device meta"),
-    ({"network": lambda: torch.jit.trace(TwoFunctionWeights(), samples())}, SettingError, "TorchScript"),
-    ({"edges": 4}, ConfigError, 'edges: received 4; .* for the default, 8'),
-    ({"seed": "a"}, SettingError, "seed: received 'a'"),
-    ({"seed": 2**64}, SettingError, "seed: received 18446744073709551616"),
-    ({"checkpoint": "/dev/full"}, SettingError, "checkpoint: received /dev/full, which is no file"),
-    ({"checkpoint": f"{__file__}/search.pt"}, SettingError, "checkpoint: .*which cannot be written .Not a directory"),
-    ({"score": fails}, SettingError, "score: .*failed with the network 'float' .ValueError: no data"),
-    ({"network": lambda: Signals(1.0), "max_drop": 1.0, "score": lambda network: float("nan")}, SettingError,
-     "score of nan for the float network"),
-    ({"max_drop": 1.0, "config": {"weights": {"bits": 2}}}, SettingError, "max_drop: .*beside weights.bits 2 in the"),
-    ({"max_drop": 1.0, "config": {"weights": {"bits": "auto", "budget": {"bytes": 9}}}}, SettingError,
-     "max_drop: received 1.0 beside weights.budget"),
-    ({"max_drop": "1"}, SettingError, "max_drop: received '1'"),
-    ({"max_drop": 1.0, "config": {"weights": {"overrides": [{"target_scopes": "{re}.", "bits": 2}]}}}, SettingError,
-     "states the bits of every layer"),
-    ({"score": "top-1"}, SettingError, "score: received 'top-1'"),
-    ({"score": lambda network: None}, SettingError, "gives NoneType for the network 'float'; allowed"),
-    ({"progress": 5, "checkpoint": 5, "log_dir": b"x"}, SettingError,
-     r"(?s)progress: received 5.*checkpoint: received 5.*log_dir: received b'x'"),
-    ({"checkpoint": "a" * 300}, SettingError, "a name of 300 bytes"),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("settings", "kind", "message"), REFUSED)
-def test_what_cannot_be_used_is_one_sentence(settings, kind, message):
-    settings = dict(settings)
-    network, images = settings.pop("network", TwoFunctionWeights), settings.pop("images", samples)
-    with pytest.raises(kind, match=message):
-        search(network(), images(), **settings)
 
 
 def test_steps_of_the_networks_own_inputs_hold_all_that_was_seen():

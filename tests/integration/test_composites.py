@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import nncf_slb
 from nncf_slb.openvino.network import IrNetwork
-from tests.hosts.contract import EXACT, IMAGES, LABELS, codes, network, outputs
+from tests.hosts.subjects import EXACT, IMAGES, LABELS, codes, network, outputs
 
 SEARCHED = ["{re}\\[(right|mix)\\]"]
 OTHERS = {
