@@ -140,6 +140,32 @@ class Copies(ChangesItsInput):
         return super().forward(x.clone())
 
 
+class Representable(Ends):
+    """Trained on other images than it is searched with; one bit holds the weights of its middle layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.middle, self.norm = nn.Linear(8, 8), nn.BatchNorm1d(8)
+        with torch.no_grad():
+            weight = self.middle.weight
+            weight.copy_(weight.sign() * weight.abs().amax(1, keepdim=True))
+            for _ in range(30):
+                self.train()(2 * samples() + 1)
+        self.eval()
+
+    def between(self, x):
+        return torch.relu(self.norm(self.middle(x)))
+
+
+@pytest.mark.parametrize("granularity", ["network", "block"])
+def test_a_network_whose_weights_are_values_stays_what_it_is(granularity):
+    torch.manual_seed(0)
+    network, images = Representable(), samples() - 1
+    found = search(network, images, bits=1, edges="float", steps=30, batch_size=8, granularity=granularity)
+    with torch.no_grad():
+        torch.testing.assert_close(found.model(images), network(images), rtol=0.01, atol=0.01)
+
+
 @pytest.mark.parametrize("rest", [1, 50])
 def test_batch_norm_counts_samples_not_batches(rest):
     data = samples(200 + rest) + torch.arange(200 + rest)[:, None] * 0.1
