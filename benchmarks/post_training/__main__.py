@@ -32,7 +32,7 @@ PAIRS_OF = {
 }  # fmt: skip
 # Steps and their samples: what ships, and less of both for networks with more to compute.
 LONG, MEDIUM, SHORT, SHORTEST = (
-    {"steps": s, "batch_size": b} for s, b in ((1000, 200), (800, 100), (500, 100), (300, 50))
+    {"steps": s, "batch_size": b} for s, b in ((1000, 100), (800, 100), (500, 100), (300, 50))
 )
 SETTINGS_OF = {"ResNet-20": SHORT, "ESPCN x2": MEDIUM, "vision transformer": SHORT, "CREPE tiny": SHORTEST}
 COUNTS = (100, 500, 2000, 10000)

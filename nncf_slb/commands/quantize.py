@@ -89,7 +89,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         budget.add_argument(name, type=kind, metavar="N", help=meaning)
     add("--samples", type=int, help="samples to search with (default: 2000)")
     add("--steps", type=int, help="optimizer steps (default: 1000)")
-    add("--batch-size", type=int, help="samples of a step, fewer where memory is short (default: 200)")
+    add("--batch-size", type=int, help="samples of a step, fewer where memory is short (default: 100)")
     add("--granularity", choices=("network", "block"), default="network", help="what is trained at once; block by "
         "block serves networks that do not fit into memory, and loses more (default: network)")  # fmt: skip
     add("--seed", type=int, default=0, help="seed of the order of the samples (default: 0)")

@@ -44,7 +44,7 @@ class ReconstructionConfig(Section):
     )
     steps: PositiveWhole = Field(default=1000, description="Optimizer steps.")
     batch_size: Whole = Field(
-        default=200,
+        default=100,
         ge=2,
         description="Samples of a step; fewer where the activations of the float network would take more than 640 MiB. "
         "With half as many a search takes about 0.6 of the time and loses a little more.",

@@ -56,7 +56,7 @@ class Recipe:
     """
 
     steps: int = 1000
-    batch_size: int = 200
+    batch_size: int = 100
     latent_rate: float = 0.06
     scale_rate: float = 0.005
     other_rate: float = 0.001
