@@ -74,7 +74,7 @@ def _cell(runs: pd.DataFrame) -> str:
     if runs.empty:
         return ""
     lost, nearest = runs["float"] - runs["searched"], runs["float"] - runs["nearest"]
-    return f"{lost.mean():.2f} (nearest {nearest.mean():.2f})"
+    return f"{_points(lost.mean())} (nearest {_points(nearest.mean())})"
 
 
 def beside_others(runs: pd.DataFrame) -> str:
@@ -94,7 +94,11 @@ def beside_others(runs: pd.DataFrame) -> str:
 
 
 def _lost(points: pd.Series) -> str:
-    return f"{points.mean():.2f} ({points.min():.2f} to {points.max():.2f})"
+    return f"{_points(points.mean())} ({_points(points.min())} to {_points(points.max())})"
+
+
+def _points(number: float) -> str:
+    return f"{round(number, 2) + 0.0:.2f}"  # no minus before 0.00
 
 
 def by_images(runs: pd.DataFrame) -> str:
