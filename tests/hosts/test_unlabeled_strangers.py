@@ -278,7 +278,7 @@ def test_scores_may_put_the_network_into_evaluation_mode(tmp_path):
 
     result = search(TwoFunctionWeights, score=score)
     result.export(tmp_path / "model.xml")
-    assert result.rows[-1].score == pytest.approx(result.rows[-2].score, rel=1e-3)
+    assert result.rows[-1].score == pytest.approx(result.rows[-2].score, rel=0.02)  # devices with bfloat16
 
 
 def test_small_signals_are_searched_as_well_as_large_ones():

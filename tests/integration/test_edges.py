@@ -102,9 +102,9 @@ def test_a_search_without_labels_brings_the_network_nearer_to_the_float_one(othe
         copy.load_state_dict(network.state_dict())
         ctrl, model = compress(copy, config, digits()[0])
         with torch.no_grad():
-            ways[name] = float((ctrl.strip()(x) - expected).square().mean())
+            ways[name] = float((ctrl.strip().eval()(x) - expected).square().mean())
         assert model.training and all(p.grad is None for p in model.parameters())
-    assert ways["searched"] < 0.85 * ways["nearest"]
+    assert ways["searched"] < 0.85 * ways["nearest"], ways
     train(ctrl, model, digits()[0], epochs=1)
     nncf_slb.export_openvino(ctrl, tmp_path / "model.xml")
 
