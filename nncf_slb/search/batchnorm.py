@@ -80,38 +80,30 @@ def calibrate(model: nn.Module, run_batch: Callable[[object], object], batches: 
     if not layers:
         return 0
     kept = {layer: (layer.momentum, layer.num_batches_tracked) for layer in layers}
-    before = {layer: [getattr(layer, name).clone() for name in STATISTICS] for layer in layers}
-    used, seen = 0, dict[_BatchNorm, int]()
-    try:
-        with preserved_modes(model):
-            model.eval()
+    seen = dict[_BatchNorm, int]()
+    with replaced_statistics(model) as batches_used:
+        try:
+            with preserved_modes(model):
+                model.eval()
+                for layer in layers:
+                    assert layer.running_mean is not None
+                    layer.num_batches_tracked = torch.tensor(0, device=layer.running_mean.device)  # reset is in place
+                    layer.reset_running_stats()
+                    layer.momentum = None  # cumulative mean
+                    layer.training = True
+                first = 0
+                for batch in batches:
+                    samples = count(batch) or 1
+                    first = first or samples
+                    if not seen and samples != first:
+                        seen = {layer: first * int(cast(Tensor, layer.num_batches_tracked)) for layer in layers}
+                    with _weighted(seen, samples) if seen else nullcontext():
+                        run_batch(batch)
+                    batches_used.append(samples)
+        finally:
             for layer in layers:
-                layer.num_batches_tracked = torch.tensor(0, device=before[layer][0].device)  # reset works in place
-                layer.reset_running_stats()
-                layer.momentum = None  # cumulative mean
-                layer.training = True
-            taken = first = 0
-            for batch in batches:
-                samples = count(batch) or 1
-                first = first or samples
-                if not seen and samples != first:
-                    seen = {layer: first * int(cast(Tensor, layer.num_batches_tracked)) for layer in layers}
-                with _weighted(seen, samples) if seen else nullcontext():
-                    run_batch(batch)
-                taken += 1
-        used = taken
-    finally:
-        for layer in layers:
-            layer.momentum, layer.num_batches_tracked = kept[layer]
-            for name, old in zip(STATISTICS, before[layer], strict=True):
-                if not used:  # no batch, or an exception on the way
-                    getattr(layer, name).copy_(old)
-    if ranks := ranks_with(used > 0, before[layers[0]][0].device):
-        for layer in layers:
-            for name in STATISTICS:
-                average_(getattr(layer, name), ranks)
-    refuse_not_finite_statistics(model, before)
-    return used
+                layer.momentum, layer.num_batches_tracked = kept[layer]
+    return len(batches_used)
 
 
 @contextmanager
@@ -130,7 +122,39 @@ def _weighted(seen: dict[_BatchNorm, int], samples: int) -> Iterator[None]:
         yield
 
 
-def refuse_not_finite_statistics(model: nn.Module, before: dict[_BatchNorm, list[Tensor]]) -> None:
+@contextmanager
+def replaced_statistics(model: nn.Module) -> Iterator[list[int]]:
+    """Within it, running statistics are replaced by those of batches, whose samples go onto the list.
+
+    With no batch, and after an exception, the statistics are as before. Processes that train together take the mean
+    over those that had batches.
+
+    Raises:
+        nncf_slb.search.finite.NotFiniteError: If the new statistics are not finite, naming the layers.
+    """
+    before = {layer: [getattr(layer, name).clone() for name in STATISTICS] for layer in batch_norms(model)}
+    used: list[int] = []
+    is_done = False
+    try:
+        yield used
+        is_done = bool(used)
+    finally:
+        if not is_done:
+            _restore(before)
+    if ranks := ranks_with(bool(used), next(iter(before.values()))[0].device):
+        for layer in before:
+            for name in STATISTICS:
+                average_(getattr(layer, name), ranks)
+    _refuse_not_finite(model, before)
+
+
+def _restore(before: dict[_BatchNorm, list[Tensor]]) -> None:
+    for layer, former in before.items():
+        for name, old in zip(STATISTICS, former, strict=True):
+            getattr(layer, name).copy_(old)
+
+
+def _refuse_not_finite(model: nn.Module, before: dict[_BatchNorm, list[Tensor]]) -> None:
     """Give all layers their former statistics, and say which, where calibration gave some a NaN or an infinity."""
     wrong = [
         path
@@ -139,9 +163,7 @@ def refuse_not_finite_statistics(model: nn.Module, before: dict[_BatchNorm, list
     ]
     if not wrong:
         return
-    for layer, former in before.items():
-        for name, old in zip(STATISTICS, former, strict=True):
-            getattr(layer, name).copy_(old)
+    _restore(before)
     raise NotFiniteError(
         f"calibration of batch norm gave numbers that are not finite (NaN or infinity) in {', '.join(wrong)}, so the "
         "statistics stay as they were. Look for such numbers in the batches of the registered data loader, and in the "

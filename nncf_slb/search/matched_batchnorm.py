@@ -19,9 +19,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from nncf_slb.search.batches import count
-from nncf_slb.search.batchnorm import STATISTICS, batch_norms, preserved_modes, refuse_not_finite_statistics
+from nncf_slb.search.batchnorm import batch_norms, preserved_modes, replaced_statistics
 from nncf_slb.search.hooks import hooked
-from nncf_slb.search.processes import average_, ranks_with
 
 
 class _Moments(NamedTuple):
@@ -146,9 +145,8 @@ def calibrate_to_target(
     pairs = _Pairs(searched, target)
     if not pairs.target_of:
         return 0
-    before = {layer: [getattr(layer, name).clone() for name in STATISTICS] for layer in batch_norms(searched)}
     sums: dict[nn.Module, _Sums] = {}
-    used, samples = 0, 1
+    samples = 1
 
     def match(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         wanted = pairs.next_of_target(layer)
@@ -157,8 +155,7 @@ def calibrate_to_target(
             sums.setdefault(layer, _Sums()).add(wanted, given, samples)
             _set(layer, pairs.target_of[layer], wanted, given)
 
-    done = False
-    try:
+    with replaced_statistics(searched) as used:
         with preserved_modes(searched), hooked(layer.register_forward_pre_hook(match) for layer in pairs.target_of):
             searched.eval()
             for batch in batches:
@@ -167,21 +164,10 @@ def calibrate_to_target(
                 with pairs.recorded():
                     run(target, batch)
                 run(searched, batch)
-                used += 1
+                used.append(samples)
         for layer, each in sums.items():
             _set(layer, pairs.target_of[layer], *each.means())
-        done = used > 0
-    finally:
-        if not done:
-            for layer, old in before.items():
-                for name, value in zip(STATISTICS, old, strict=True):
-                    getattr(layer, name).copy_(value)
-    if ranks := ranks_with(used > 0, next(iter(before.values()))[0].device):
-        for layer in before:
-            for name in STATISTICS:
-                average_(getattr(layer, name), ranks)
-    refuse_not_finite_statistics(searched, before)
-    return used
+    return len(used)
 
 
 class _Sums:
