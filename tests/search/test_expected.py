@@ -204,16 +204,22 @@ def test_a_remembered_weight_of_inference_mode_serves_training():
         assert not torch.equal(weight(), weights[0].chosen())
 
 
-def test_a_pass_that_fails_leaves_nothing_behind():
+@pytest.mark.parametrize("ending", [KeyError, KeyboardInterrupt])  # PyTorch calls no hook after the second
+def test_a_pass_that_fails_leaves_nothing_behind(ending):
     _, weights, search = make(2)
 
     class Failing(nn.Module):
-        def forward(self, x):
+        def forward(self, again):
             assert search.is_prepared(weights[0])
-            raise KeyError(x)
+            if again:
+                with pytest.raises(ending):
+                    self(False)
+                assert search.is_prepared(weights[0])
+            raise ending
 
     network = Failing()
     search.watch(network)
-    with pytest.raises(KeyError):
-        network(1)
-    assert not search.is_prepared(weights[0])
+    for again in (False, True, False):
+        with pytest.raises(ending):
+            network(again)
+        assert not search.is_prepared(weights[0])
