@@ -42,7 +42,7 @@ NETWORK = "small ResNet"
 WIDTHS = (4, 3, 2, 1)
 FLOAT = "float weights, batch norm calibrated"  # nothing is searched, so all widths are the same
 # Fields of `Recipe`, and: the largest share of another image, whether latents are averaged, whose statistics batch norm
-# has ("own": of each batch, then calibrated).
+# has ("own": of each batch, then calibrated), what is trained at once.
 VARIANTS: dict[str, dict[str, Any]] = {
     FLOAT: {},
     "as shipped": {},
@@ -72,6 +72,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "batch norm not matched": {"statistics": "own"},
     "600 steps of 8 images": {"steps": 600, "batch_size": 8},
     "600 steps of 8 images, batch norm not matched": {"steps": 600, "batch_size": 8, "statistics": "own"},
+    "block by block, 400 steps each": {"steps": 400, "granularity": "block"},
 }
 
 
@@ -122,9 +123,10 @@ def run(study: Study, variant: str, bits: int, seed: int) -> Run:
     config = {"params": {"average": changes.pop("average", "auto")}}
     settings = post_training_config(config, bits, None, None, None)
     mixed, own = changes.pop("mixed", None), changes.pop("statistics", None) == "own"
+    granularity = changes.pop("granularity", "network")
     assert changes.keys() <= {field.name for field in fields(Recipe)}
     samples = collect(subject.samples, first_of_batch, SAMPLES + task.HELD_OUT_AT_MOST)
-    search = task.Task(subject.model, samples, SAMPLES, settings, Recipe(**changes), "network", seed,
+    search = task.Task(subject.model, samples, SAMPLES, settings, Recipe(**changes), granularity, seed,
                        subject.validation)  # fmt: skip
     with nullcontext() if mixed is None else _mixed_images(mixed), _own_statistics() if own else nullcontext():
         found = search.search({}, None, None)
