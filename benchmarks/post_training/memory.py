@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import resource
 import time
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -75,7 +76,7 @@ def main() -> None:
     )  # fmt: skip
     weights = sum(p.numel() for p in model.parameters())
     # The first step of a block comes after the passes that give its inputs.
-    steps = [b - a for (step, a), (_, b) in zip(ends, ends[1:], strict=False) if step % arguments.steps]
+    steps = [b - a for (step, a), (_, b) in pairwise(ends) if step % arguments.steps]
     peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     seconds = sorted(steps)[len(steps) // 2]
     print(f"{weights:,} weights, {arguments.granularity}, {arguments.bits} bits, {arguments.threads} threads: peak "

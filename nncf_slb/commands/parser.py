@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import textwrap
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NoReturn
 
@@ -44,10 +45,19 @@ class _Parser(argparse.ArgumentParser):
         formatter = partial(argparse.RawDescriptionHelpFormatter, max_help_position=_HELP_COLUMN)
         kwargs |= {"formatter_class": formatter, "allow_abbrev": False}
         super().__init__(*args, **kwargs)
+        for kind, allowed in ((int, "a whole number, such as 10000"), (float, "a number, such as 0.5")):
+            self.register("type", kind, partial(_number, kind, allowed))
 
     def error(self, message: str) -> NoReturn:
         """Raise instead of leaving."""
         raise UsageError(self, message)
+
+
+def _number(kind: Callable[[str], float], allowed: str, text: str) -> float:
+    try:
+        return kind(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"received {text!r}; allowed is {allowed}") from None
 
 
 def make_parser() -> argparse.ArgumentParser:

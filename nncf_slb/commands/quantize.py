@@ -91,7 +91,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--steps", type=int, help="optimizer steps (default: 1000)")
     add("--batch-size", type=int, help="samples of a step, fewer where memory is short (default: 100)")
     add("--granularity", choices=("network", "block"), default="network", help="what is trained at once; block by "
-        "block serves networks that do not fit into memory, and loses more (default: network)")  # fmt: skip
+        "block serves networks that do not fit into memory, and loses a little more (default: network)")  # fmt: skip
     add("--seed", type=int, default=0, help="seed of the order of the samples (default: 0)")
     add("--checkpoint", type=Path, help="file to go on from after an interruption (default: none)")
     add("--log-dir", type=Path, help="folder to which the search writes its numbers, for nncf-slb report (default: "
@@ -193,7 +193,7 @@ def _bits(text: str) -> int | str:
 
 
 def _edges(text: str) -> int | str:
-    return int(text) if text.isdigit() else text
+    return int(text) if text.isdecimal() else text
 
 
 class ProgressLine:

@@ -77,8 +77,8 @@ def search_post_training(
             By default 100, or what the config says. With half as many a search takes about three quarters of
             the time, and loses more at 1 bit alone.
         granularity: What is trained at once: the whole ``network``, or one ``block`` after the other, for networks
-            whose activations do not fit into memory; it loses more. Blocks take `steps` steps each, and room for
-            temporary files.
+            whose activations do not fit into memory; it loses a little more. Blocks take `steps` steps each, of which
+            400 are enough, and room for temporary files.
         seed: Seed of the order of the samples; the same seed gives the same codes.
         score: Function that measures a network (called like `model`), higher is better. It is shown, and chooses
             nothing but the bits with `max_drop`.
