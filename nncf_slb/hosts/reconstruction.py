@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from itertools import chain, repeat
+from typing import Any
 
 import torch
 from torch import nn
@@ -18,7 +19,7 @@ from nncf_slb.search.batches import Batches, count, run_on, size_within_memory
 from nncf_slb.search.batchnorm import preserved_modes
 from nncf_slb.search.descent import MirrorDescent
 from nncf_slb.search.fast_path import run_all_layers_
-from nncf_slb.search.matched_batchnorm import calibrate_to_target
+from nncf_slb.search.matched_batchnorm import calibrate_to_target, matched_runner
 from nncf_slb.search.processes import take_all_from_
 from nncf_slb.search.reconstruction import Recipe, Reconstruction
 from nncf_slb.search.state import SearchState
@@ -74,6 +75,19 @@ def reconstruct(
         "slb: a search without labels took %.0f s for %d steps with %d samples",
         time.perf_counter() - started, settings.steps, len(samples),
     )  # fmt: skip
+
+
+def runner_before(model: nn.Module, target: nn.Module | None, batches: Batches) -> Callable[[Any], object]:
+    """Function that runs the network on a batch of the loader, as what comes next trains it.
+
+    Args:
+        model: Network with the search inside.
+        target: Copy of the float network where `reconstruct` is next; None where training is.
+        batches: Those of the data loader.
+    """
+    if target is None:
+        return batches.runner(model)
+    return matched_runner(model, target.eval(), lambda network, batch: batches.runner(network)(batch))
 
 
 @contextmanager

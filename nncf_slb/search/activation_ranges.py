@@ -22,8 +22,9 @@ def initialize_activations(
 ) -> None:
     """Fit quantizers to what they see of the network with expected weights.
 
-    Batch norm uses each batch's own statistics meanwhile: those of the float network no longer hold behind signs or
-    random logits, and the quantized inputs mostly come from batch norm.
+    Batch norm uses each batch's own statistics meanwhile, as training does: those of the float network no longer hold
+    behind signs or random logits, and the quantized inputs mostly come from batch norm. Before a search without labels
+    `run_batch` matches batch norm, as that search does (`nncf_slb.search.matched_batchnorm.matched_runner`).
 
     Args:
         model: Model that holds the modules; its state, but for the quantizers', stays as it was.

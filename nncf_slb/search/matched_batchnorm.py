@@ -112,6 +112,25 @@ def matched_batch_norm(searched: nn.Module, target: nn.Module) -> Iterator[None]
                 after(layer)
 
 
+def matched_runner(
+    searched: nn.Module, target: nn.Module, run: Callable[[nn.Module, Any], object]
+) -> Callable[[Any], None]:
+    """Function that runs both networks on a batch, batch norm matched.
+
+    Args:
+        searched: Network with its batch norms in training mode.
+        target: Network with batch norms of the same paths, in eval mode.
+        run: Runs a network on a batch.
+    """
+
+    def run_both(batch: Any) -> None:
+        with matched_batch_norm(searched, target):
+            run(target, batch)
+            run(searched, batch)
+
+    return run_both
+
+
 def _around(layers: Iterable[nn.Module], before: Callable[..., None], after: Callable[..., None]) -> Iterator[Any]:
     for layer in layers:
         if {"weight", "bias"} <= layer._parameters.keys():  # neither is parametrized

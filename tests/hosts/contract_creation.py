@@ -70,6 +70,20 @@ class CreationContract(HostTests):
         for path, moments in found[wanted].items():
             torch.testing.assert_close(found[each][path], moments, rtol=0.02, atol=0.02)
 
+    @feature("search without labels at creation")
+    def test_quantized_inputs_hold_what_matched_batch_norm_gives(self):
+        model = network().eval()
+        for norm in (model.norm, model.last_norm):
+            norm.running_var.fill_(0.01)  # outputs are wider than with the statistics of a batch
+        wanted = outputs(model)
+        searching = settings(
+            weights={"bits": 4, "edges": 8}, activations={"bits": 8},
+            initializer={"reconstruction": {"num_samples": 200, "steps": 1}},
+        )  # fmt: skip
+        ctrl, _ = self.create(model, searching)
+        error = outputs(ctrl.strip().eval()) - wanted
+        assert error.square().mean() < 0.05 * wanted.var(0).mean(), error.square().mean() / wanted.var(0).mean()
+
     @pytest.mark.parametrize("searched_first", [False, True])
     def test_statistics_at_creation_are_those_of_the_discrete_network(self, searched_first):
         model = network().eval()

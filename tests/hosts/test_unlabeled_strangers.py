@@ -166,6 +166,17 @@ def test_a_network_whose_weights_are_values_stays_what_it_is(granularity):
         torch.testing.assert_close(found.model(images), network(images), rtol=0.01, atol=0.01)
 
 
+def test_quantized_inputs_hold_what_batch_norm_of_other_images_gives():
+    torch.manual_seed(0)
+    network, images = Representable(), samples() - 1
+    network.norm.running_var *= 0.01
+    found = search(network, images, bits=1, activations=8, steps=1)
+    with torch.no_grad():
+        wanted = network(images)
+        error = found.model(images) - wanted
+    assert error.square().mean() < 0.01 * wanted.var(0).mean(), error.square().mean() / wanted.var(0).mean()
+
+
 @pytest.mark.parametrize("rest", [1, 50])
 def test_batch_norm_counts_samples_not_batches(rest):
     data = samples(200 + rest) + torch.arange(200 + rest)[:, None] * 0.1

@@ -42,6 +42,7 @@ from nncf_slb.hosts.nncf2.planning import (
     refuse_unmatched_scopes,
 )
 from nncf_slb.hosts.nncf2.reconstruction import reconstruct_network
+from nncf_slb.hosts.reconstruction import runner_before
 from nncf_slb.hosts.resuming import meanings, refuse_other_meanings
 from nncf_slb.openvino.graph import LoweringError
 from nncf_slb.openvino.low_bit_model import ExportError
@@ -198,7 +199,8 @@ class SLBBuilder(PTCompressionAlgorithmBuilder):  # type: ignore[misc]
         if batches is None or not quantizers:
             return
         seen = batches.take_samples(self.slb_config.initializer.range.num_init_samples)
-        initialize_activations(model, self._insertions.search, quantizers, batches.runner(model), seen)
+        run = runner_before(model, self._float_network, batches)
+        initialize_activations(model, self._insertions.search, quantizers, run, seen)
 
     def _build_controller(self, model: NNCFNetwork) -> SLBController:
         refuse_foreign_operations(model, self._insertions.weights)

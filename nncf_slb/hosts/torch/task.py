@@ -35,7 +35,7 @@ from nncf_slb.search.activation_ranges import initialize_activations
 from nncf_slb.search.batches import count, run_on, size_within_memory
 from nncf_slb.search.fast_path import run_all_layers_
 from nncf_slb.search.finite import NotFiniteError, refuse_not_finite
-from nncf_slb.search.matched_batchnorm import calibrate_to_target
+from nncf_slb.search.matched_batchnorm import calibrate_to_target, matched_runner
 from nncf_slb.search.outputs import floating_outputs
 from nncf_slb.search.reconstruction import Progress, Recipe, Reconstruction
 from nncf_slb.search.runtime import CodedWeight
@@ -168,7 +168,7 @@ class Task:
 
     def _begin(self, searched: nn.Module, inserted: Inserted) -> None:
         """First steps of quantized inputs, and batch norm for the nearest values."""
-        run = partial(self._run, searched)
+        run = matched_runner(searched, self._target, self._run)
         quantizers = dict.fromkeys(inserted.quantizers.values())
         if quantizers:
             seen = _first(self._seen.in_order(self.batch), self._settings.initializer.range.num_init_samples)

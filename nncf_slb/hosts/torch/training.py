@@ -25,7 +25,7 @@ from nncf_slb.hosts.handle import NotSearched
 from nncf_slb.hosts.inputs import Data
 from nncf_slb.hosts.model_checks import FUNCTION_HOOKS, ModelError, model_problems
 from nncf_slb.hosts.new_start import NewStart
-from nncf_slb.hosts.reconstruction import reconstruct
+from nncf_slb.hosts.reconstruction import reconstruct, runner_before
 from nncf_slb.hosts.resuming import chosen_bits, refuse_other_meanings, state_of_slb
 from nncf_slb.hosts.torch.bits import Bits, BitsByMeasurement
 from nncf_slb.hosts.torch.dry_export import dry_export
@@ -249,16 +249,15 @@ class _Creation:
         model, batches, initializer = self._model, self._data.batches, self._slb.initializer
         if batches is None:
             return
-        run = batches.runner(model)
         if quantizers := dict.fromkeys(inserted.quantizers.values()):
             seen = batches.take_samples(initializer.range.num_init_samples)
-            initialize_activations(model, inserted.search, quantizers, run, seen)
+            initialize_activations(model, inserted.search, quantizers, runner_before(model, target, batches), seen)
         if target is not None and initializer.reconstruction is not None:
             observed = [layer.observed for layer in self._plan.searched.values() if layer.observed]
             reconstruct(model, target, observed, inserted.search, batches, initializer.reconstruction)
         adaptation = initializer.adaptation
         if adaptation is not None and batch_norms(model):
-            calibrate(model, run, batches.take_samples(adaptation.num_bn_adaptation_samples))
+            calibrate(model, batches.runner(model), batches.take_samples(adaptation.num_bn_adaptation_samples))
 
     def _controller(self, inserted: Inserted, bits: ChosenBits, teacher: Teacher | None) -> SearchController:
         model, plan, params = self._model, self._plan, self._slb.params
