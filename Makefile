@@ -72,7 +72,7 @@ accuracy: $(EXTENSION) .venv-rivals/.installed
 # docs/post-training.md: five networks, in runs that continue after an interruption.
 post-training: $(EXTENSION) .venv-rivals/.installed
 	$(RUN) -m pip install $(PIP_QUIET) --no-deps --target runs/post_training/packages -r benchmarks/post_training/requirements.txt
-	PYTHONPATH=runs/post_training/packages $(RUN) -m benchmarks.post_training searches images rivals --work runs/post_training
+	PYTHONPATH=runs/post_training/packages $(RUN) -m benchmarks.post_training searches images blocks rivals --work runs/post_training
 	PYTHONPATH=runs/post_training/packages .venv-rivals/bin/python -m benchmarks.post_training.brevitas_rounding --work runs/post_training
 	$(RUN) -m benchmarks.post_training report --work runs/post_training
 

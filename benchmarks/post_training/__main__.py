@@ -1,6 +1,6 @@
 """Searches without labels: five networks, pairs of bits, three seeds, beside rounding and NNCF's own 8 bits.
 
-    python -m benchmarks.post_training --work runs/post_training searches images rivals report
+    python -m benchmarks.post_training --work runs/post_training searches images blocks rivals report
     .venv-rivals/bin/python -m benchmarks.post_training.brevitas_rounding --work runs/post_training
 
 Every run is written as it ends, and the same command goes on after an interruption. The test part is used once, by the
@@ -13,6 +13,7 @@ import argparse
 import time
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -35,11 +36,12 @@ LONG, MEDIUM, SHORT, SHORTEST = (
     {"steps": s, "batch_size": b} for s, b in ((1000, 100), (800, 100), (500, 100), (300, 50))
 )
 SETTINGS_OF = {"ResNet-20": SHORT, "ESPCN x2": MEDIUM, "vision transformer": SHORT, "CREPE tiny": SHORTEST}
+BLOCKS = {"steps": 400, "batch_size": 100, "granularity": "block"}
 COUNTS = (100, 500, 2000, 10000)
 RESULTS = Path(__file__).parent / "results"
 
 
-def search(subject: Subject, weights: int, activations: int, count: int, seed: int, settings: dict[str, int]) -> Run:
+def search(subject: Subject, weights: int, activations: int, count: int, seed: int, settings: dict[str, Any]) -> Run:
     """One search, scored on the test part."""
     started = time.perf_counter()
     seconds: list[float] = []
@@ -81,6 +83,20 @@ def images(study: Study, networks: list[str]) -> None:
                 study.once(f"images/{count}/w{weights}/seed{seed}", labels, of_this)
 
 
+def blocks(study: Study, networks: list[str]) -> None:
+    """Block by block beside the whole network at once, small ResNet."""
+    network = "small ResNet"
+    for seed in study.seeds:
+        for weights in (2, 1):
+            labels = {"network": network, "seed": seed, "weights": weights, "activations": 32, "samples": SAMPLES,
+                      "method": "blocks"}  # fmt: skip
+            study.once(f"blocks/w{weights}/seed{seed}", labels, partial(_by_blocks, study, network, weights, seed))
+
+
+def _by_blocks(study: Study, network: str, weights: int, seed: int) -> Run:
+    return search(study.subject(network, seed, SAMPLES), weights, 32, SAMPLES, seed, BLOCKS)
+
+
 def other_methods(study: Study, networks: list[str]) -> None:
     """NNCF's own post-training quantization in 8 bits, on the same samples."""
     for network in networks:
@@ -97,7 +113,7 @@ def _nncf(study: Study, network: str, seed: int) -> Run:
 def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("tables", nargs="+", choices=["searches", "images", "rivals", "report"])
+    parser.add_argument("tables", nargs="+", choices=["searches", "images", "blocks", "rivals", "report"])
     parser.add_argument("--work", type=Path, default=Path("runs/post_training"), help="folder of all runs")
     parser.add_argument("--networks", nargs="+", choices=list(NETWORKS), default=list(NETWORKS))
     parser.add_argument("--seeds", type=int, default=3, help="seeds of the samples and their order")
@@ -106,7 +122,7 @@ def main() -> None:
     quieten()
     torch.set_num_threads(arguments.threads)
     study = Study(arguments.work, arguments.seeds)
-    tables = {"searches": searches, "images": images, "rivals": other_methods}
+    tables = {"searches": searches, "images": images, "blocks": blocks, "rivals": other_methods}
     for table in arguments.tables:
         if table != "report":
             tables[table](study, arguments.networks)

@@ -28,6 +28,7 @@ def write(file: Path) -> None:
     write_between_markers(page, "post-training table", losses(runs))
     write_between_markers(page, "post-training rivals", beside_others(runs))
     write_between_markers(page, "post-training images", by_images(runs))
+    write_between_markers(page, "post-training blocks", by_blocks(runs))
     draw(runs, DOCS / "images" / "post_training_images.png")
 
 
@@ -116,6 +117,19 @@ def by_images(runs: pd.DataFrame) -> str:
 
 def _mean(runs: pd.DataFrame) -> str:
     return "" if runs.empty else f"{runs['searched'].mean():.2f} ({runs['seconds'].mean():.0f} s)"
+
+
+def by_blocks(runs: pd.DataFrame) -> str:
+    """Lost to float block by block, small ResNet, 32-bit inputs, beside the search of the whole network."""
+    own = runs[runs["method"] == "blocks"]
+    rows = []
+    for weights in sorted(set(own["weights"]), reverse=True):
+        by_block = own[own["weights"] == weights]
+        same = (runs["network"] == "small ResNet") & (runs["activations"] == _FLOAT_BITS) & (runs["weights"] == weights)
+        whole = runs[same & (runs["method"] == "search")]
+        nearest = _lost(by_block["float"] - by_block["nearest"])
+        rows.append([f"W{weights}", nearest, *(_lost(part["float"] - part["searched"]) for part in (by_block, whole))])
+    return markdown_table(["bits", "nearest values", "block by block", "whole network"], rows, "lrrr")
 
 
 def draw(runs: pd.DataFrame, file: Path) -> None:
