@@ -47,7 +47,7 @@ class ReconstructionConfig(Section):
         default=100,
         ge=2,
         description="Samples of a step; fewer where the activations of the float network would take more than 640 MiB. "
-        "With half as many a search takes about three quarters of the time, and loses more at 1 bit alone.",
+        "With half as many a search takes about three quarters of the time. Only at 1 bit does it lose more.",
     )
 
 

@@ -74,8 +74,8 @@ def search_post_training(
         num_samples: Samples to search with. By default 2,000, or what the config says.
         steps: Optimizer steps. By default 1,000, or what the config says.
         batch_size: Samples of a step; fewer where the activations of the float network would take more than 640 MiB.
-            By default 100, or what the config says. With half as many a search takes about three quarters of
-            the time, and loses more at 1 bit alone.
+            By default 100, or what the config says. With half as many a search takes about three quarters of the time.
+            Only at 1 bit does it lose more.
         granularity: What is trained at once: the whole ``network``, or one ``block`` after the other, for networks
             whose activations do not fit into memory; it loses a little more. Blocks take `steps` steps each, of which
             400 are enough, and room for temporary files.
