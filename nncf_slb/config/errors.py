@@ -77,10 +77,19 @@ def dotted(location: Location) -> str:
     return "".join(f"[{part}]" if isinstance(part, int) else f".{printable(part)}" for part in location)
 
 
+def as_json(value: Any) -> str:
+    """JSON text of a value on one line, letters of all languages as they are.
+
+    Raises:
+        ValueError, TypeError: More digits than Python writes, or keys that JSON has not.
+    """
+    return printable(json.dumps(value, default=repr, ensure_ascii=False))
+
+
 def shown(value: Any) -> str:
     """JSON text of a value, cut where it is long."""
     try:
-        text = json.dumps(value, default=repr)
+        text = as_json(value)
     except (ValueError, TypeError):  # more digits than Python writes, or keys that JSON has not
         text = f"{type(value).__name__} that is no JSON"
     return text if len(text) <= 100 else f"{text[:97]}..."

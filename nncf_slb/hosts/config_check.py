@@ -6,14 +6,13 @@ NNCF takes seconds to load, so its schema is read only where a config needs it, 
 from __future__ import annotations
 
 import difflib
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jsonschema  # type: ignore[import-untyped]
 
 from nncf_slb.config.devices import find_target_device
-from nncf_slb.config.errors import dotted, shown, structure_problems
+from nncf_slb.config.errors import as_json, dotted, shown, structure_problems
 from nncf_slb.config.outside import outside_problems
 from nncf_slb.config.patterns import scope_problem
 from nncf_slb.config.section import ConfigError, find_slb_sections, validate_nncf_config
@@ -109,7 +108,7 @@ def _words(error: jsonschema.ValidationError) -> str:
     """What NNCF's schema allows, in words where there are some."""
     allowed = error.validator_value
     if error.validator == "enum":
-        return f"one of {', '.join(map(json.dumps, allowed))}"
+        return f"one of {', '.join(map(as_json, allowed))}"
     if error.validator == "type":
         return " or ".join(_TYPES.get(name, name) for name in ([allowed] if isinstance(allowed, str) else allowed))
     return f"what NNCF's schema does ({printable(error.message[:200])})"
@@ -149,7 +148,7 @@ def scopes_of(config: Any, path: str = "") -> Iterator[tuple[str, str]]:
 def refused_by_nncf(config: Mapping[str, Any], message: str) -> list[str]:
     """Lines on what NNCF found wrong with a config once it knew the network."""
     lines = [
-        f"{place}: received {json.dumps(scope)}, which no operation of the network matches; allowed: an operation's "
+        f"{place}: received {as_json(scope)}, which no operation of the network matches; allowed: an operation's "
         "name, or {re} and a regular expression that finds some. Correct it, or set validate_scopes to false beside it"
         for place, scope in scopes_of(config)
         if "No match has been found" in message and repr(scope) in message

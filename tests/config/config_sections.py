@@ -68,6 +68,7 @@ MALFORMED = [
     ),
     (weights(bits="many"), ['weights.bits: received "many"', 'an integer from 1 to 4, or "auto"', "the default, 2"]),
     (weights(bits="autp"), ['weights.bits: received "autp"', 'Did you mean "auto"?']),
+    (weights(values="größe\u200b"), ['weights.values: received "größe\\u200b"']),
     (auto(budget=2.0), ["weights.budget: received 2.0", "an object with any of the keys mean_bits, bytes, samples"]),
     (auto(budget={"mean_bits": 5}), ["weights.budget.mean_bits: received 5", "a number from 1 to 4"]),
     (auto(budget={"bytes": 0}), ["weights.budget.bytes: received 0", "an integer from 1 to"]),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import json
 import re
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from nncf.torch.nncf_network import NNCFNetwork
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
+from nncf_slb.config.errors import as_json
 from nncf_slb.config.section import ConfigError, SLBConfig, scope_list
 from nncf_slb.config.weights import EdgesChoice
 from nncf_slb.errors import SLBError
@@ -293,7 +293,7 @@ def _unsupported_message(problems: list[_Problem]) -> str:
         f"slb cannot search {len(problems)} of the layers in scope:\n"
         + "\n".join(lines)
         + f"\nSearchable are {_SEARCHABLE_NAMES}. Keep these layers in full precision by adding to the slb section "
-        f'"ignored_scopes": {json.dumps([problem.scope for problem in problems])}'
+        f'"ignored_scopes": {as_json([problem.scope for problem in problems])}'
     )
 
 
@@ -323,7 +323,7 @@ def refuse_unmatched_scopes(model: NNCFNetwork, config: SLBConfig, own_path: str
         for index, override in enumerate(getattr(config, kind).overrides):
             scopes[f"{own_path}.{kind}.overrides[{index}].target_scopes"] = (override.target_scopes, layers)
     problems = [
-        f"{key}: received {json.dumps(scope)}, which no layer matches; allowed scope definitions: "
+        f"{key}: received {as_json(scope)}, which no layer matches; allowed scope definitions: "
         f"{_suggestion(scope, layers)}. Correct it, or set validate_scopes to false"
         for key, (stated, names) in scopes.items()
         for scope in scope_list(stated)
@@ -339,7 +339,7 @@ def _suggestion(scope: str, layers: list[str]) -> str:
     below = [path for path in by_path if path.startswith(f"{scope}.")]
     if below:
         brackets = "/.*".join(re.escape(f"[{part}]") for part in scope.split("."))
-        return f"{json.dumps('{re}' + brackets)} for the {len(below)} layers in it"
+        return f"{as_json('{re}' + brackets)} for the {len(below)} layers in it"
     if not layers:
         return "nothing, since the config's other scopes leave out every layer"
     plain = scope.removeprefix("{re}")
@@ -396,7 +396,7 @@ def refuse_ignored_embeddings(model: NNCFNetwork, nncf_config: Mapping[str, Any]
         ignored = [name for name in embeddings if matches_any(name, scopes) and not matches_any(name, others)]
         if ignored:
             raise ConfigError([
-                f"compression[{index}].weights.ignored_scopes: received {json.dumps(scopes)}, which includes "
+                f"compression[{index}].weights.ignored_scopes: received {as_json(scopes)}, which includes "
                 f"{', '.join(ignored)}; allowed: scopes without it, since NNCF quantizes the output of an embedding by "
                 'its weights. Write "{re}^(?!.*/[A-Za-z]*Embedding).*$", which leaves all other weights alone, or add '
                 "the embedding to the ignored_scopes of the section itself"
