@@ -114,6 +114,14 @@ def load_to_quantize():
     return DigitsNet(), [(torch.randn(40, 1, 8, 8), None) for _ in range(4)], lambda network: 12.5
 
 
+def load_the_wrong_way_round():
+    return load_to_quantize()[1::-1]
+
+
+def load_with_failure():
+    raise KeyError("weights.pt")
+
+
 def load_nothing():
     return DigitsNet()
 
@@ -158,6 +166,8 @@ def test_quantize_writes_onnx(tmp_path, capsys):
     ("arguments", "message"),
     [
         (["tests.test_cli:load_nothing"], "returns DigitsNet; allowed are (model, batches)"),
+        (["tests.test_cli:load_the_wrong_way_round"], "returns list, DigitsNet; allowed are (model, batches)"),
+        (["tests.test_cli:load_with_failure"], "fails (KeyError: 'weights.pt')"),
         (["tests.test_cli:missing"], "has no function missing"),
         (["tests.test_cli:load_to_quantize", "--bits", "5"], "weights.bits: received 5"),
         (["tests.test_cli:load_to_quantize", "--edges", "none"], 'weights.edges: received "none"'),

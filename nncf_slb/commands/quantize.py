@@ -156,8 +156,11 @@ def _refuse_unwritable(output: Path) -> None:
 
 
 def _parts(text: str, loaded: Any) -> tuple[Any, Any, Callable[[Any], float] | None]:
+    from torch import nn
+
     parts = loaded if isinstance(loaded, tuple) else ()
-    if len(parts) not in (2, 3) or (len(parts) > 2 and not callable(parts[2])):
+    is_right = len(parts) in (2, 3) and isinstance(parts[0], nn.Module) and all(map(callable, parts[2:]))
+    if not is_right:
         kinds = ", ".join(type(part).__name__ for part in parts) or type(loaded).__name__
         raise SettingError(
             f"load: {text} returns {kinds}; allowed are (model, batches) and (model, batches, score function)"

@@ -51,7 +51,7 @@ def called(text: str, argument: str = "model") -> Any:
                 'imported; put that under if __name__ == "__main__"'
             ) from error
         except Exception as error:  # whatever the user's module raises
-            raise SettingError(f"{argument}: received {text}, which cannot be imported ({error})") from error
+            raise SettingError(f"{argument}: received {text}, which cannot be imported ({_said(error)})") from error
         if not callable(make):
             raise SettingError(f"{argument}: received {text}, but {_what_is_there(imported, function)}")
         try:
@@ -59,7 +59,11 @@ def called(text: str, argument: str = "model") -> Any:
         except SystemExit as error:
             raise SettingError(f"{argument}: {text} ends the program (SystemExit {error.code})") from error
         except Exception as error:  # whatever the user's function raises
-            raise SettingError(f"{argument}: {text} cannot be called ({error})") from error
+            raise SettingError(f"{argument}: {text} fails ({_said(error)})") from error
+
+
+def _said(error: Exception) -> str:
+    return printable(f"{type(error).__name__}: {error}")
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from nncf_slb.bits.choice import ChosenBits
+from nncf_slb.hosts.copying import copied
 from nncf_slb.hosts.distillation import Teacher
 from nncf_slb.hosts.exporting import export_controller
 from nncf_slb.hosts.handle import FULLY_COMPRESSED, PARTIALLY_COMPRESSED, UNCOMPRESSED, NotSearched, SearchHandle
@@ -176,7 +176,7 @@ class SearchController:
         """
         refuse_not_finite(self.model)
         with self.batchnorm.discrete_statistics(), self._state.sharing_copies():
-            model = copy.deepcopy(self.model)
+            model = copied(self.model)
         take_off_wrappers(model)
         DiscreteBatchNorm.detach(model)
         Teacher.leave(model)

@@ -19,6 +19,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 from nncf_slb.config.section import find_slb_sections
 from nncf_slb.errors import SettingError, SLBError, printable
 from nncf_slb.hosts.compression import parse_compression, read_whole_config
+from nncf_slb.hosts.copying import copied
 from nncf_slb.hosts.create import create_compressed_model
 from nncf_slb.hosts.exporting import export_openvino
 from nncf_slb.hosts.inputs import Data, first_batch
@@ -141,9 +142,9 @@ def forecast(model: nn.Module, config: Mapping[str, Any], batches: Iterable[Any]
     loader = batches if batches is not None else [_noise(config)] * _NOISE_BATCHES
     example = inputs(first_batch(Batches(loader, inputs)))
     with torch.random.fork_rng(), preserved_modes(model):
-        plain = copy.deepcopy(model)
+        plain = copied(model)
         float_time = _milliseconds(plain, example)
-        ctrl, network = create_compressed_model(copy.deepcopy(model), config, loader, inputs=inputs)
+        ctrl, network = create_compressed_model(copied(model), config, loader, inputs=inputs)
         found: SearchStatistics = ctrl.statistics().slb
         kept, during = _memory(searchable_weights(network))
         size = _ir_bytes(ctrl)

@@ -7,7 +7,7 @@ Pushing the Limit of Post-Training Quantization by Block Reconstruction", 2021).
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,10 +15,14 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import TreeSpec, tree_flatten, tree_leaves, tree_unflatten
+from torch.utils._pytree import TreeSpec, tree_flatten, tree_leaves, tree_map, tree_unflatten
+
+from nncf_slb.search.hooks import hooked
+from nncf_slb.search.outputs import floating_outputs
 
 RunBatch = Callable[[nn.Module, Any], Any]
 _LAYERS = 6
+_SAME = 1e-3  # distance of two outputs of the same numbers, beside the outputs
 _NEVER_RUN = (nn.ModuleList, nn.ModuleDict)
 _STORED = (Tensor, type(None), bool, int, float, str)
 
@@ -48,23 +52,28 @@ class _Seen:
 
 
 def find_blocks(
-    target: nn.Module, searched: nn.Module, layers: Iterable[str], run: Callable[[], object]
+    target: nn.Module, searched: nn.Module, layers: Iterable[str], runs: Sequence[Callable[[], object]]
 ) -> list[Block]:
     """The largest modules with at most six of the layers, in the order in which they run.
 
-    A module that does not run as one, whose arguments cannot be kept, or that shares parameters with another block
-    gives way to the module around it; in the end that is the network.
+    A module gives way to the module around it, in the end to the network, if it does not run as one, if its arguments
+    cannot be kept, if it shares parameters with another block, or if it does not follow from its arguments: a decoder
+    may read what an encoder has left in an attribute, which is then of another batch.
 
     Args:
         target: Float network.
         searched: Searched network.
         layers: Paths of modules whose weights are searched, the same in both.
-        run: Runs the float network once on a small batch.
+        runs: Each runs the float network once on a small batch of its own.
     """
     layers = list(layers)
-    seen = _observed(target, run)
+    seen = _observed(target, runs[0])
     paths = set(_largest(target, "", layers))
-    while wrong := {p for p in paths if p and (p not in seen or not seen[p].can_be_stored)} | _sharing(searched, paths):
+    while wrong := (
+        {path for path in paths if path and (path not in seen or not seen[path].can_be_stored)}
+        or _sharing(searched, paths)
+        or _depending(target, paths, runs)
+    ):
         paths = _outermost((paths - wrong) | {path.rpartition(".")[0] for path in wrong})
     blocks = [Block(path, seen[path].calls, seen[path].bytes) for path in paths]
     return sorted(blocks, key=lambda block: seen[block.path].order)
@@ -96,6 +105,48 @@ def _sharing(network: nn.Module, paths: set[str]) -> set[str]:
         for parameter in network.get_submodule(path).parameters():
             users.setdefault(id(parameter), set()).add(path)
     return set().union(*(each for each in users.values() if len(each) > 1))
+
+
+@torch.no_grad()
+def _depending(target: nn.Module, paths: set[str], runs: Sequence[Callable[[], object]]) -> set[str]:
+    """Those that, with the arguments of the first pass, give something else after the last one."""
+    calls: dict[str, list[tuple[Any, Any]]] = {path: [] for path in paths if path}
+
+    def before(path: str) -> Callable[..., None]:
+        def hook(_: nn.Module, args: Any, kwargs: Any) -> None:
+            calls[path].append((_copies((args, kwargs)), None))
+
+        return hook
+
+    def after(path: str) -> Callable[..., None]:
+        def hook(_: nn.Module, args: Any, output: Any) -> None:
+            calls[path][-1] = calls[path][-1][0], _copies(output)
+
+        return hook
+
+    modules = {path: target.get_submodule(path) for path in calls}
+    hooks = [module.register_forward_pre_hook(before(path), with_kwargs=True) for path, module in modules.items()]
+    hooks += [module.register_forward_hook(after(path)) for path, module in modules.items()]
+    with hooked(hooks):
+        runs[0]()
+    for run in runs[1:]:
+        run()
+    return {path for path, module in modules.items() if not all(_gives(module, *call) for call in calls[path])}
+
+
+def _gives(module: nn.Module, arguments: tuple[Any, Any], output: Any) -> bool:
+    """Whether a module gives the same numbers for these arguments."""
+    args, kwargs = arguments
+    try:
+        again = module(*args, **kwargs)
+    except Exception:  # whatever the user's code raises where it does not fit what it reads
+        return False
+    pairs = list(zip(floating_outputs(output), floating_outputs(again), strict=False))
+    return all(a.shape == b.shape and float((a - b).norm()) <= _SAME * float(a.norm()) for a, b in pairs)
+
+
+def _copies(nested: Any) -> Any:
+    return tree_map(lambda x: x.detach().clone() if isinstance(x, Tensor) else x, nested)
 
 
 @torch.no_grad()
@@ -179,10 +230,14 @@ class BlockInputs:
     def add(self, batch: Any) -> None:
         """Run both networks up to the block, and keep what it is called with.
 
+        A batch is left out where one of the networks does not run the block, or the other one more often.
+
         Raises:
             OSError: If there is no room.
         """
         calls = Calls(*(self._calls(network, batch) for network in (self.target, self.searched)))
+        if not calls.target or len(calls.target) != len(calls.searched):
+            return
         leaves, structure = tree_flatten(calls)
         try:
             torch.save(leaves, self._file(len(self)))
@@ -221,9 +276,7 @@ def _stopped_at(module: nn.Module, calls: int, kept: list[Any]) -> Iterator[None
     """Within it, a pass ends at the last call of a module; `kept` gets copies of what it is called with."""
 
     def hook(_: nn.Module, args: Any, kwargs: Any) -> None:
-        leaves, structure = tree_flatten((args, kwargs))
-        leaves = [each.detach().clone() if isinstance(each, Tensor) else each for each in leaves]
-        kept.append(tree_unflatten(leaves, structure))
+        kept.append(_copies((args, kwargs)))
         if len(kept) == calls:
             raise _Reached
 

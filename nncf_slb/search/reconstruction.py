@@ -50,8 +50,9 @@ class Recipe:
         layer_share: Weight of the mean error of the layers beside the outputs' own.
         temperature: That divides logits on both sides (Hinton et al., 2015).
         inverse_temperature_end: ``1 / tau`` at its end; it begins at 1.
-        is_block: Whether the outputs are those of a block within a network: ``[samples, classes]`` are no logits then,
-            and means over positions count too (`nncf_slb.search.outputs.distance_of_means`).
+        is_block: Whether the outputs are those of a block within a network: ``[samples, classes]`` are no logits then.
+        counts_means: Whether means over positions of a block's outputs count too
+            (`nncf_slb.search.outputs.distance_of_means`).
         end: Share of the steps until then; nearest values, straight through, from there on.
         gradient: Of the latents until then, as in `SearchState`.
     """
@@ -64,6 +65,7 @@ class Recipe:
     layer_share: float = 1.0
     temperature: float = 2.0
     is_block: bool = False
+    counts_means: bool = False
     inverse_temperature_end: float = 50.0
     end: float = 0.85
     gradient: Literal["straight", "softmax"] = "softmax"
@@ -183,7 +185,7 @@ class Reconstruction:
                 raise UntrainableError(f"{type(error).__name__}: {error}") from error
         pairs = zip(expected, outputs, strict=True)
         if recipe.is_block:
-            each = [_relative(a, b) + distance_of_means(a, b) for a, b in pairs]
+            each = [_relative(a, b) + (distance_of_means(a, b) if recipe.counts_means else 0.0) for a, b in pairs]
         else:
             each = [relative_distance(a, b, recipe.temperature) * recipe.temperature**2 for a, b in pairs]
         of_outputs = torch.stack(each).sum()

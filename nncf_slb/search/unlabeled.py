@@ -37,7 +37,13 @@ class Unlabeled:
     @property
     def sample(self) -> Any:
         """The first sample as a batch of one; the first batch where samples cannot be drawn."""
-        return self._batches[0] if self._joined is None else _rows(self._joined, slice(0, 1))
+        return self.first(1)[0]
+
+    def first(self, count: int) -> list[Any]:
+        """That many samples at most, each as a batch of one; whole batches where samples cannot be drawn."""
+        if self._joined is None:
+            return self._batches[:count]
+        return [_rows(self._joined, slice(index, index + 1)) for index in range(min(count, len(self)))]
 
     @property
     def nbytes(self) -> int:

@@ -67,7 +67,7 @@ def images_of(count):
 
 
 def paths(network, layers, *inputs, searched=None):
-    return [block.path for block in find_blocks(network, searched or network, layers, lambda: network(*inputs))]
+    return [block.path for block in find_blocks(network, searched or network, layers, [lambda: network(*inputs)])]
 
 
 def layers_of(network):
@@ -85,7 +85,7 @@ def codes(result):
 
 def test_blocks_are_the_largest_modules_with_six_layers_in_the_order_of_their_run(model):
     searched = [path for path in layers_of(model) if path.startswith("blocks")]
-    found = find_blocks(model, model, searched, lambda: model(images_of(2)))
+    found = find_blocks(model, model, searched, [lambda: model(images_of(2))])
     assert [(block.path, block.calls) for block in found] == [(f"blocks.{k}", 2 if k == 1 else 1) for k in range(4)]
     assert all(block.activation_bytes == block.calls * 2 * 8 * 64 * 4 * 4 for block in found)
     assert paths(model, ["blocks.2.conv1", "head"], images_of(2)) == [""]
@@ -111,6 +111,147 @@ def test_a_block_that_does_not_run_as_one_or_shares_weights_gives_way_to_the_mod
     assert paths(network, layers_of(network)[4:], torch.zeros(1, 4)) == [f"outer.{k}" for k in range(8)]
     network.outer[7].weight = network.outer[0].weight
     assert paths(network, layers_of(network)[4:], torch.zeros(1, 4)) == ["outer"]
+
+
+class Skips(nn.Module):
+    """Its decoder reads what its encoder has left in an attribute, and some batches leave a block out."""
+
+    def __init__(self):
+        super().__init__()
+        self.encoder, self.decoder, self.rare = Encoder(), Decoder(), nn.Sequential(nn.Conv2d(8, 8, 3, padding=1))
+        self.decoder.read = [self.encoder]  # in a list, where torch sees no module
+        self.head = nn.Linear(8, 4)
+
+    def forward(self, x):
+        x = self.decoder(self.encoder(x))
+        x = x + self.rare(x) if float(x.mean()) > 0 else x
+        return self.head(x.mean((2, 3)))
+
+
+class Encoder(nn.Sequential):
+    def __init__(self):
+        super().__init__(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), *layers(3))
+
+    def forward(self, x):
+        self.kept = super().forward(x)
+        return -self.kept
+
+
+class Decoder(nn.Sequential):
+    def __init__(self):
+        super().__init__(*layers(4))
+
+    def forward(self, x):
+        return super().forward(x + 2 * self.read[0].kept)
+
+
+def layers(count):
+    return [nn.Conv2d(8, 8, 3, padding=1, padding_mode="circular") for _ in range(count)]
+
+
+def test_a_block_that_reads_what_another_one_left_gives_way_to_the_module_around_it():
+    torch.manual_seed(0)
+    network, (one, two) = Skips().eval(), images_of(2).split(1)
+    searched = [path for path in layers_of(network) if path.startswith(("encoder", "decoder"))]
+
+    def found(*inputs):
+        runs = [lambda x=x: network(x) for x in inputs]
+        return [block.path for block in find_blocks(network, network, searched, runs)]
+
+    assert found(one) == ["encoder", "decoder"]  # with one sample, there is nothing else that it could have left
+    assert found(one, two) == [""] == found(one, images_of(4)[2:])
+
+
+def test_a_block_that_some_batches_leave_out_is_searched_with_the_others(caplog):
+    class Sometimes(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.stem, self.one, self.two = nn.Conv2d(3, 8, 3), nn.Sequential(*layers(4)), nn.Sequential(*layers(4))
+            self.head = nn.Linear(8, 4)
+
+        def forward(self, x):
+            x = self.stem(x)
+            x = self.two(self.one(x) if float(x[0].sum()) > 0 else x)
+            return self.head(x.mean((2, 3)))
+
+    torch.manual_seed(0)
+    images = images_of(120)
+    for given in (images, -images):
+        result = by_blocks(Sometimes(), given, batch_size=10, dry_export=False)
+        assert not result.interrupted and set(result.bits.values()) == {2, 8}
+
+
+def test_blocks_whose_means_say_nothing_are_searched_as_well():
+    """Image to image with instance norm: means over positions are zero up to rounding."""
+    torch.manual_seed(0)
+    one = [nn.Conv2d(8, 8, 3, padding=1), nn.InstanceNorm2d(8)]
+    norms = [copy.deepcopy(nn.Sequential(*one, nn.ReLU(), *copy.deepcopy(one))) for _ in range(4)]
+    for layer in (layer for norm in norms for layer in norm if isinstance(layer, nn.Conv2d)):
+        layer.reset_parameters()
+    for network in (
+        nn.Sequential(nn.Conv2d(3, 8, 3), *norms, nn.Conv2d(8, 3, 3)),
+        nn.Sequential(nn.Conv2d(3, 8, 3), *norms, nn.Flatten(), nn.Linear(8 * 36, 5)),
+    ):
+        network.eval()
+        images = images_of(400)
+        error = {}
+        for steps in (1, 100):
+            found = by_blocks(network, images, bits=2, steps=steps, num_samples=300, batch_size=30, dry_export=False)
+            with torch.no_grad():
+                error[steps] = float((found.model(images[300:]) - network(images[300:])).square().mean())
+        assert error[100] < 0.65 * error[1], error
+
+
+class Keeps(nn.Module):
+    """Keeps a tensor of its last pass, as for a plot; without batch norm no pass follows the search."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.middle, self.last = nn.Linear(6, 16), nn.Linear(16, 16), nn.Linear(16, 5)
+
+    def forward(self, x):
+        self.seen = {"features": [torch.relu(self.middle(torch.relu(self.first(x))))]}
+        return self.last(self.seen["features"][0])
+
+
+@pytest.mark.parametrize("granularity", ["network", "block"])
+def test_a_network_that_keeps_a_tensor_of_its_pass_is_searched(granularity):
+    network, x = Keeps(), torch.randn(60, 6)
+    network(x).sum().backward()
+    kept = network.seen["features"][0]
+    result = by_blocks(network, x, granularity=granularity)
+    assert result.bits == {"first": 8, "middle": 2, "last": 8}
+    assert network.seen["features"][0] is kept and kept.grad_fn is not None
+    with torch.no_grad():
+        assert torch.equal(result.model(x), result.model(x))
+
+
+@pytest.mark.parametrize("granularity", ["network", "block"])
+def test_ctrl_c_in_the_last_step_interrupts_nothing(granularity):
+    last = {"network": 3, "block": 3}[granularity]
+
+    def progress(state):
+        if state.step == last:
+            _thread.interrupt_main()
+
+    result = by_blocks(Keeps(), torch.randn(60, 6), granularity=granularity, progress=progress)
+    assert not result.interrupted and "interrupted" not in result.report()
+
+
+def test_steps_before_a_failure_are_kept(tmp_path):
+    def progress(state):
+        if state.step == 3:
+            raise KeyboardInterrupt
+
+    x, seen = torch.randn(60, 6), []
+    torch.manual_seed(0)
+    network = Keeps()
+    expected = codes(by_blocks(network, x, steps=6, granularity="network"))
+    settings = {"steps": 6, "granularity": "network", "checkpoint": tmp_path / "search.pt"}
+    with pytest.raises(KeyboardInterrupt):
+        by_blocks(network, x, progress=progress, **settings)
+    result = by_blocks(network, x, progress=lambda state: seen.append(state.step), **settings)
+    assert seen == [4, 5, 6] and all(map(torch.equal, codes(result), expected))
 
 
 @pytest.mark.parametrize("bits", [1, 2])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -16,6 +16,7 @@ from nncf_slb.hosts.torch.planning import Plan
 from nncf_slb.hosts.torch.search import Inserted
 from nncf_slb.search.blocks import Block, BlockInputs, find_blocks
 from nncf_slb.search.matched_batchnorm import calibrate_to_target
+from nncf_slb.search.outputs import have_no_positions
 from nncf_slb.search.reconstruction import Recipe, Reconstruction
 from nncf_slb.search.searchable import SearchableWeight
 
@@ -35,7 +36,7 @@ class BlockSearch:
         plan: What becomes of each layer.
         run: Runs a network on a batch.
         recipe: How to train each block.
-        sample: A batch of one sample.
+        samples: Batches of one sample, two where there are as many.
 
     Attributes:
         blocks: In the order in which they run.
@@ -44,17 +45,21 @@ class BlockSearch:
 
     def __init__(
         self, target: nn.Module, searched: nn.Module, inserted: Inserted, plan: Plan,
-        run: Callable[[nn.Module, Any], Any], recipe: Recipe, sample: Any,
+        run: Callable[[nn.Module, Any], Any], recipe: Recipe, samples: Sequence[Any],
     ) -> None:  # fmt: skip
         self._target, self._searched, self._inserted, self._run = target, searched, inserted, run
         self._observed = [layer.observed for layer in plan.searched.values() if layer.observed]
-        self.recipe = replace(recipe, is_block=True, inverse_temperature_end=_INVERSE_TEMPERATURE_END)
+        with torch.no_grad():
+            counts_means = have_no_positions(run(target, samples[0]))
+        self.recipe = replace(
+            recipe, is_block=True, counts_means=counts_means, inverse_temperature_end=_INVERSE_TEMPERATURE_END
+        )
         layers = [layer.path.rpartition(".")[0] if layer.function else layer.path for layer in plan.searched.values()]
-        self.blocks = find_blocks(target, searched, layers, partial(run, target, sample))
+        self.blocks = find_blocks(target, searched, layers, [partial(run, target, sample) for sample in samples])
 
     @property
     def activation_bytes(self) -> int:
-        """Bytes of the outputs of all innermost modules of the largest block, for the sample."""
+        """Bytes of the outputs of all innermost modules of the largest block, for the first sample."""
         return max(block.activation_bytes for block in self.blocks)
 
     @contextmanager

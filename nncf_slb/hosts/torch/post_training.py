@@ -85,8 +85,8 @@ def search_post_training(
         inputs: Positional and keyword arguments of the network from a batch of another kind.
         dry_export: Whether the network is converted to OpenVINO before the search, in memory only, so that what cannot
             be exported costs no search. By default True, or what the config says.
-        checkpoint: File to which the search is saved twice a minute and when it is interrupted, and from which the same
-            call goes on, with the same bits.
+        checkpoint: File to which the search is saved twice a minute, when it is interrupted and when it fails, and from
+            which the same call goes on, with the same bits.
         progress: Called after each step.
         log_dir: Folder to which the search writes its numbers as it goes. ``nncf-slb report`` makes a page of them.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -12,6 +11,7 @@ import torch
 from torch import nn
 
 from nncf_slb.config.section import FULL_PRECISION, ResolvedActivations, SLBConfig
+from nncf_slb.hosts.copying import copied
 from nncf_slb.hosts.dataflow import RunLayer
 from nncf_slb.hosts.torch.insertion import insert_quantizer, insert_weight, strip_
 from nncf_slb.hosts.torch.planning import Plan, matches
@@ -135,7 +135,7 @@ def insert_search(network: nn.Module, plan: Plan, config: SLBConfig, bits: Mappi
 
 def trial_network(network: nn.Module, plan: Plan, config: SLBConfig, bits: Mapping[str, int]) -> nn.Module:
     """A stripped copy of a float network as a search will leave it, with random numbers in place of trained ones."""
-    trial = copy.deepcopy(network)
+    trial = copied(network)
     inserted = insert_search(trial, plan, config, bits)
     numbers = torch.Generator().manual_seed(0)
     for quantizer in dict.fromkeys(inserted.quantizers.values()):

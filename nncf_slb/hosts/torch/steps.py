@@ -36,7 +36,7 @@ def take_steps(
     training: Reconstruction, file: SearchFile, batches: Iterator[Any], each: Callable[[Progress], None],
     interrupt: threading.Event,
 ) -> None:  # fmt: skip
-    """Take all steps that are left, and make the network discrete.
+    """Take all steps that are left, and make the network discrete; what has been done is saved in any case.
 
     Args:
         training: The training.
@@ -45,10 +45,13 @@ def take_steps(
         each: Called after each step.
         interrupt: Ends it early, after a step.
     """
-    while not (training.is_done or interrupt.is_set()):
-        each(training.advance(next(batches)))
-        file.save(training)
-    file.save(training, now=True)
+    try:
+        while not (training.is_done or interrupt.is_set()):
+            each(training.advance(next(batches)))
+            file.save(training)
+    finally:
+        if training.step:
+            file.save(training, now=True)
     if not training.is_done:
         logger.warning(
             "slb: interrupted at step %d; what the search has found so far is kept. Ctrl-C again drops it",

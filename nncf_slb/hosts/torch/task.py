@@ -16,11 +16,12 @@ from torch import nn
 
 from nncf_slb.config.section import SLBConfig
 from nncf_slb.errors import DataError, SettingError
+from nncf_slb.hosts.copying import copied
 from nncf_slb.hosts.dataflow import Dataflow, observe
 from nncf_slb.hosts.model_checks import model_problems
 from nncf_slb.hosts.torch.bits import Bits, BitsByMeasurement
 from nncf_slb.hosts.torch.block_search import BlockSearch, shuffled
-from nncf_slb.hosts.torch.checkpoint import SearchFile, digest, noted_interrupt
+from nncf_slb.hosts.torch.checkpoint import Origin, SearchFile, noted_interrupt
 from nncf_slb.hosts.torch.dry_export import dry_export
 from nncf_slb.hosts.torch.insertion import strip_
 from nncf_slb.hosts.torch.measuring import Measurement, Score
@@ -156,15 +157,15 @@ class Task:
         inserted = insert_search(searched, self.plan, self._settings, bits)
         self._begin(searched, inserted)
         nearest = self.measurement.row("nearest", _stripped(searched))
-        origin = "" if checkpoint is None else digest(self._target, self._seen)
+        origin = None if checkpoint is None else Origin.of(self._target, self._seen, self._run)
         steps = _Steps(checkpoint, f"{self._settings.model_dump_json()}, {bits}", origin, progress, name)
         search = self._search_blocks if self._granularity == "block" else self._search_network
         with noted_interrupt() as interrupt:
-            search(searched, inserted, steps, interrupt)
+            is_done = search(searched, inserted, steps, interrupt)
         self._calibrate(searched)
         stripped = _stripped(searched)
         found = {path: inserted.bits(path) for path in inserted.weights}
-        return Found(stripped, nearest, self.measurement.row("searched", stripped), found, interrupt.is_set(), name)
+        return Found(stripped, nearest, self.measurement.row("searched", stripped), found, not is_done, name)
 
     def _begin(self, searched: nn.Module, inserted: Inserted) -> None:
         """First steps of quantized inputs, and batch norm for the nearest values."""
@@ -181,8 +182,8 @@ class Task:
 
     def _search_network(
         self, searched: nn.Module, inserted: Inserted, steps: _Steps, interrupt: threading.Event
-    ) -> None:
-        """Search the whole network at once."""
+    ) -> bool:
+        """Search the whole network at once; returns whether all steps were done."""
         observed = [layer.observed for layer in self.plan.searched.values() if layer.observed]
         training = Reconstruction(searched, self._target, inserted.search, observed, self._run, self._recipe)
         file = self._file(steps, self._recipe)
@@ -190,12 +191,13 @@ class Task:
         self.recording.begin(inserted, self.plan, training.step, self._recipe.steps, steps.name)
         batches = endless(partial(self._seen.shuffled, self.batch), self._seed, training.step)
         take_steps(training, file, batches, partial(self._note, steps), interrupt)
+        return training.is_done
 
     def _search_blocks(
         self, searched: nn.Module, inserted: Inserted, steps: _Steps, interrupt: threading.Event
-    ) -> None:
-        """Search one block after the other."""
-        blocks = BlockSearch(self._target, searched, inserted, self.plan, self._run, self._recipe, self.example)
+    ) -> bool:
+        """Search one block after the other; returns whether all steps were done."""
+        blocks = BlockSearch(self._target, searched, inserted, self.plan, self._run, self._recipe, self._seen.first(2))
         batch = size_within_memory(blocks.activation_bytes, count(self.example), self._recipe.batch_size)
         files = [self._file(steps, blocks.recipe, block.path) for block in blocks.blocks]
         done, total = sum(file.done() for file in files), len(files) * self._recipe.steps
@@ -206,9 +208,13 @@ class Task:
                 file.load(training)
                 batches = endless(partial(shuffled, inputs), self._seed, training.step)
                 note = partial(self._note, steps, before=index, of=len(blocks.blocks))
-                take_steps(training, file, batches, note, interrupt)
-            if interrupt.is_set():
-                return
+                if inputs or interrupt.is_set():
+                    take_steps(training, file, batches, note, interrupt)
+                else:  # no batch runs it
+                    training.end()
+            if not training.is_done and interrupt.is_set():
+                return False
+        return True
 
     def _file(self, steps: _Steps, recipe: Recipe, block: str | None = None) -> SearchFile:
         path = steps.checkpoint if block is None or steps.checkpoint is None else f"{steps.checkpoint}-{block}"
@@ -228,7 +234,7 @@ class _Steps(NamedTuple):
 
     checkpoint: str | None
     said: str
-    origin: str
+    origin: Origin | None
     progress: Callable[[Progress], None] | None
     name: str | None
 
@@ -250,14 +256,14 @@ def _float_copy(model: nn.Module) -> nn.Module:
         raise SettingError("\n".join(problems))
     refuse_not_finite(model)
     try:
-        copied = copy.deepcopy(model).eval()
+        target = copied(model).eval()
     except Exception as error:  # whatever the user's classes raise
         raise SettingError(
             f"model: received {type(model).__name__}, which cannot be copied ({error}); allowed is a network that "
-            "copy.deepcopy takes. Of the older weight_norm, call torch.nn.utils.remove_weight_norm first"
+            "copy.deepcopy takes"
         ) from error
-    run_all_layers_(copied)  # nothing can be compared with what the fused pass gives within, nested tensors
-    return copied.float() if any(p.dtype in HALF for p in copied.parameters()) else copied
+    run_all_layers_(target)  # nothing can be compared with what the fused pass gives within, nested tensors
+    return target.float() if any(p.dtype in HALF for p in target.parameters()) else target
 
 
 def _observe(target: nn.Module, batch: Any, run: Callable[[nn.Module, Any], Any]) -> Dataflow:
@@ -272,9 +278,9 @@ def _observe(target: nn.Module, batch: Any, run: Callable[[nn.Module, Any], Any]
         flow = observe(target, lambda: outputs.append(run(target, batch)))
     except Exception as error:  # whatever the user's network raises
         raise DataError(
-            f"images: the network does not run on them ({type(error).__name__}: {error}). Give batches as it takes "
-            "them; of batches that are tuples or lists the first entry is taken for its input, and the argument "
-            "'inputs' says otherwise"
+            f"images: the network does not run on them ({type(error).__name__}: {str(error).partition(chr(10))[0]}). "
+            "Give batches as it takes them; of batches that are tuples or lists the first entry is taken for its "
+            "input, and in Python the argument 'inputs' says otherwise"
         ) from error
     tensors = floating_outputs(outputs[0])
     if not tensors:
@@ -299,6 +305,6 @@ def _first(batches: Iterable[Any], samples: int) -> Iterator[Any]:
 
 def _stripped(searched: nn.Module) -> nn.Module:
     """The low-bit network as it is now; the searched one stays."""
-    stripped = copy.deepcopy(searched)
+    stripped = copied(searched)
     strip_(stripped)
     return stripped.eval()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import logging
 from collections.abc import Callable, Mapping
@@ -19,6 +18,7 @@ from nncf_slb.config.section import SLBConfig
 from nncf_slb.errors import SettingError, printable
 from nncf_slb.hosts.compression import Compression
 from nncf_slb.hosts.controller import Search, SearchController
+from nncf_slb.hosts.copying import copied
 from nncf_slb.hosts.dataflow import Dataflow, observe, without_observation
 from nncf_slb.hosts.distillation import Teacher
 from nncf_slb.hosts.handle import NotSearched
@@ -141,10 +141,10 @@ class _Creation:
         bits = self._bits(state)
         if slb.openvino.dry_export and self._data.example is not None:
             dry_export(model, self._plan, slb, bits.bits, self._data.example, self._lowering)
-        target = copy.deepcopy(model) if self._needs_target(state) else None
+        target = copied(model) if self._needs_target(state) else None
         teacher = None
         if self._compression.distillation is not None:
-            teacher = Teacher(copy.deepcopy(model), self._compression.distillation)
+            teacher = Teacher(copied(model), self._compression.distillation)
         model = self._model = self._way.prepare(model)
         known = set(model.modules())
         inserted = self._way.insert(model, self._plan, slb, bits.bits)
