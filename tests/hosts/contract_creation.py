@@ -25,6 +25,14 @@ from tests.hosts.subjects import (
 )
 
 
+class Keeping(type(network())):
+    """Keeps a tensor of its last pass, as for a plot."""
+
+    def forward(self, x):
+        self.kept = super().forward(x)
+        return self.kept * 1
+
+
 class CreationContract(HostTests):
     """What the creation of a compressed network does in every host: search without labels, batch norm, teachers."""
 
@@ -45,6 +53,17 @@ class CreationContract(HostTests):
             ctrl, _ = self.create(copy.deepcopy(model), searching)
             agreement[steps] = (outputs(ctrl.strip()).argmax(1) == wanted).float().mean()
         assert agreement[60] > agreement[1]
+
+    def test_a_network_that_keeps_a_tensor_of_its_pass_is_copied_and_stripped(self):
+        model = network()
+        model.__class__ = Keeping
+        model(IMAGES[:10]).sum().backward()
+        ctrl, compressed = self.create(model, settings(weights={"bits": 2}))
+        train(ctrl, compressed, epochs=1)
+        compressed.train()(IMAGES[:10])
+        expected = outputs(ctrl.strip().eval())
+        torch.testing.assert_close(outputs(copy.deepcopy(ctrl.strip()).eval()), expected)
+        torch.testing.assert_close(outputs(compressed), expected, rtol=1e-4, atol=1e-5)
 
     def test_a_stated_adaptation_of_batch_norm_needs_a_loader(self):
         stated = {"batchnorm_adaptation": {"num_bn_adaptation_samples": 50}}
