@@ -32,10 +32,8 @@ PAIRS_OF = {
     "vision transformer": ((4, 32), (3, 32), (2, 32), (1, 32)),
 }  # fmt: skip
 # Steps and their samples: what ships, and less of both for networks with more to compute.
-LONG, MEDIUM, SHORT, SHORTEST = (
-    {"steps": s, "batch_size": b} for s, b in ((1000, 100), (800, 100), (500, 100), (300, 50))
-)
-SETTINGS_OF = {"ResNet-20": SHORT, "ESPCN x2": MEDIUM, "vision transformer": SHORT, "CREPE tiny": SHORTEST}
+LONG, SHORT, SHORTEST = ({"steps": s, "batch_size": b} for s, b in ((1000, 100), (500, 100), (300, 50)))
+SETTINGS_OF = {"ResNet-20": SHORT, "vision transformer": SHORT, "CREPE tiny": SHORTEST}
 BLOCKS = {"steps": 400, "batch_size": 100, "granularity": "block"}
 COUNTS = (100, 500, 2000, 10000)
 RESULTS = Path(__file__).parent / "results"
