@@ -1,7 +1,7 @@
 """Copies of NNCF networks between two training steps.
 
 NNCF keeps losses with their graphs, in the network's context (distillation) and in controllers that the network knows
-(``rb_sparsity``), also where nothing else calls for `nncf_slb.hosts.copying` (NNCF 2.19.0).
+(``rb_sparsity``). PyTorch copies no tensor with a graph, so a copy by whomever leaves the graphs out (NNCF 2.19.0).
 """
 
 from __future__ import annotations
