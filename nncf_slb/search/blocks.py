@@ -109,7 +109,11 @@ def _sharing(network: nn.Module, paths: set[str]) -> set[str]:
 
 @torch.no_grad()
 def _depending(target: nn.Module, paths: set[str], runs: Sequence[Callable[[], object]]) -> set[str]:
-    """Those that, with the arguments of the first pass, give something else after the last one."""
+    """Those that, with the arguments of the first pass, give something else after the last one.
+
+    The last pass runs again before each of them: what one is called with would else leave to the next one what the
+    first pass had left.
+    """
     calls: dict[str, list[tuple[Any, Any]]] = {path: [] for path in paths if path}
 
     def before(path: str) -> Callable[..., None]:
@@ -129,9 +133,12 @@ def _depending(target: nn.Module, paths: set[str], runs: Sequence[Callable[[], o
     hooks += [module.register_forward_hook(after(path)) for path, module in modules.items()]
     with hooked(hooks):
         runs[0]()
-    for run in runs[1:]:
-        run()
-    return {path for path, module in modules.items() if not all(_gives(module, *call) for call in calls[path])}
+    found = set()
+    for path, module in modules.items():
+        runs[-1]()
+        if not all(_gives(module, *call) for call in calls[path]):
+            found.add(path)
+    return found
 
 
 def _gives(module: nn.Module, arguments: tuple[Any, Any], output: Any) -> bool:
