@@ -203,6 +203,31 @@ ov.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32", SETTIN
     return default.returncode != 0 == off.returncode
 
 
+@fault(OPENVINO, "search.eight_bits.eight_bit_codes")
+def sums_of_two_products_in_16_bits() -> bool:
+    """An int8 layer whose weights go beyond 64 gives wrong numbers on processors without VNNI, without a word.
+
+    They add the products of two bytes in 16 bits, and saturate (shown here under ONEDNN_MAX_CPU_ISA=AVX2). Weights from
+    -64 to 64 cannot reach that; first and last layers of 8 bits stay there where their inputs are quantized. The limit
+    is read once, so the models run in a new process.
+    """
+    program = """
+import numpy as np, openvino as ov
+from openvino import opset13 as ops
+def gives(largest):
+    x, numbers = ops.parameter([4, 64], np.float32), ops.constant(np.full((8, 64), largest, np.int8))
+    rounded = ops.fake_quantize(x, np.float32(0), np.float32(255), np.float32(0), np.float32(255), 256)
+    w = ops.multiply(ops.convert(numbers, "f32"), np.float32(0.5))
+    model = ov.Model([ops.matmul(rounded, w, False, True)], [x])
+    compiled = ov.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    return compiled([np.full((4, 64), 255, np.float32)])[0] / (64 * 255 * largest * 0.5)
+print(*(int(abs(gives(largest) - 1).max() < 1e-3) for largest in (127, 64)))
+"""
+    limited = {**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2"}
+    done = subprocess.run([sys.executable, "-c", program], env=limited, capture_output=True, text=True)
+    return done.stdout.split() == ["0", "1"]
+
+
 @fault(OPENVINO, "openvino.detours.keep_single_channels_unfused", needs=("amx_int8",))
 def transposed_convolution_to_one_channel() -> bool:
     """A transposed int8 convolution to one channel, with a bias and a quantization behind it, is wrong.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from itertools import chain, repeat
@@ -19,9 +19,11 @@ from nncf_slb.search.batches import Batches, count, run_on, size_within_memory
 from nncf_slb.search.batchnorm import preserved_modes
 from nncf_slb.search.descent import MirrorDescent
 from nncf_slb.search.fast_path import run_all_layers_
+from nncf_slb.search.input_rounding import round_with_inputs
 from nncf_slb.search.matched_batchnorm import calibrate_to_target, matched_runner
 from nncf_slb.search.processes import take_all_from_
 from nncf_slb.search.reconstruction import Recipe, Reconstruction
+from nncf_slb.search.runtime import FixedWeight
 from nncf_slb.search.state import SearchState
 from nncf_slb.search.unlabeled import collect
 
@@ -32,6 +34,7 @@ def reconstruct(
     model: nn.Module,
     target: nn.Module,
     observed: list[str],
+    fixed: Mapping[str, FixedWeight],
     search: SearchState,
     batches: Batches,
     settings: ReconstructionConfig,
@@ -42,6 +45,7 @@ def reconstruct(
         model: Network with the search inside, which computes its weights together in each pass (`SearchState.watch`).
         target: Copy of the float network.
         observed: Paths of the modules whose outputs are kept.
+        fixed: Weights of first and last layers in 8 bits, by the path of their layer in `target`.
         search: State of the search, which is as before afterwards.
         batches: Those of the data loader; labels are not used. Of processes that train together (`torch.distributed`),
             all take what the first one has found.
@@ -59,6 +63,7 @@ def reconstruct(
     run_all_layers_(target)
     flow = observe(target, lambda: run(target, samples.sample))
     size = size_within_memory(flow.activation_bytes, count(samples.sample), settings.batch_size)
+    round_with_inputs(target, fixed, run, samples.in_order(size))
     numbers = torch.Generator().manual_seed(0)
     with preserved_modes(model), _preserved_gradients(model), search.preserved_phase():
         training = Reconstruction(model, target, search, observed, run, Recipe(steps=settings.steps))

@@ -24,11 +24,10 @@ from nncf_slb.config.devices import OnnxTypes
 from nncf_slb.onnx.graph import Array, Graph
 from nncf_slb.search.bit_planes import to_planes
 from nncf_slb.search.eight_bits import EIGHT_BITS
+from nncf_slb.search.values import LARGEST_WITHOUT_SATURATION
 
 Codes = npt.NDArray[np.uint8]
 NATIVE_OPSETS = {2: 25, 4: 21}
-# Sums of two products of a byte and a table's entry stay below 2**15, where processors without VNNI saturate.
-_LARGEST = 64
 
 
 @dataclass(frozen=True)
@@ -60,9 +59,10 @@ class CodedArray:
 def table_factor(table: Array) -> int:
     """What int8 values are multiplied by, and scales divided: a power of two, so that no scale is rounded.
 
-    The finer the weight's step, the finer that of a bias in int8 kernels.
+    They stay in the range in which no processor saturates. The finer the weight's step, the finer that of a bias in
+    int8 kernels.
     """
-    return int(2 ** max(0, int(math.log2(_LARGEST / np.abs(table.astype(np.int32)).max()))))
+    return int(2 ** max(0, int(math.log2(LARGEST_WITHOUT_SATURATION / np.abs(table.astype(np.int32)).max()))))
 
 
 class WeightWriter:

@@ -199,8 +199,8 @@ def _plain(codes: Bytes, constant: CodedConstant, in_eight_bits: bool = False) -
     table = constant.table
     if table.dtype != np.int8:
         raise LoweringError(
-            f"{constant.layer}: its values have no common step, so the types that the NPU reads cannot hold them; use "
-            "values that are integers times one step, or another target_device"
+            f"{constant.layer}: its values are not integers up to 64 times one step, so the types that the NPU reads "
+            "cannot hold them; use values that are, or another target_device"
         )
     factor = max(1, int(np.gcd.reduce(table.astype(np.int16))))
     levels = table.astype(np.int16) // factor

@@ -27,7 +27,7 @@ class Codes(NamedTuple):
 
     Attributes:
         codes: uint8, shape of the weight.
-        values: int8, or float32 where the values have no common step, ``[number of values]``.
+        values: int8, or float32 where the values are not integers up to 64 times one step, ``[number of values]``.
         scale: float32, broadcastable to the weight.
         bits: Bits that one code takes in a packed file, 1-4, or 8 for first and last layers.
     """

@@ -13,7 +13,8 @@ from typing import Literal
 
 WIDTHS = (1, 2, 3, 4)
 MAX_VALUES = 16
-_INT8_MIN, _INT8_MAX = -128, 127
+# Integer kernels of processors without VNNI add two products of a byte and a weight in 16 bits, and saturate beyond.
+LARGEST_WITHOUT_SATURATION = 64
 # How far a table of integers may lie from a list, as a share of the largest number. Two numbers that are nearer
 # to each other than twice that could become one entry.
 _TABLE_ERROR = 1e-6
@@ -27,7 +28,7 @@ class ValueSet:
     Attributes:
         name: Name of the set as in the config, or ``"list"`` for a list.
         bits: Storage bits of one code, 1-4.
-        table: One number per code. Integers that fit int8 where such a common ``step`` exists, else the values.
+        table: One number per code. Integers up to 64 where such a common ``step`` exists, else the values.
         step: Factor from ``table`` to the values (dimensionless).
     """
 
@@ -38,8 +39,8 @@ class ValueSet:
 
     @property
     def is_integer(self) -> bool:
-        """True when every entry of ``table`` is an integer that fits int8, so that integer kernels can run it."""
-        return all(float(t).is_integer() and _INT8_MIN <= t <= _INT8_MAX for t in self.table)
+        """True when every entry of ``table`` is an integer up to 64, so that integer kernels can run it."""
+        return all(float(t).is_integer() and abs(t) <= LARGEST_WITHOUT_SATURATION for t in self.table)
 
     def __len__(self) -> int:
         return len(self.table)
@@ -124,7 +125,7 @@ def _from_list(numbers: Sequence[float]) -> ValueSet:
         )
     bits = bits_for_count(len(ordered))
     largest = max(abs(n) for n in ordered)
-    for steps in range(1, _INT8_MAX + 1):  # smallest integer table that reproduces the list
+    for steps in range(1, LARGEST_WITHOUT_SATURATION + 1):  # smallest integer table that reproduces the list
         table = [n / largest * steps for n in ordered]
         rounded = [float(round(t)) for t in table]
         if all(abs(t - r) <= _TABLE_ERROR * steps for t, r in zip(table, rounded, strict=True)):

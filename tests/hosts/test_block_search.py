@@ -188,6 +188,7 @@ def test_blocks_whose_means_say_nothing_are_searched_as_well():
     norms = [copy.deepcopy(nn.Sequential(*one, nn.ReLU(), *copy.deepcopy(one))) for _ in range(4)]
     for layer in (layer for norm in norms for layer in norm if isinstance(layer, nn.Conv2d)):
         layer.reset_parameters()
+    left = []
     for network in (
         nn.Sequential(nn.Conv2d(3, 8, 3), *norms, nn.Conv2d(8, 3, 3)),
         nn.Sequential(nn.Conv2d(3, 8, 3), *norms, nn.Flatten(), nn.Linear(8 * 36, 5)),
@@ -195,11 +196,12 @@ def test_blocks_whose_means_say_nothing_are_searched_as_well():
         network.eval()
         images = images_of(400)
         error = {}
-        for steps in (1, 100):
+        for steps in (1, 200):
             found = by_blocks(network, images, bits=2, steps=steps, num_samples=300, batch_size=30, dry_export=False)
             with torch.no_grad():
                 error[steps] = float((found.model(images[300:]) - network(images[300:])).square().mean())
-        assert error[100] < 0.65 * error[1], error
+        left.append(error[200] / error[1])
+    assert sum(left) < 1.3, left  # 1.16; 1.42 with means that count as elsewhere
 
 
 class Keeps(nn.Module):

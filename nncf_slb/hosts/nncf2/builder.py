@@ -190,7 +190,7 @@ class SLBBuilder(PTCompressionAlgorithmBuilder):  # type: ignore[misc]
         batches = registered_batches(self.config)
         if batches is None:
             raise self._needs_loader("reconstruction", settings)
-        reconstruct_network(model, target, self._plan, self._insertions.search, batches, settings)
+        reconstruct_network(model, target, self._plan, self._insertions, batches, settings)
         self._float_network = None
 
     def _initialize_activations(self, model: NNCFNetwork) -> None:

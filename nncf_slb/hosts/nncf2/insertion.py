@@ -62,6 +62,11 @@ class Insertions:
         """Those of the weights that are searched."""
         return {name: weight for name, weight in self.weights.items() if isinstance(weight, SearchableWeight)}
 
+    @property
+    def fixed(self) -> dict[str, FixedWeight]:
+        """Those of first and last layers in 8 bits."""
+        return {name: weight for name, weight in self.weights.items() if isinstance(weight, FixedWeight)}
+
     def layout(self) -> PTTransformationLayout:
         """Commands that put the modules in front of their layers."""
         layout = PTTransformationLayout()
@@ -101,10 +106,13 @@ def make_insertions(
     device = get_model_device(model)
     insertions, quantizers = Insertions(), dict[Any, ActivationQuantizer]()
     weights: dict[int, SearchableWeight | FixedWeight] = {}
+    in_integers = {
+        id(layer.weight) for name, layer in plan.edges.items() if _inputs_of_edge(name, config).bits != FULL_PRECISION
+    }
     for name, layer in (plan.layers | plan.edges).items():
         weight: Any = layer.weight
         if id(weight) not in weights and name in plan.edges:
-            weights[id(weight)] = FixedWeight(eight_bit_codes(layer)).to(device)
+            weights[id(weight)] = FixedWeight(eight_bit_codes(layer, id(weight) in in_integers)).to(device)
         elif id(weight) not in weights:
             weights[id(weight)] = _make_weight(layer, layer_settings[name], config, insertions.search).to(device)
         insertions.weights[name] = weights[id(weight)]
@@ -200,13 +208,13 @@ def _impossible_pairs(
         bits = settings.activations.bits
         if target_device == "NPU" and not settings.values.is_integer:
             yield (
-                f"  {name}: {settings.pair} with target_device NPU: its values have no common step, so the types that "
-                "the NPU reads cannot hold them. Possible: values that are integers times one step"
+                f"  {name}: {settings.pair} with target_device NPU: its values are not integers up to 64 times one step, "
+                "so the types that the NPU reads cannot hold them. Possible: values that are"
             )
         elif bits != FULL_PRECISION and not settings.values.is_integer:
             yield (
-                f"  {name}: {settings.pair}: its values have no common step, so no integer kernel computes with them. "
-                "Possible: activations.bits 32 for this layer, or values that are integers times one step"
+                f"  {name}: {settings.pair}: its values are not integers up to 64 times one step, so integer kernels "
+                "do not compute with them. Possible: activations.bits 32 for this layer, or values that are"
             )
         elif always and bits == 1 and settings.values.bits == 1:
             reason = why_not_binary(layer, settings.values.table)

@@ -61,6 +61,11 @@ class Inserted:
         """Those of the weights that are searched."""
         return {path: weight for path, weight in self.weights.items() if isinstance(weight, SearchableWeight)}
 
+    @property
+    def fixed(self) -> dict[str, FixedWeight]:
+        """Those of first and last layers in 8 bits."""
+        return {path: weight for path, weight in self.weights.items() if isinstance(weight, FixedWeight)}
+
     def bits(self, path: str) -> int:
         """Bits of a layer's weights."""
         weight = self.weights[path]
@@ -97,11 +102,16 @@ def make_search(
     sources = {path: layer.source for path, layer in (plan.searched | plan.edges).items()}
     weights: dict[int, SearchableWeight | FixedWeight] = {}
     quantizers: dict[Any, ActivationQuantizer] = {}
+    in_integers = {
+        id(getattr(*place))
+        for path, place in inserted.places.items()
+        if inputs_of(path, plan, config).bits != FULL_PRECISION
+    }
     for path, place in inserted.places.items():
         weight: Any = getattr(*place)
         if id(weight) not in weights:
             if path in plan.edges:
-                weights[id(weight)] = kinds.fixed(eight_bit_codes(place.module))
+                weights[id(weight)] = kinds.fixed(eight_bit_codes(place.module, id(weight) in in_integers))
             else:
                 weights[id(weight)] = _searchable(path, place, config, bits, inserted.search, kinds)
         inserted.weights[path] = weights[id(weight)]

@@ -36,6 +36,7 @@ from nncf_slb.search.activation_ranges import initialize_activations
 from nncf_slb.search.batches import count, run_on, size_within_memory
 from nncf_slb.search.fast_path import run_all_layers_
 from nncf_slb.search.finite import NotFiniteError, refuse_not_finite
+from nncf_slb.search.input_rounding import round_with_inputs
 from nncf_slb.search.matched_batchnorm import calibrate_to_target, matched_runner
 from nncf_slb.search.outputs import floating_outputs
 from nncf_slb.search.reconstruction import Progress, Recipe, Reconstruction
@@ -50,6 +51,7 @@ _LEAST, _FEW = 2, 100
 _HELD_OUT_SHARE = 1 / 8
 HELD_OUT_AT_MOST = 500
 _CALIBRATION_SAMPLES = 2000
+_ROUNDING_SAMPLES = 1000
 _SENSITIVITY_SAMPLES = 512
 
 
@@ -123,7 +125,7 @@ class Task:
         if self.bits.widths:
             budget = settings.weights.budget
             needed = _SENSITIVITY_SAMPLES if budget is None else budget.samples
-            self.bits.measure(partial(self._run, self._target), _first(self._seen.in_order(self.batch), needed))
+            self.bits.measure(partial(self._run, self._target), self._some(needed))
         measured = {name: dict(found) for name, found in self.bits.measured.items()}
         self.recording = SearchRecording(log_dir, self._target, settings, measured)
 
@@ -157,6 +159,7 @@ class Task:
         inserted = insert_search(searched, self.plan, self._settings, bits)
         self._begin(searched, inserted)
         nearest = self.measurement.row("nearest", _stripped(searched))
+        round_with_inputs(self._target, inserted.fixed, self._run, self._some(_ROUNDING_SAMPLES))
         origin = None if checkpoint is None else Origin.of(self._target, self._seen, self._run)
         steps = _Steps(checkpoint, f"{self._settings.model_dump_json()}, {bits}", origin, progress, name)
         search = self._search_blocks if self._granularity == "block" else self._search_network
@@ -172,13 +175,15 @@ class Task:
         run = matched_runner(searched, self._target, self._run)
         quantizers = dict.fromkeys(inserted.quantizers.values())
         if quantizers:
-            seen = _first(self._seen.in_order(self.batch), self._settings.initializer.range.num_init_samples)
+            seen = self._some(self._settings.initializer.range.num_init_samples)
             initialize_activations(searched, inserted.search, quantizers, run, seen)
         self._calibrate(searched)
 
     def _calibrate(self, searched: nn.Module) -> None:
-        seen = _first(self._seen.in_order(self.batch), _CALIBRATION_SAMPLES)
-        calibrate_to_target(searched, self._target, self._run, seen)
+        calibrate_to_target(searched, self._target, self._run, self._some(_CALIBRATION_SAMPLES))
+
+    def _some(self, samples: int) -> Iterator[Any]:
+        return _first(self._seen.in_order(self.batch), samples)
 
     def _search_network(
         self, searched: nn.Module, inserted: Inserted, steps: _Steps, interrupt: threading.Event

@@ -254,7 +254,7 @@ class _Creation:
             initialize_activations(model, inserted.search, quantizers, runner_before(model, target, batches), seen)
         if target is not None and initializer.reconstruction is not None:
             observed = [layer.observed for layer in self._plan.searched.values() if layer.observed]
-            reconstruct(model, target, observed, inserted.search, batches, initializer.reconstruction)
+            reconstruct(model, target, observed, inserted.fixed, inserted.search, batches, initializer.reconstruction)
         adaptation = initializer.adaptation
         if adaptation is not None and batch_norms(model):
             calibrate(model, batches.runner(model), batches.take_samples(adaptation.num_bn_adaptation_samples))
