@@ -208,8 +208,8 @@ def _impossible_pairs(
         bits = settings.activations.bits
         if target_device == "NPU" and not settings.values.is_integer:
             yield (
-                f"  {name}: {settings.pair} with target_device NPU: its values are not integers up to 64 times one step, "
-                "so the types that the NPU reads cannot hold them. Possible: values that are"
+                f"  {name}: {settings.pair} with target_device NPU: its values are not integers up to 64 times one "
+                "step, so the types that the NPU reads cannot hold them. Possible: values that are"
             )
         elif bits != FULL_PRECISION and not settings.values.is_integer:
             yield (
