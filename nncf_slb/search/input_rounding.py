@@ -25,6 +25,7 @@ _FEWEST_ROWS = 4
 _MOST_INPUTS = 8192  # of one output: beyond, their moments take half a gigabyte
 _AT_A_TIME = 2**24  # numbers of all patches of some channels
 _DAMPING = 0.01  # of the mean square of the inputs, as in GPTQ
+_SAME = 1e-3  # distance of the outputs of a layer that computes as torch's own does, beside the outputs
 
 
 @torch.no_grad()
@@ -33,7 +34,7 @@ def round_with_inputs(
 ) -> None:
     """Choose the codes of fixed weights again, in place, where that brings the outputs of their layers nearer.
 
-    Layers of classes other than torch's own, and weights that functions use, stay as they are.
+    Layers that compute with their weight in a way of their own, and weights that functions use, stay as they are.
 
     Args:
         target: Float network in eval mode.
@@ -42,17 +43,18 @@ def round_with_inputs(
         batches: Some hundreds of samples.
     """
     modules = dict(target.named_modules())
-    layers = {path: modules[path] for path in fixed if type(modules.get(path)) in SEARCHABLE_LAYERS}
+    layers = {path: modules[path] for path in fixed if isinstance(modules.get(path), SEARCHABLE_LAYERS)}
     moments = {path: _Moments(layer) for path, layer in layers.items() if _inputs_of_output(layer) <= _MOST_INPUTS}
     if not moments:
         return
-    with hooked(layers[path].register_forward_pre_hook(each.add) for path, each in moments.items()):
+    with hooked(layers[path].register_forward_hook(each.add, with_kwargs=True) for path, each in moments.items()):
         for batch in batches:
             run(target, batch)
     for weight in {id(fixed[path]): fixed[path] for path in moments}.values():
         users = [path for path in moments if fixed[path] is weight]
         total = torch.stack([moments[path].total for path in users]).sum(0)
-        if bool(total.isfinite().all()) and float(total.diagonal(dim1=1, dim2=2).sum()) > 0:
+        known = all(moments[path].is_plain for path in users) and bool(total.isfinite().all())
+        if known and float(total.diagonal(dim1=1, dim2=2).sum()) > 0:
             _round(weight, layers[users[0]], total)
 
 
@@ -61,6 +63,7 @@ class _Moments:
 
     Attributes:
         total: float64 ``[groups, inputs of an output, inputs of an output]`` on the CPU.
+        is_plain: Whether the layer's outputs were what torch's own layer gives for its weight.
     """
 
     def __init__(self, layer: nn.Module) -> None:
@@ -70,36 +73,41 @@ class _Moments:
         self._probe = None if isinstance(layer, nn.Linear) else _probe(layer)
         self._numbers = torch.Generator().manual_seed(0)
         self.total = torch.zeros(self._groups, inputs, inputs, dtype=torch.float64)
+        self.is_plain = True
 
-    def add(self, layer: nn.Module, args: tuple[Tensor, ...]) -> None:
-        """Forward pre-hook of the layer."""
-        (x, *_) = args
+    def add(self, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> None:
+        """Forward hook of the layer."""
+        x = next(iter((*args, *kwargs.values())))
         if self._probe is None:
-            samples = x.reshape(-1, x.shape[-1])
-            rows = samples[self._chosen(len(samples), self._rows * len(x))]
-            self._count(rows.T[None])
+            x, of_output = (each.reshape(-1, each.shape[-1]) for each in (x, output))
+            chosen = self._chosen(len(x), self._rows * len(output))
+            self._count(layer, x[chosen].T[None], of_output[chosen].T)
             return
-        batched = x if x.dim() == len(self._probe.kernel_size) + 2 else x[None]
-        for sample in batched:
-            self._count(self._patches(sample))
+        if x.dim() < len(self._probe.kernel_size) + 2:
+            x, output = x[None], output[None]
+        self.is_plain &= self._probe(x[:1, :1]).shape[2:] == output.shape[2:]
+        for sample, given in zip(x, output, strict=True):
+            if self.is_plain:
+                chosen = self._chosen(given[0].numel(), self._rows)
+                self._count(layer, self._patches(sample, chosen), given.flatten(1)[:, chosen])
 
-    def _patches(self, sample: Tensor) -> Tensor:
-        """Columns ``[groups, inputs of an output, rows]`` of some elements of a sample ``[channels, ...]``."""
+    def _patches(self, sample: Tensor, chosen: Tensor) -> Tensor:
+        """Columns ``[groups, inputs of an output, chosen]`` of elements of the outputs for ``[channels, ...]``."""
         assert self._probe is not None
-        kernel = self._probe.weight.numel() // self._probe.weight[:1, :1].numel()
-        channels = max(1, _AT_A_TIME // (kernel * sample[0].numel()))
-        found, chosen = [], None
-        for part in torch.split(sample[:, None], channels):
-            patches = self._probe(part).flatten(2)
-            chosen = self._chosen(patches.shape[2], self._rows) if chosen is None else chosen
-            found.append(patches[:, :, chosen])
-        columns = torch.cat(found)
-        return columns.reshape(self._groups, -1, columns.shape[2])
+        channels = max(1, _AT_A_TIME // (self._probe.weight[0, 0].numel() * sample[0].numel()))
+        found = [self._probe(part).flatten(2)[:, :, chosen] for part in torch.split(sample[:, None], channels)]
+        return torch.cat(found).reshape(self._groups, -1, len(chosen))
 
     def _chosen(self, count: int, most: int) -> Tensor:
         return torch.randperm(count, generator=self._numbers)[:most]
 
-    def _count(self, columns: Tensor) -> None:
+    def _count(self, layer: Any, columns: Tensor, given: Tensor) -> None:
+        """Count columns of patches, for which the layer gave ``[outputs, columns]``."""
+        rows = channel_rows(layer.weight, transposed_groups(layer)).reshape(self._groups, -1, columns.shape[1])
+        expected = (rows @ columns).flatten(0, 1)
+        if layer.bias is not None:
+            expected = expected + layer.bias[:, None]
+        self.is_plain &= float((expected - given).norm()) <= _SAME * float(given.norm())
         self.total += torch.bmm(columns, columns.transpose(1, 2)).cpu()
 
 
@@ -111,12 +119,15 @@ def _inputs_of_output(layer: nn.Module) -> int:
 def _probe(layer: Any) -> Any:
     """A convolution of one channel whose outputs are what each element of the kernel is multiplied by."""
     count = layer.weight[0, 0].numel()
-    probe = type(layer)(
+    kind: Any = next(base for base in type(layer).__mro__ if base in SEARCHABLE_LAYERS)
+    is_transposed = transposed_groups(layer) is not None
+    settings = {"output_padding": layer.output_padding} if is_transposed else {}
+    probe = kind(
         1, count, layer.kernel_size, layer.stride, layer.padding, dilation=layer.dilation, bias=False,
-        padding_mode=layer.padding_mode,
+        padding_mode=layer.padding_mode, **settings,
     )  # fmt: skip
     elements = torch.eye(count).reshape(count, *layer.kernel_size)
-    probe.weight = nn.Parameter(elements.unsqueeze(0 if transposed_groups(layer) else 1), requires_grad=False)
+    probe.weight = nn.Parameter(elements.unsqueeze(0 if is_transposed else 1), requires_grad=False)
     return probe.to(layer.weight.device, layer.weight.dtype)
 
 

@@ -104,6 +104,26 @@ class CreationContract(HostTests):
         error = outputs(ctrl.strip().eval()) - wanted
         assert error.square().mean() < 0.05 * wanted.var(0).mean(), error.square().mean() / wanted.var(0).mean()
 
+    def test_first_and_last_layers_are_rounded_with_their_inputs(self):
+        kept, error = [], {}
+        for searched in (False, True):
+            ctrl, _ = self.create(network(), config=settings(
+                weights={"bits": 2, "edges": 8}, activations={"bits": 8},
+                initializer={"reconstruction": {"num_samples": 300, "steps": 1}} if searched else {},
+            ))  # fmt: skip
+            stripped, model = ctrl.strip().eval(), network().eval()
+            hook = model.head.register_forward_pre_hook(lambda _, args: kept.append(args[0]))
+            with torch.no_grad():
+                model(IMAGES[:300])
+                hook.remove()
+                for path, x in (("stem", IMAGES[:300]), ("head", kept[-1])):
+                    layer = stripped.get_submodule(path)
+                    assert int(layer.values.abs().max()) == 64  # sums of two products stay within 16 bits
+                    wrong = torch.func.functional_call(model.get_submodule(path), {"weight": layer.weight}, x)
+                    error[path, searched] = float((wrong - model.get_submodule(path)(x)).square().mean())
+        assert error["stem", True] < error["stem", False], error  # neighbouring numbers say nothing of each other
+        assert error["head", True] < 0.2 * error["head", False], error
+
     @pytest.mark.parametrize("searched_first", [False, True])
     def test_statistics_at_creation_are_those_of_the_discrete_network(self, searched_first):
         model = network().eval()

@@ -93,12 +93,29 @@ def test_layers_that_share_a_weight_are_rounded_with_the_inputs_of_both():
 
 
 def test_what_computes_with_its_weight_in_its_own_way_stays():
-    class Own(nn.Linear):
+    class Flipped(nn.Linear):
         def forward(self, x):
             return super().forward(x.flip(1))
 
-    network = nn.ModuleDict({"own": Own(30, 6), "attention": nn.MultiheadAttention(6, 2)})
-    kept = {name: FixedWeight(eight_bit_codes(nn.Linear(30, 6), True)) for name in ("own", "attention.in_proj_weight")}
+    class Cropped(nn.ConvTranspose2d):
+        def forward(self, x):
+            return super().forward(x)[:, :, 1:]
+
+    class Named(nn.Linear):
+        """Computes as its parent does."""
+
+    network = nn.ModuleDict(
+        {"flipped": Flipped(30, 6), "cropped": Cropped(1, 2, 3), "attention": nn.MultiheadAttention(6, 2),
+         "named": Named(30, 6)}
+    )  # fmt: skip
+    layers = {name: module for name, module in network.items() if name != "attention"}
+    kept = {name: FixedWeight(eight_bit_codes(layer, True)) for name, layer in layers.items()}
+    kept["attention.in_proj_weight"] = FixedWeight(eight_bit_codes(nn.Linear(6, 18), True))
     before = [weight.codes.clone() for weight in kept.values()]
-    round_with_inputs(network, kept, lambda net, x: net["own"](x), [related(50, 30)])
-    assert all(map(torch.equal, before, (weight.codes for weight in kept.values())))
+
+    def run(net, x):
+        net["flipped"](x), net["cropped"](x.reshape(-1, 1, 6, 5)), net["named"](input=x)
+
+    round_with_inputs(network, kept, run, [related(50, 30)])
+    same = dict(zip(kept, map(torch.equal, before, (weight.codes for weight in kept.values())), strict=True))
+    assert same == {name: name != "named" for name in kept}
