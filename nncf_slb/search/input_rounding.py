@@ -23,7 +23,8 @@ from nncf_slb.search.scale import nearest_codes
 
 _ELEMENTS = 32_768  # numbers that a sample gives at most, and a few rows at least
 _FEWEST_ROWS = 4
-_MOST_INPUTS = 8192  # of one output: beyond, their moments take half a gigabyte
+_MOST_MOMENTS = 2**26  # of one layer: half a gigabyte
+_BLOCK = 128  # inputs that are rounded before the errors go to those behind them
 _AT_A_TIME = 2**24  # numbers of all patches of some channels
 _DAMPING = 0.01  # of the mean square of the inputs, as in GPTQ
 _SAME = 1e-3  # distance of the outputs of a layer that computes as torch's own does, beside the outputs
@@ -45,7 +46,7 @@ def round_with_inputs(
     """
     modules = dict(target.named_modules())
     layers = {path: modules[path] for path in fixed if isinstance(modules.get(path), SEARCHABLE_LAYERS)}
-    moments = {path: _Moments(layer) for path, layer in layers.items() if _inputs_of_output(layer) <= _MOST_INPUTS}
+    moments = {path: _Moments(layer) for path, layer in layers.items() if _count_of_moments(layer) <= _MOST_MOMENTS}
     if not moments:
         return
     with hooked(layers[path].register_forward_hook(each.add, with_kwargs=True) for path, each in moments.items()):
@@ -69,7 +70,7 @@ class _Moments:
 
     def __init__(self, layer: nn.Module) -> None:
         inputs = _inputs_of_output(layer)
-        self._groups = 1 if isinstance(layer, nn.Linear) else int(layer.groups)  # type: ignore[arg-type]
+        self._groups = _groups(layer)
         self._rows = max(_FEWEST_ROWS, _ELEMENTS // inputs)
         self._probe = None if isinstance(layer, nn.Linear) else _probe(layer)
         self._numbers = torch.Generator().manual_seed(0)
@@ -79,18 +80,31 @@ class _Moments:
     def add(self, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> None:
         """Forward hook of the layer."""
         x = next(iter((*args, *kwargs.values())))
+        self.is_plain &= self._fits(layer, x, output)
+        if not self.is_plain:
+            return
         if self._probe is None:
             x, of_output = (each.reshape(-1, each.shape[-1]) for each in (x, output))
             chosen = self._chosen(len(x), self._rows * len(output))
             self._count(layer, x[chosen].T[None], of_output[chosen].T)
             return
-        if x.dim() < len(self._probe.kernel_size) + 2:
-            x, output = x[None], output[None]
-        self.is_plain &= self._probe(x[:1, :1]).shape[2:] == output.shape[2:]
-        for sample, given in zip(x, output, strict=True):
-            if self.is_plain:
-                chosen = self._chosen(given[0].numel(), self._rows)
-                self._count(layer, self._patches(sample, chosen), given.flatten(1)[:, chosen])
+        is_batch = x.dim() == len(self._probe.kernel_size) + 2
+        for sample, given in zip(x, output, strict=True) if is_batch else [(x, output)]:
+            chosen = self._chosen(given[0].numel(), self._rows)
+            self._count(layer, self._patches(sample, chosen), given.flatten(1)[:, chosen])
+
+    def _fits(self, layer: Any, x: object, output: object) -> bool:
+        """Whether the shapes are those of torch's layer."""
+        if not (isinstance(x, Tensor) and isinstance(output, Tensor)):
+            return False
+        if self._probe is None:
+            return output.shape == (*x.shape[:-1], layer.out_features)
+        dimensions = len(self._probe.kernel_size)
+        one = x[:, :1] if x.dim() == dimensions + 2 else x[:1]
+        try:
+            return bool(output.shape[-dimensions:] == self._probe(one).shape[-dimensions:])
+        except RuntimeError:  # smaller than the kernel: a class that pads by itself
+            return False
 
     def _patches(self, sample: Tensor, chosen: Tensor) -> Tensor:
         """Columns ``[groups, inputs of an output, chosen]`` of elements of the outputs for ``[channels, ...]``."""
@@ -115,6 +129,14 @@ class _Moments:
 def _inputs_of_output(layer: nn.Module) -> int:
     weight: Any = layer.weight
     return int(channel_rows(weight, transposed_groups(layer)).shape[1])
+
+
+def _groups(layer: Any) -> int:
+    return 1 if isinstance(layer, nn.Linear) else int(layer.groups)
+
+
+def _count_of_moments(layer: nn.Module) -> int:
+    return _groups(layer) * _inputs_of_output(layer) ** 2
 
 
 def _probe(layer: Any) -> Any:
@@ -166,11 +188,16 @@ def _codes(wanted: Tensor, table: Tensor, moments: Tensor) -> Tensor:
     order = order[:, None].expand_as(wanted)
     rest = wanted.gather(2, order)
     codes = torch.empty_like(order)
-    for index in range(wanted.shape[2]):
-        chosen = nearest_codes(rest[:, :, index], table)
-        codes[:, :, index] = chosen
-        error = (rest[:, :, index] - table[chosen]) / factor[:, None, index, index]
-        rest[:, :, index + 1 :] -= error[..., None] * factor[:, None, index, index + 1 :]
+    for start in range(0, wanted.shape[2], _BLOCK):
+        errors = rest[:, :, start : start + _BLOCK].clone()
+        end = start + errors.shape[2]
+        for index in range(start, end):
+            chosen = nearest_codes(rest[:, :, index], table)
+            codes[:, :, index] = chosen
+            error = (rest[:, :, index] - table[chosen]) / factor[:, None, index, index]
+            errors[:, :, index - start] = error
+            rest[:, :, index + 1 : end] -= error[..., None] * factor[:, None, index, index + 1 : end]
+        rest[:, :, end:] -= errors @ factor[:, start:end, end:]
     return torch.empty_like(codes).scatter_(2, order, codes)
 
 

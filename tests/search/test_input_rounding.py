@@ -19,6 +19,7 @@ LAYERS = {
     "transposed": (nn.ConvTranspose2d(6, 5, 4, stride=2, padding=1, output_padding=1), (6, 8, 8)),
     "transposed, groups": (nn.ConvTranspose1d(8, 6, 5, stride=1, dilation=2, groups=2), (8, 20)),
     "Linear": (nn.Linear(40, 7), (40,)),
+    "wide Linear": (nn.Linear(300, 5), (300,)),
     "tokens": (nn.Linear(40, 7, bias=False), (5, 40)),
 }
 
@@ -101,12 +102,20 @@ def test_what_computes_with_its_weight_in_its_own_way_stays():
         def forward(self, x):
             return super().forward(x)[:, :, 1:]
 
+    class Padded(nn.Conv2d):
+        def forward(self, x):
+            return super().forward(torch.nn.functional.pad(x, (0, 3, 0, 3)))
+
+    class Listed(nn.Linear):
+        def forward(self, x):
+            return [super(Listed, self).forward(each) for each in x]
+
     class Named(nn.Linear):
         """Computes as its parent does."""
 
     network = nn.ModuleDict(
         {"flipped": Flipped(30, 6), "cropped": Cropped(1, 2, 3), "attention": nn.MultiheadAttention(6, 2),
-         "named": Named(30, 6)}
+         "named": Named(30, 6), "padded": Padded(1, 2, 6), "listed": Listed(30, 6)}
     )  # fmt: skip
     layers = {name: module for name, module in network.items() if name != "attention"}
     kept = {name: FixedWeight(eight_bit_codes(layer, True)) for name, layer in layers.items()}
@@ -115,6 +124,7 @@ def test_what_computes_with_its_weight_in_its_own_way_stays():
 
     def run(net, x):
         net["flipped"](x), net["cropped"](x.reshape(-1, 1, 6, 5)), net["named"](input=x)
+        net["padded"](x.reshape(-1, 1, 6, 5)), net["listed"]([x, x])
 
     round_with_inputs(network, kept, run, [related(50, 30)])
     same = dict(zip(kept, map(torch.equal, before, (weight.codes for weight in kept.values())), strict=True))
