@@ -40,7 +40,7 @@ def lost(subject: Subject, quantized_inputs: bool) -> tuple[float, float]:
         return subject.validation(rounded)
 
     whole, nearest = subject.validation(model), score()
-    round_with_inputs(model, fixed, lambda network, x: network(x), subject.samples[:_SAMPLES].split(_BATCH))
+    round_with_inputs(model, model, fixed, lambda network, x: network(x), subject.samples[:_SAMPLES].split(_BATCH))
     return whole - nearest, whole - score()
 
 

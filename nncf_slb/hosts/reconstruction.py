@@ -19,7 +19,7 @@ from nncf_slb.search.batches import Batches, count, run_on, size_within_memory
 from nncf_slb.search.batchnorm import preserved_modes
 from nncf_slb.search.descent import MirrorDescent
 from nncf_slb.search.fast_path import run_all_layers_
-from nncf_slb.search.input_rounding import round_with_inputs
+from nncf_slb.search.input_rounding import round_with_inputs, unrounded
 from nncf_slb.search.matched_batchnorm import calibrate_to_target, matched_runner
 from nncf_slb.search.processes import take_all_from_
 from nncf_slb.search.reconstruction import Recipe, Reconstruction
@@ -63,17 +63,20 @@ def reconstruct(
     run_all_layers_(target)
     flow = observe(target, lambda: run(target, samples.sample))
     size = size_within_memory(flow.activation_bytes, count(samples.sample), settings.batch_size)
-    round_with_inputs(target, fixed, run, samples.in_order(size))
     numbers = torch.Generator().manual_seed(0)
     with preserved_modes(model), _preserved_gradients(model), search.preserved_phase():
-        training = Reconstruction(model, target, search, observed, run, Recipe(steps=settings.steps))
-        stream = chain.from_iterable(samples.shuffled(size, numbers) for _ in repeat(None))
-        while not training.is_done:
-            training.advance(next(stream))
-        training.end()
-        for weight in search.weights:
-            if isinstance(weight.descent, MirrorDescent):
-                weight.descent.settle()
+        with unrounded(fixed):
+            training = Reconstruction(model, target, search, observed, run, Recipe(steps=settings.steps))
+            stream = chain.from_iterable(samples.shuffled(size, numbers) for _ in repeat(None))
+            while not training.is_done:
+                training.advance(next(stream))
+            training.end()
+            for weight in search.weights:
+                if isinstance(weight.descent, MirrorDescent):
+                    weight.descent.settle()
+            if fixed:
+                calibrate_to_target(model, target, run, samples.in_order(size))
+                round_with_inputs(target, model, fixed, run, samples.in_order(size))
         take_all_from_(model, 0)  # each process has searched with its own share of the data
         calibrate_to_target(model, target, run, samples.in_order(size))
     logger.info(

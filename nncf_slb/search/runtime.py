@@ -242,15 +242,22 @@ _LOW_BIT_CLASSES: dict[type[nn.Module], type[nn.Module]] = {
 
 
 class FixedWeight(CodedWeight, nn.Module):
-    """Coded weight as a module, for a host that asks a hook for the weight."""
+    """Coded weight as a module, for a host that asks a hook for the weight.
+
+    Attributes:
+        rounds: Whether it gives the decoded weight; if not, the float one that it is asked with.
+    """
 
     def __init__(self, coded: Codes) -> None:
         nn.Module.__init__(self)
         self.hold(coded)
+        self.rounds = True
 
-    def forward(self, weight: Tensor | None = None) -> Tensor:
-        """The decoded weight; the argument is not used."""
-        return self.decode()
+    def forward(self, weight: Optional[Tensor] = None) -> Tensor:  # noqa: UP045 (TorchScript)
+        """The decoded weight, or the float one."""
+        if weight is None or self.rounds:
+            return self.decode()
+        return weight
 
 
 @cache

@@ -105,18 +105,19 @@ class CreationContract(HostTests):
         assert error.square().mean() < 0.05 * wanted.var(0).mean(), error.square().mean() / wanted.var(0).mean()
 
     def test_first_and_last_layers_are_rounded_with_their_inputs(self):
-        kept, error = [], {}
+        error = {}
         for searched in (False, True):
             ctrl, _ = self.create(network(), config=settings(
                 weights={"bits": 2, "edges": 8}, activations={"bits": 8},
                 initializer={"reconstruction": {"num_samples": 300, "steps": 1}} if searched else {},
             ))  # fmt: skip
-            stripped, model = ctrl.strip().eval(), network().eval()
-            hook = model.head.register_forward_pre_hook(lambda _, args: kept.append(args[0]))
+            stripped, model, kept = ctrl.strip().eval(), network().eval(), {}
+            for path in ("stem", "head"):
+                layer = stripped.get_submodule(path)
+                layer.register_forward_pre_hook(lambda _, args, path=path, kept=kept: kept.update({path: args[0]}))
             with torch.no_grad():
-                model(IMAGES[:300])
-                hook.remove()
-                for path, x in (("stem", IMAGES[:300]), ("head", kept[-1])):
+                stripped(IMAGES[:300])
+                for path, x in kept.items():
                     layer = stripped.get_submodule(path)
                     assert int(layer.values.abs().max()) == 64  # sums of two products stay within 16 bits
                     wrong = torch.func.functional_call(model.get_submodule(path), {"weight": layer.weight}, x)

@@ -36,6 +36,10 @@ def run(network, batch):
     return network(batch)
 
 
+def round(network, *others):
+    round_with_inputs(network, network, *others)
+
+
 @torch.no_grad()
 def error(layer, weight, x):
     given = torch.func.functional_call(layer, {"weight": weight()}, x)
@@ -53,7 +57,7 @@ def test_outputs_are_far_nearer_than_with_nearest_integers(kind, quantized_input
         weight = FixedWeight(eight_bit_codes(layer, quantized_inputs))
         before, scale = weight.codes.clone(), weight.scale.clone()
         nearest += error(layer, weight, x[60:])
-        round_with_inputs(nn.Sequential(layer), {"0": weight}, run, x[:60].split(20))
+        round(nn.Sequential(layer), {"0": weight}, run, x[:60].split(20))
         assert weight.codes.dtype == before.dtype and torch.equal(weight.scale, scale)
         found += error(layer, weight, x[60:])
     assert found < 0.4 * nearest, (found, nearest)
@@ -64,7 +68,7 @@ def test_samples_without_a_batch_dimension():
     weight = FixedWeight(eight_bit_codes(layer, True))
     x = related(40, 4, 9, 9)
     nearest = error(layer, weight, x)
-    round_with_inputs(nn.Sequential(layer), {"0": weight}, run, x)
+    round(nn.Sequential(layer), {"0": weight}, run, x)
     assert error(layer, weight, x) < 0.25 * nearest
 
 
@@ -75,7 +79,7 @@ def test_no_output_is_further_away_where_inputs_say_nothing():
     for x in (torch.randn(3, 50), torch.randn(2000, 50), torch.zeros(5, 50)):
         weight = FixedWeight(eight_bit_codes(layer, True))
         nearest = (weight() - layer.weight) @ x.T
-        round_with_inputs(nn.Sequential(layer), {"0": weight}, run, [x])
+        round(nn.Sequential(layer), {"0": weight}, run, [x])
         found = (weight() - layer.weight) @ x.T
         assert bool((found.norm(dim=1) <= nearest.norm(dim=1) * 1.001).all())
 
@@ -89,7 +93,7 @@ def test_layers_that_share_a_weight_are_rounded_with_the_inputs_of_both():
     weight = FixedWeight(eight_bit_codes(one, True))
     nearest = sum(error(one, weight, each) for each in given)
     fixed = {"one": weight, "two": weight}
-    round_with_inputs(network, fixed, lambda net, _: (net["one"](given[0]), net["two"](given[1])), [None])
+    round(network, fixed, lambda net, _: (net["one"](given[0]), net["two"](given[1])), [None])
     assert sum(error(one, weight, each) for each in given) < 0.25 * nearest
 
 
@@ -126,6 +130,6 @@ def test_what_computes_with_its_weight_in_its_own_way_stays():
         net["flipped"](x), net["cropped"](x.reshape(-1, 1, 6, 5)), net["named"](input=x)
         net["padded"](x.reshape(-1, 1, 6, 5)), net["listed"]([x, x])
 
-    round_with_inputs(network, kept, run, [related(50, 30)])
+    round(network, kept, run, [related(50, 30)])
     same = dict(zip(kept, map(torch.equal, before, (weight.codes for weight in kept.values())), strict=True))
     assert same == {name: name != "named" for name in kept}

@@ -82,8 +82,8 @@ def _run_directly(layer: Any, args: tuple[Any, ...]) -> Any:
     if weight is None:
         return super(_NNCFModuleMixin, layer).forward(*args)
     if type(layer) is NNCFLinear:
-        return nn.functional.linear(args[0], weight(), layer.bias)
-    return layer._conv_forward(args[0], weight(), layer.bias)
+        return nn.functional.linear(args[0], weight(layer.weight), layer.bias)
+    return layer._conv_forward(args[0], weight(layer.weight), layer.bias)
 
 
 def mend_gaps() -> None:

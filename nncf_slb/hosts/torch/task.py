@@ -36,7 +36,7 @@ from nncf_slb.search.activation_ranges import initialize_activations
 from nncf_slb.search.batches import count, run_on, size_within_memory
 from nncf_slb.search.fast_path import run_all_layers_
 from nncf_slb.search.finite import NotFiniteError, refuse_not_finite
-from nncf_slb.search.input_rounding import round_with_inputs
+from nncf_slb.search.input_rounding import round_with_inputs, unrounded
 from nncf_slb.search.matched_batchnorm import calibrate_to_target, matched_runner
 from nncf_slb.search.outputs import floating_outputs
 from nncf_slb.search.reconstruction import Progress, Recipe, Reconstruction
@@ -159,12 +159,16 @@ class Task:
         inserted = insert_search(searched, self.plan, self._settings, bits)
         self._begin(searched, inserted)
         nearest = self.measurement.row("nearest", _stripped(searched))
-        round_with_inputs(self._target, inserted.fixed, self._run, self._some(_ROUNDING_SAMPLES))
         origin = None if checkpoint is None else Origin.of(self._target, self._seen, self._run)
         steps = _Steps(checkpoint, f"{self._settings.model_dump_json()}, {bits}", origin, progress, name)
         search = self._search_blocks if self._granularity == "block" else self._search_network
-        with noted_interrupt() as interrupt:
-            is_done = search(searched, inserted, steps, interrupt)
+        with unrounded(inserted.fixed):
+            with noted_interrupt() as interrupt:
+                is_done = search(searched, inserted, steps, interrupt)
+            if inserted.fixed:
+                self._calibrate(searched)
+                seen = self._some(_ROUNDING_SAMPLES)
+                round_with_inputs(self._target, searched, inserted.fixed, self._run, seen)
         self._calibrate(searched)
         stripped = _stripped(searched)
         found = {path: inserted.bits(path) for path in inserted.weights}
