@@ -4,7 +4,7 @@ To the nearest integer, each weight is rounded by itself. Errors of one output t
 which they do: neighbouring pixels are nearly equal. Here the error of each weight is made up for by those that are
 still to be rounded (Frantar et al., "GPTQ: Accurate Post-Training Quantization for Generative Pre-trained
 Transformers", 2023, algorithm 1), so that the outputs change least on the samples. ESPCN's first and last layer lose
-0.147 dB in integers up to 127 and 2.034 dB up to 64 by the nearest; this way 0.002 and 0.003 dB
+0.147 dB in integers up to 127 and 2.034 dB up to 64 by the nearest; this way 0.002 and 0.004 dB
 (`python -m benchmarks.post_training.edges`). The inputs are those of the searched network, whose own errors lie where
 the float network's inputs say nothing: a last layer that was rounded before the search made ESPCN lose 0.65 dB at 2
 bits, where 0.38 were lost with nearest integers.
