@@ -155,7 +155,7 @@ def find_uses(
     wrong: list[str] = []
     for constant in [constant for constant in coded if constant.constant_name in constants]:
         conversions: list[ov.Node] = []
-        for consumer in constants[constant.constant_name].output(0).get_target_inputs():
+        for consumer in _consumers(constants[constant.constant_name]):
             start = CodedUse(constant, constant.codes, None, consumer)
             blocked: list[CodedUse] = []
             uses += _follow_to_uses(start, blocked)
@@ -173,6 +173,13 @@ def find_uses(
     return uses, computed
 
 
+def _consumers(node: ov.Node) -> list[ov.Input]:
+    """Inputs that read a node's output, in an order that every process finds: the same network gives the same file."""
+    return sorted(
+        node.output(0).get_target_inputs(), key=lambda each: (each.get_node().get_friendly_name(), each.get_index())
+    )
+
+
 def _follow_to_uses(use: CodedUse, blocked: list[CodedUse]) -> Iterator[CodedUse]:
     """Uses behind one consumer; where the way ends at an operation that can't be folded, it joins `blocked`."""
     node = use.operation
@@ -183,7 +190,7 @@ def _follow_to_uses(use: CodedUse, blocked: list[CodedUse]) -> Iterator[CodedUse
     if changed is None:
         blocked.append(use)
         return
-    for target in node.output(0).get_target_inputs():
+    for target in _consumers(node):
         yield from _follow_to_uses(CodedUse(use.constant, *changed, target), blocked)
 
 

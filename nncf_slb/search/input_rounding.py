@@ -201,11 +201,11 @@ def _probe(layer: Any) -> Any:
     settings = {"output_padding": layer.output_padding} if is_transposed else {}
     probe = kind(
         1, count, layer.kernel_size, layer.stride, layer.padding, dilation=layer.dilation, bias=False,
-        padding_mode=layer.padding_mode, **settings,
+        padding_mode=layer.padding_mode, device="meta", **settings,
     )  # fmt: skip
     elements = torch.eye(count).reshape(count, *layer.kernel_size)
     probe.weight = nn.Parameter(elements.unsqueeze(0 if is_transposed else 1), requires_grad=False)
-    return probe.to(layer.weight.device, layer.weight.dtype)
+    return probe.to(layer.weight.device, layer.weight.dtype)  # without random numbers, which are the user's
 
 
 def _round(weight: FixedWeight, layer: nn.Module, moments: Tensor) -> None:
