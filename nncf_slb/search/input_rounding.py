@@ -5,9 +5,8 @@ which they do: neighbouring pixels are nearly equal. Here the error of each weig
 still to be rounded (Frantar et al., "GPTQ: Accurate Post-Training Quantization for Generative Pre-trained
 Transformers", 2023, algorithm 1), so that the outputs change least on the samples. ESPCN's first and last layer lose
 0.147 dB in integers up to 127 and 2.034 dB up to 64 by the nearest; this way 0.002 and 0.004 dB
-(`python -m benchmarks.post_training.edges`). The inputs are those of the searched network, whose own errors lie where
-the float network's inputs say nothing: a last layer that was rounded before the search made ESPCN lose 0.65 dB at 2
-bits, where 0.38 were lost with nearest integers.
+(`python -m benchmarks.post_training.edges`). The inputs are those of the searched network: its own errors lie where the
+float network's inputs say nothing, and a layer rounded for these alone amplifies them.
 """
 
 from __future__ import annotations
@@ -58,7 +57,8 @@ def round_with_inputs(
 ) -> None:
     """Choose the codes of fixed weights again, in place, where that brings the outputs of their layers nearer.
 
-    Layers that compute with their weight in a way of their own, and weights that functions use, stay as they are.
+    Layers that compute with their weight in a way of their own, or that the first batch leaves out, stay as they are;
+    so do weights that functions use.
 
     Args:
         target: Float network in eval mode.
@@ -93,7 +93,7 @@ class _Moments:
 
     Attributes:
         total: float64 ``[groups, inputs of an output, inputs of an output]`` on the CPU.
-        is_plain: Whether the layer's outputs were what torch's own layer gives for its weight.
+        is_plain: Whether the layer's outputs were what torch's own layer gives for its weight; None before any.
     """
 
     def __init__(self, layer: nn.Module) -> None:
@@ -103,7 +103,7 @@ class _Moments:
         self._left, self._rows = _SAMPLES, 0
         self._numbers = torch.Generator().manual_seed(0)
         self.total = torch.zeros(self._groups, inputs, inputs, dtype=torch.float64)
-        self.is_plain = True
+        self.is_plain: bool | None = None
 
     @property
     def is_done(self) -> bool:
@@ -113,7 +113,7 @@ class _Moments:
     def look(self, layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: object) -> None:
         """Forward hook of the float layer: whether it gives what torch's own does."""
         x = next(iter((*args, *kwargs.values())))
-        self.is_plain &= self._fits(layer, x, output)
+        self.is_plain = self.is_plain is not False and self._fits(layer, x, output)
         if not self.is_plain:
             return
         assert isinstance(output, Tensor)

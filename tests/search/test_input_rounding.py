@@ -119,7 +119,7 @@ def test_what_computes_with_its_weight_in_its_own_way_stays():
 
     network = nn.ModuleDict(
         {"flipped": Flipped(30, 6), "cropped": Cropped(1, 2, 3), "attention": nn.MultiheadAttention(6, 2),
-         "named": Named(30, 6), "padded": Padded(1, 2, 6), "listed": Listed(30, 6)}
+         "named": Named(30, 6), "padded": Padded(1, 2, 6), "listed": Listed(30, 6), "later": nn.Linear(30, 6)}
     )  # fmt: skip
     layers = {name: module for name, module in network.items() if name != "attention"}
     kept = {name: FixedWeight(eight_bit_codes(layer, True)) for name, layer in layers.items()}
@@ -127,9 +127,11 @@ def test_what_computes_with_its_weight_in_its_own_way_stays():
     before = [weight.codes.clone() for weight in kept.values()]
 
     def run(net, x):
+        if len(x) > 40:  # not the first batch
+            net["later"](x)
         net["flipped"](x), net["cropped"](x.reshape(-1, 1, 6, 5)), net["named"](input=x)
         net["padded"](x.reshape(-1, 1, 6, 5)), net["listed"]([x, x])
 
-    round(network, kept, run, [related(50, 30)])
+    round(network, kept, run, [related(40, 30), related(50, 30)])
     same = dict(zip(kept, map(torch.equal, before, (weight.codes for weight in kept.values())), strict=True))
     assert same == {name: name != "named" for name in kept}
