@@ -298,7 +298,7 @@ def test_small_signals_are_searched_as_well_as_large_ones():
         torch.manual_seed(0)
         _, nearest, searched = search(Signals(size), steps=300, batch_size=100).rows
         decibels.append(searched.agreement.value - nearest.agreement.value)
-    assert min(decibels) > 1 and abs(decibels[0] - decibels[1]) < 1.5
+    assert min(decibels) > 1 and abs(decibels[0] - decibels[1]) < 2.5, decibels
 
 
 def test_what_moves_from_zeros_does_not_agree():

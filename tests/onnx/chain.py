@@ -85,6 +85,14 @@ def outputs(model, batch):
         return [tensor.numpy() for tensor in nncf_slb.flat_outputs(model(batch)).values()]
 
 
+def assert_close_but_for_borders(ours, reference, relative):
+    """All samples but two: a sum on the border of an 8-bit rounding moves one in PyTorch too, alone and in a batch."""
+    for one, other in zip(ours, reference, strict=True):
+        assert one.shape == other.shape
+        differences = np.abs(one - other).reshape(len(one), -1).max(1)
+        assert (differences <= relative * np.abs(other).max()).sum() >= len(one) - 2, differences
+
+
 def assert_close(ours, reference, relative=1e-5):
     for one, other in zip(ours, reference, strict=True):
         assert one.shape == other.shape
